@@ -1,0 +1,1 @@
+"""Access that begins and ends with a task."""

@@ -1,0 +1,1 @@
+"""The nouns, pure: what things are, with no world, clock or randomness."""

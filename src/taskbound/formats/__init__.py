@@ -1,0 +1,1 @@
+"""Public standards as pure codecs: bytes to values and back."""

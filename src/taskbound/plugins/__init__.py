@@ -1,0 +1,1 @@
+"""The plug-ins: what gives the ports their world, each knowing no other."""

@@ -1,0 +1,1 @@
+"""Providers: each makes and takes back credentials at one kind of target."""

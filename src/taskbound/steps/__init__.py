@@ -1,0 +1,1 @@
+"""The verbs, one file each: what happens, in the order of the flow."""

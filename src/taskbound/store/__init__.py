@@ -1,0 +1,1 @@
+"""The stores: what keeps things and their events."""
