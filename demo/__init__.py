@@ -1,0 +1,1 @@
+"""The demo: one task from open to end, told step by step."""

@@ -1,0 +1,102 @@
+"""What steps share: a claim becomes an identity, and a case is gathered, inside the step's own transaction.
+
+`prove` needs the store (one-time values, the task behind a handle, the registration) and calls the
+pure `identify`. It asks that the task exists, not that it is open: a call on an ended task is
+denied as a value, by the check `task_is_open`, and recorded.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskbound.core.call import Call, Case
+from taskbound.core.errors import NotFound, Unauthenticated
+from taskbound.core.identity import Claim, Identity, Registration, identify, name_of
+from taskbound.core.policy import Entity, Uid
+from taskbound.core.policy_dir import PolicyDir
+from taskbound.core.task import Task
+from taskbound.ports import Transaction
+
+
+async def registered(tx: Transaction, spiffe_id: str) -> Registration:
+    """Return the registration of a name. Raises NotFound."""
+    found = await tx.find(Registration, spiffe_id=spiffe_id)
+    if not found:
+        raise NotFound(
+            f"{name_of(spiffe_id)} is not registered", hint="taskbound identity register NAME --owner human/NAME"
+        )
+    return found[0]
+
+
+async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:
+    """Return who asks. Raises Unauthenticated, or Replayed for a one-time value that was seen before."""
+    if isinstance(claim, Identity):  # proved earlier in this request
+        if claim.org != tx.org:
+            raise Unauthenticated("the identity belongs to another organisation")
+        if claim.task is not None:
+            await tx.get(Task, claim.task)
+        return claim
+    if claim.org != tx.org:
+        raise Unauthenticated("the claim is made in another organisation")
+    for value in claim.spend:
+        await tx.once(value.purpose, value.value, value.until)
+    if claim.handle is not None:
+        tasks = await tx.find(Task, handle=claim.handle)
+        if len(tasks) != 1:
+            raise Unauthenticated("the task handle is unknown", hint="open a task and use its handle")
+        task = tasks[0]
+        return identify(claim, await registered(tx, task.actor), task.id, task.act)
+    if claim.facts is not None:
+        known = await tx.find(Registration, attestor=claim.facts.attestor)
+        matching = [registration for registration in known if registration.matches(claim.facts)]
+        if len(matching) == 1:  # two that match are a doubt, and doubt is refusal (D31)
+            return identify(claim, matching[0], None, ())
+        raise Unauthenticated(f"{len(matching)} registrations match the facts shown, expected one")
+    raise Unauthenticated("the claim shows neither a handle nor facts")
+
+
+async def chain_of(tx: Transaction, task: str | None) -> tuple[Task, ...]:
+    """Return the tasks from the root to this one; empty without a task."""
+    chain: list[Task] = []
+    while task is not None:
+        chain.append(await tx.get(Task, task))
+        task = chain[-1].parent
+    return tuple(reversed(chain))
+
+
+async def people_of(tx: Transaction, caller: Identity, chain: tuple[Task, ...]) -> tuple[Entity, ...]:
+    """Return the caller's owner and the task's subject as entities with their groups."""
+    names = {caller.owner} if caller.kind != "human" else set()
+    if chain and chain[-1].subject:
+        names.add(chain[-1].subject)
+    names.discard(caller.spiffe_id)
+    people = [await registered(tx, name) for name in sorted(names)]
+    return tuple(
+        Entity(Uid("Human", name_of(human.spiffe_id)), (), tuple(Uid("Group", group) for group in human.groups))
+        for human in people
+    )
+
+
+async def gather(
+    tx: Transaction, policies: PolicyDir, caller: Identity, call: Call, arguments: Mapping[str, Any] | None = None
+) -> Case:
+    """Return everything that the decision on a call may look at, as it is in this transaction."""
+    chain = await chain_of(tx, call.task)
+    catalogues: dict[str, Mapping[str, Any]] = {
+        "tools": policies.tools,
+        "lease": policies.targets,
+        "task": policies.profiles,
+    }
+    about = catalogues.get(call.action.split("/")[0], {}).get(call.resource)
+    return Case(
+        call=call,
+        caller=caller,
+        chain=chain,
+        about=about,
+        policies=policies.organisation,
+        version=policies.version,
+        now=tx.now,
+        arguments=arguments or {},
+        labels=await tx.labels(call.root) if call.root else frozenset(),
+        left=await tx.left(call.task) if call.task else {},
+        people=await people_of(tx, caller, chain) if policies.organisation.names_people else (),
+    )

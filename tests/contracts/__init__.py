@@ -1,0 +1,1 @@
+"""One public suite per port, run for every implementation."""

@@ -1,0 +1,162 @@
+"""A task is opened with what its profile says, within policy, for an actor of the caller's; a child gets less."""
+
+from datetime import timedelta
+
+import pytest
+
+from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, NotFound, TaskEnded, Unauthenticated
+from taskbound.core.identity import Claim, Facts
+from taskbound.core.task import MAX_DEPTH, Task
+from taskbound.steps.end_task import end_task
+from taskbound.steps.open_task import TaskAsk, open_task
+from tests.rig import ALICE, Rig
+from tests.stories.story import REFUND, claim_of
+
+LOOK_UP = TaskAsk("look-up-order", {"order_id": "4711"}, budget={"calls": 3, "leases": 0})
+
+
+@pytest.fixture
+async def rig():
+    made = Rig()
+    await made.people()
+    return made
+
+
+def denials(rig):
+    return [(event.value.action, event.value.code) for event in rig.store.events if event.kind == "call.denied"]
+
+
+async def test_a_task_has_its_profiles_grants_budget_and_life(rig):
+    task, _ = await open_task(rig.world, rig.door, ALICE, REFUND)
+    assert [grant.resource for grant in task.grants] == ["crm/get_order", "crm/refund", "shopdb/reader"]
+    assert (task.actor, task.subject) == ("spiffe://example.org/agent/support", "spiffe://example.org/human/alice")
+    assert task.deadline - task.opened == timedelta(minutes=10)
+    async with rig.store.transaction(rig.door) as tx:
+        assert await tx.left(task.id) == {"calls": 20, "leases": 2, "g1#calls": 1}
+    rig.check()
+
+
+async def test_the_handle_is_stored_as_its_digest_only(rig):
+    task, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    assert handle.reveal().startswith("tbh_") and len(handle.reveal()) == 47
+    assert claim_of(handle).handle == task.handle
+    assert handle.reveal() not in repr(rig.store.events) + repr(rig.store.things)
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "says"),
+    [
+        (TaskAsk(), InvalidRequest, "needs a profile"),
+        (TaskAsk("refund-order", {}, details=[]), InvalidRequest, "not both"),
+        (TaskAsk("refund-order", {"order_id": "4711"}), InvalidRequest, "max"),
+        (TaskAsk("refund-order", {"order_id": "x", "max": "5"}), InvalidRequest, "order_id"),
+        (TaskAsk("refund-order", {"order_id": "1", "max": "201"}), InvalidRequest, "max"),
+        (TaskAsk("refund-order", {"order_id": "1", "max": "5", "extra": "1"}), InvalidRequest, "extra"),
+        (TaskAsk("refund-order", REFUND.set, life=timedelta(hours=1)), InvalidRequest, "life"),
+        (TaskAsk("refund-order", REFUND.set, life=timedelta(0)), InvalidRequest, "life"),
+        (TaskAsk("refund-order", REFUND.set, budget={"calls": 21}), InvalidRequest, "calls"),
+        (TaskAsk("refund-order", REFUND.set, budget={"calls": -1}), InvalidRequest, "calls"),
+        (TaskAsk("refund-order", REFUND.set, budget={"rows": 1}), InvalidRequest, "rows"),
+        (TaskAsk("refund-order", REFUND.set, actor="agent/nobody"), NotFound, "agent/nobody"),
+        (TaskAsk("refund-order", REFUND.set, actor="not a name"), InvalidRequest, "name"),
+        (TaskAsk(None, {"order_id": "1"}), InvalidRequest, "profile"),
+    ],
+)
+async def test_a_bad_ask_is_refused_with_the_thing_named_and_nothing_happens(rig, ask, error, says):
+    before = len(rig.store.events)
+    with pytest.raises(error, match=says):
+        await open_task(rig.world, rig.door, ALICE, ask)
+    assert len(rig.store.events) == before
+
+
+async def test_an_unknown_profile_is_denied_and_recorded(rig):
+    with pytest.raises(Denied, match="no profile 'nowhere'"):
+        await open_task(rig.world, rig.door, ALICE, TaskAsk("nowhere"))
+    assert denials(rig) == [("task/open", "unknown_profile")]
+
+
+async def test_nobody_opens_a_task_for_an_agent_that_is_not_theirs(rig):
+    stranger = Claim("main", facts=Facts("unix", {"script": "/srv/agent/helper.py"}))
+    async with rig.store.transaction(rig.door) as tx:
+        from taskbound.core.event import Kind
+        from taskbound.core.identity import Registration
+        from taskbound.core.thing import advance
+
+        bob = Registration(
+            "i" + "z" * 20, "main", "spiffe://example.org/human/bob", "human", "spiffe://example.org/human/bob",
+            "", "", (), "operator", {"uid": 2000},
+        )  # fmt: skip
+        await tx.record(Kind.IDENTITY_REGISTERED, advance(bob, Kind.IDENTITY_REGISTERED))
+    bob_claim = Claim("main", facts=Facts("operator", {"uid": 2000}))
+    with pytest.raises(Denied, match="not owned by human/bob"):
+        await open_task(rig.world, rig.door, bob_claim, REFUND)
+    assert denials(rig) == [("task/open", "not_yours")]
+    task, _ = await open_task(rig.world, rig.door, stranger, TaskAsk("refund-order", REFUND.set))
+    assert task.actor.endswith("agent/helper") and task.subject is None
+
+
+async def test_a_child_never_gets_what_its_parent_lacks(rig):
+    parent, handle = await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", {"order_id": "4711"}))
+    agent = claim_of(handle)
+    for wish in (
+        TaskAsk("refund-order", REFUND.set, budget={"calls": 1, "leases": 0}),
+        TaskAsk("look-up-order", {"order_id": "4712"}, budget={"calls": 1, "leases": 0}),
+    ):
+        with pytest.raises(Denied) as denied:
+            await open_task(rig.world, rig.door, agent, wish)
+        assert denied.value.code == "outside_grants"
+    assert denials(rig) == [("task/delegate", "outside_grants")] * 2
+    child, _ = await open_task(rig.world, rig.door, agent, LOOK_UP)
+    with pytest.raises(BudgetSpent, match="2 calls left, 3 were asked"):
+        await open_task(rig.world, rig.door, agent, LOOK_UP)
+    assert denials(rig)[2:] == [("task/delegate", "budget_spent")]
+    with pytest.raises(InvalidRequest, match="leases"):  # a child names what it takes of everything
+        await open_task(rig.world, rig.door, agent, TaskAsk(details=[], budget={"calls": 1}))
+    assert (child.parent, child.root, child.depth, child.act) == (parent.id, parent.id, 1, (parent.actor,))
+    assert child.deadline <= parent.deadline
+    rig.check()
+
+
+async def test_delegation_ends_at_its_depth(rig):
+    _, handle = await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", {"order_id": "4711"}))
+    for depth in range(1, MAX_DEPTH):
+        wish = TaskAsk("look-up-order", LOOK_UP.set, budget={"calls": 4 - depth, "leases": 0})
+        _, handle = await open_task(rig.world, rig.door, claim_of(handle), wish)
+    with pytest.raises(Denied) as denied:
+        await open_task(
+            rig.world,
+            rig.door,
+            claim_of(handle),
+            TaskAsk("look-up-order", LOOK_UP.set, budget={"calls": 0, "leases": 0}),
+        )
+    assert denied.value.code == "too_deep"
+
+
+async def test_a_task_that_ended_delegates_nothing(rig):
+    task, handle = await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", {"order_id": "4711"}))
+    await end_task(rig.world, rig.door, ALICE, task.id, "done")
+    with pytest.raises(TaskEnded):
+        await open_task(rig.world, rig.door, claim_of(handle), LOOK_UP)
+    assert denials(rig) == [("task/delegate", "task_ended")]
+
+
+async def test_a_parent_is_named_by_who_acts_in_it(rig):
+    task, _ = await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", {"order_id": "4711"}))
+    with pytest.raises(Denied, match="does not act in task"):
+        await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", LOOK_UP.set, parent=task.id))
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        Claim("main"),
+        Claim("main", handle="0" * 64),
+        Claim("other", facts=Facts("operator", {"uid": 1000})),
+        Claim("main", facts=Facts("operator", {"uid": 1001})),
+    ],
+)
+async def test_who_proves_nothing_opens_nothing(rig, claim):
+    with pytest.raises(Unauthenticated):
+        await open_task(rig.world, rig.door, claim, REFUND)
+    async with rig.store.transaction(rig.door) as tx:
+        assert await tx.find(Task) == []
