@@ -1,0 +1,28 @@
+"""`make bench`: what a decision costs on this machine (DESIGN 9, row 1)."""
+
+import os
+import platform
+from pathlib import Path
+
+from bench.decide import measure
+
+
+def machine() -> str:
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def main() -> None:
+    print(machine())
+    print("decide one call in process: Case to Decision, chain of 2, slice of 3, no decision cached")
+    for name, row in measure().items():
+        print(
+            f"  {name:44} p50 {row.p50:6.1f} µs   p99 {row.p99:6.1f} µs   {row.permitted:.0%} of {row.calls} permitted"
+        )
+
+
+if __name__ == "__main__":
+    main()
