@@ -90,6 +90,12 @@ class Case:
     labels: frozenset[str] = frozenset()
     left: Mapping[str, int] = field(default_factory=dict)  # of the caller's task
     people: tuple[Entity, ...] = ()  # owner and subject, where a policy reads them
+    offered: tuple[tuple[Grant, ...], ...] = field(init=False)  # per task of the chain, its grants of this very thing
+
+    def __post_init__(self) -> None:
+        action, resource = self.call.action, self.call.resource
+        offered = (tuple(g for g in t.grants if g.resource == resource and g.action == action) for t in self.chain)
+        object.__setattr__(self, "offered", tuple(offered))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +165,6 @@ def _entity(kind: str, name: str, owner: str, environment: str, groups: tuple[st
     return Entity(Uid(kind.capitalize(), name), attrs, tuple(Uid("Group", group) for group in groups))
 
 
-def candidates(task: Task, call: Call) -> list[Grant]:
-    """Return the task's grants of this action on this resource, in the task's order."""
-    return [grant for grant in task.grants if grant.resource == call.resource and grant.action == call.action]
-
-
 def project(case: Case) -> Request:
     """Return the question for the engine: the only thing it sees, and what is recorded. Raises InvalidRequest."""
     call, about = case.call, case.about
@@ -200,9 +201,7 @@ def project(case: Case) -> Request:
         context["subject"] = {"__entity": {"type": "Human", "id": name_of(subject)}}
     levels: tuple[tuple[str, ...], ...] = ()
     if call.action in SPENDS:
-        levels = tuple(
-            tuple(render(grant, level) for grant in candidates(task, call)) for level, task in enumerate(case.chain)
-        )
+        levels = tuple(tuple(render(grant, level) for grant in offered) for level, offered in enumerate(case.offered))
         context["grant"] = {
             str(level): {name: cedar_value(value) for name, value in task.intent.values.items()}
             for level, task in enumerate(case.chain)
@@ -215,7 +214,7 @@ def usable(case: Case, answer: Answer, level: int) -> Grant | None:
 
     What is left is a matter of the acting task: a child holds its own share of every budget (INTERFACES 12).
     """
-    granted = [g for i, g in enumerate(candidates(case.chain[level], case.call)) if i in answer.granted[level]]
+    granted = [g for i, g in enumerate(case.offered[level]) if i in answer.granted[level]]
     if level == len(case.chain) - 1:
         granted = [g for g in granted if g.calls is None or case.left.get(f"g{g.root}#calls", 0) > 0]
     return min(granted, key=lambda grant: grant.ask, default=None)
@@ -262,7 +261,7 @@ def within_grants(case: Case, answer: Answer) -> Objection | None:
             return Deny(
                 "outside_grants",
                 f"task {task.id} was not granted {resource} with these arguments"
-                if candidates(task, case.call)
+                if case.offered[level]
                 else f"task {task.id} was not granted {resource}",
                 "ask for it when opening the task, or delegate from one that has it",
             )
