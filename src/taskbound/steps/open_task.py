@@ -106,9 +106,7 @@ def _wish(policies: PolicyDir, ask: TaskAsk) -> Wish:
         raise InvalidRequest("a task needs a profile or authorization_details", hint="add --profile NAME")
     grants, bound, named = grants_from_details(ask.details, policies.tools, policies.targets)
     _budget({**DEFAULT_BUDGET, **named}, ask.budget)
-    return Wish(
-        Intent(None, ask.intent, bound), grants, {**named, **(ask.budget or {})}, _life(DEFAULT_LIFE, ask.life)
-    )
+    return Wish(Intent(None, ask.intent, bound), grants, {**named, **(ask.budget or {})}, _life(DEFAULT_LIFE, ask.life))
 
 
 def _budget(most: Mapping[str, int], asked: Mapping[str, int] | None) -> Mapping[str, int]:
