@@ -41,7 +41,7 @@ def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def decimal(text: str) -> dict:
+def decimal(text: str) -> dict[str, dict[str, str]]:
     return {"__extn": {"fn": "decimal", "arg": text}}
 
 

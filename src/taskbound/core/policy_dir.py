@@ -117,9 +117,13 @@ def _line_of(text: str, message: str) -> int | None:
     if match := re.match(r"grant (\d+)", message):
         tables = [found.start() for found in re.finditer(r"(?m)^\s*\[\[\s*grant\s*\]\]", text)]
         start = tables[int(match[1]) - 1] if int(match[1]) <= len(tables) else 0
-    for name in re.findall(r"['\"]([^'\"]+)['\"]", message):
-        if found := re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])").search(text, start):
-            return text.count("\n", 0, found.start()) + 1
+    for name in map(re.escape, re.findall(r"['\"]([^'\"]+)['\"]", message)):
+        for pattern in (
+            rf"(?m)^[ \t\[]*[\"']?{name}[\"']?\s*[\]=]",
+            rf"(?<![\w-]){name}(?![\w-])",
+        ):  # as a key, or at all
+            if found := re.compile(pattern).search(text, start):
+                return text.count("\n", 0, found.start()) + 1
     return text.count("\n", 0, start) + 1 if start else None
 
 
