@@ -1,5 +1,6 @@
 """A task is opened with what its profile says, within policy, for an actor of the caller's; a child gets less."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, NotFound, TaskEnded, Unauthenticated
 from taskbound.core.identity import Claim, Facts
 from taskbound.core.task import MAX_DEPTH, Task
+from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
 from tests.rig import ALICE, Rig
@@ -160,3 +162,34 @@ async def test_who_proves_nothing_opens_nothing(rig, claim):
         await open_task(rig.world, rig.door, claim, REFUND)
     async with rig.store.transaction(rig.door) as tx:
         assert await tx.find(Task) == []
+
+
+async def test_fifty_racing_children_never_overspend_and_the_rest_flows_back(rig):
+    """Each child asks for a share and calls until it is denied; the root's 20 calls are never exceeded."""
+    root, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    read = CallAsk("crm/get_order", {"id": "4711"})
+    permitted = 0
+
+    async def child(n: int) -> str:
+        nonlocal permitted
+        wish = TaskAsk("look-up-order", {"order_id": "4711"}, budget={"calls": 1 + n % 3, "leases": 0})
+        try:
+            task, own = await open_task(rig.world, rig.door, claim_of(handle), wish)
+        except BudgetSpent:
+            return "refused"
+        await asyncio.sleep(0)  # the memory store never suspends: here another child comes between
+        while (await decide_call(rig.world, rig.door, claim_of(own), read))[2].permitted:
+            permitted += 1
+            await asyncio.sleep(0)
+            if n % 4 == 0:
+                break  # this one leaves a rest, where it had more than one call
+        await end_task(rig.world, rig.door, ALICE, task.id, "done")
+        return "ended"
+
+    outcomes = await asyncio.gather(*(child(n) for n in range(50)))
+    async with rig.store.transaction(rig.door) as tx:
+        left = await tx.left(root.id)
+    assert permitted + left["calls"] == 20, "calls were made or lost out of nothing"
+    assert left["leases"] == 2 and left["g1#calls"] == 1
+    assert outcomes.count("refused") and outcomes.count("ended")
+    rig.check()
