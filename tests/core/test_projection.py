@@ -272,3 +272,10 @@ def test_the_tables_are_those_of_the_interfaces():
     kinds = "recipient account url path amount object_id date time name principal secret flag free_text"
     assert " ".join(EFFECTS) == "read write send destroy read_secret spend execute"
     assert " ".join(KINDS) == kinds
+
+
+def test_a_large_record_of_large_integers_is_refused_for_its_size():
+    tool = tool_of({"a": {"type": "array", "items": INT}})
+    assert tool.project({"a": [2**60] * 300}) == {"a": [2**60] * 300}
+    with pytest.raises(InvalidRequest, match="at most 8192"):
+        tool.project({"a": [2**60] * 500})

@@ -15,6 +15,7 @@ All refusals of arguments are InvalidRequest("invalid_argument"), those of files
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -49,6 +50,11 @@ def quoted(name: object) -> str:
     return repr(str(name)[:64])
 
 
+def refused(message: str, hint: str = "") -> InvalidRequest:
+    """Return the refusal of a file of the policy directory."""
+    return InvalidRequest(message, code="invalid_policy", hint=hint)
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return a hint with the nearest known name, or with all of a few."""
     names = sorted(known)
@@ -57,12 +63,12 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"known: {', '.join(names[:16])}" if names else ""
 
 
-def only(given: Iterable[Any], known: Iterable[str], where: str, code: str = "invalid_policy") -> None:
+def only(given: Iterable[Any], known: Iterable[str], where: str) -> None:
     """Refuse a key that is not known, with the nearest that is. Raises InvalidRequest."""
     known = tuple(known)
     for key in given:
         if key not in known:
-            raise InvalidRequest(f"{where}: unknown key {quoted(key)}", code=code, hint=nearest(key, known))
+            raise refused(f"{where}: unknown key {quoted(key)}", nearest(key, known))
 
 
 # --- one value ---------------------------------------------------------------------------------
@@ -271,8 +277,7 @@ class Tool:
     _required: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        bound = {name: _BOUND + 6 * len(name) for name in self.arguments}
-        table = {name: (CONVERTERS[one.type], bound[name]) for name, one in self.arguments.items()}
+        table = {name: (CONVERTERS[one.type], _BOUND + 6 * len(name)) for name, one in self.arguments.items()}
         object.__setattr__(self, "_converters", table)
         required = {name for name, one in self.arguments.items() if one.required} | self.never
         object.__setattr__(self, "_required", tuple(sorted(required)))
@@ -318,15 +323,18 @@ class Tool:
         for name in self._required:
             if name not in record:
                 raise self._refusal(name, "it is required")
-        if size > RECORD_LIMIT and (size := len(canonical.render(record))) > RECORD_LIMIT:
-            longest = max(record, key=lambda name: len(canonical.render(record[name])))
+        if size > RECORD_LIMIT and (size := _size(record)) > RECORD_LIMIT:
+            longest = max(record, key=lambda name: _size(record[name]))
             raise self._refusal(longest, f"all arguments take {size} bytes, expected at most {RECORD_LIMIT}")
         return record
 
     def _refusal(self, name: object, expected: str, hint: str = "") -> InvalidRequest:
-        return InvalidRequest(
-            f"argument {quoted(name)} of {self.resource[:160]}: {expected}", code="invalid_argument", hint=hint
-        )
+        message = f"argument {quoted(name)} of {self.resource[:160]}: {expected}"
+        return InvalidRequest(message, code="invalid_argument", hint=hint)
+
+
+def _size(record: Any) -> int:
+    return len(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def pin_of(definition: Mapping[str, Any]) -> str:
@@ -335,18 +343,18 @@ def pin_of(definition: Mapping[str, Any]) -> str:
     try:
         return "sha256:" + canonical.digest({name: definition[name] for name in members if name in definition})
     except canonical.Malformed:
-        raise InvalidRequest("the definition has no canonical form", code="invalid_policy") from None
+        raise refused("the definition has no canonical form") from None
 
 
 def _one_of(value: Any, known: tuple[str, ...], where: str) -> str:
     if value not in known:
-        raise InvalidRequest(f"{where} is {quoted(value)}", code="invalid_policy", hint=nearest(value, known))
+        raise refused(f"{where} is {quoted(value)}", nearest(value, known))
     return str(value)
 
 
 def _table(entry: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     if not isinstance(table := entry.get(key, {}), Mapping):
-        raise InvalidRequest(f"{where}: {key!r} is no table", code="invalid_policy")
+        raise refused(f"{where}: {key!r} is no table")
     return table
 
 
@@ -355,32 +363,26 @@ def read_tool(upstream: str, name: str, entry: Mapping[str, Any], definition: Ma
     where = f"tool {quoted(name)}"
     only(entry, ("pin", "reviewed", "effect", "arguments", "result", "undo"), where)
     if not isinstance(definition, Mapping) or definition.get("name") != name:
-        raise InvalidRequest(f"{where}: its definition has another name", code="invalid_policy")
+        raise refused(f"{where}: its definition has another name")
     if not isinstance(pin := entry.get("pin"), str) or not isinstance(entry.get("undo", ""), str):
-        raise InvalidRequest(f"{where}: 'pin' or 'undo' is missing or no text", code="invalid_policy")
+        raise refused(f"{where}: 'pin' or 'undo' is missing or no text")
     reviewed = _table(entry, "reviewed", where)
     only(reviewed, ("by", "on"), f"{where} reviewed")
     if reviewed and not (str(reviewed.get("by", "")).startswith("human/") and isinstance(reviewed.get("on"), date)):
-        hint = '{ by = "human/…", on = 2026-11-24 }'
-        raise InvalidRequest(f"{where}: 'reviewed' names no person and day", code="invalid_policy", hint=hint)
-    root, _ = _resolved(definition.get("inputSchema"), _table(definition, "inputSchema", where))
-    root, whole = _table({"": root}, "", where), _table(definition, "inputSchema", where)
-    properties, wanted = _table(root, "properties", where), root.get("required", [])
-    wanted = {one for one in wanted if isinstance(one, str)} if isinstance(wanted, list) else set()
+        raise refused(f"{where}: 'reviewed' names no person and day", '{ by = "human/…", on = 2026-11-24 }')
+    whole = _table(definition, "inputSchema", where)
+    root, _ = _resolved(whole, whole)
+    properties, listed = _table(root, "properties", where), root.get("required")
+    wanted = {one for one in listed if isinstance(one, str)} if isinstance(listed, list) else set[str]()
     declared = _table(entry, "arguments", where)
     only(declared, properties, f"{where} arguments")
+    kinds = {one: _one_of(kind, KINDS, f"{where}: the kind of {quoted(one)}") for one, kind in declared.items()}
     arguments: dict[str, Argument] = {}
-    for argument, schema in properties.items():
-        if argument.startswith("__"):
-            continue
-        kind = (
-            _one_of(declared[argument], KINDS, f"{where}: the kind of {quoted(argument)}")
-            if argument in declared
-            else ""
-        )
-        found, nullable = cedar_type(schema, whole, kind)
-        kind = "free_text" if found == FREE_TEXT else kind
-        arguments[argument] = Argument(argument, kind, found, argument in wanted and not nullable)
+    for one, schema in properties.items():
+        if not one.startswith("__"):
+            found, nullable = cedar_type(schema, whole, kinds.get(one, ""))
+            kind = "free_text" if found == FREE_TEXT else kinds.get(one, "")
+            arguments[one] = Argument(one, kind, found, one in wanted and not nullable)
     result = _table(entry, "result", where)
     return Tool(
         upstream=upstream,

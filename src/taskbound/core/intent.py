@@ -23,7 +23,18 @@ from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
-from taskbound.core.catalogue import CONVERTERS, KINDS, Target, Tool, Unfit, decimal_text, nearest, only, quoted
+from taskbound.core.catalogue import (
+    CONVERTERS,
+    KINDS,
+    Target,
+    Tool,
+    Unfit,
+    decimal_text,
+    nearest,
+    only,
+    quoted,
+    refused,
+)
 from taskbound.core.errors import Denied, InvalidRequest
 from taskbound.core.policy import Entity, Uid
 from taskbound.formats import canonical
@@ -208,10 +219,6 @@ _CONDITION = re.compile(r"(=|<=|in(?=[\s\[])|like(?=[\s\"]))\s*(.+)", re.DOTALL)
 _WORD = re.compile(r"(?!(true|false|null|any)\Z)(?!__)[A-Za-z_][A-Za-z0-9_-]*")
 
 
-def _refused(message: str, hint: str = "") -> InvalidRequest:
-    return InvalidRequest(message, code="invalid_policy", hint=hint)
-
-
 def _condition(text: Any, tool: Tool, name: str, parameters: Iterable[str], where: str) -> Condition:
     """Return the condition that a text states of an argument of the tool. Raises InvalidRequest."""
     argument, where = tool.arguments[name], f"{where}: the condition on {quoted(name)}"
@@ -219,25 +226,25 @@ def _condition(text: Any, tool: Tool, name: str, parameters: Iterable[str], wher
         return Condition(name, argument.type, argument.required, "any")
     match = _CONDITION.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise _refused(f"{where} is none", 'write "= x", "<= x", "in [x]", "like \\"x*\\"" or "any"')
+        raise refused(f"{where} is none", 'write "= x", "<= x", "in [x]", "like \\"x*\\"" or "any"')
     operator, operand = match[1], match[2].strip()
     if argument.type not in OPERATORS[operator]:
         allowed = [one for one, types in OPERATORS.items() if argument.type in types]
-        raise _refused(f"{where}: {operator} is not for {argument.type}", f"use {', '.join(['any', *allowed])}")
+        raise refused(f"{where}: {operator} is not for {argument.type}", f"use {', '.join(['any', *allowed])}")
     condition = Condition(name, argument.type, argument.required, operator)
     if _WORD.fullmatch(operand):
         if operator == "like":
-            raise _refused(f"{where}: like takes a literal only", 'write like "abc*"')
+            raise refused(f"{where}: like takes a literal only", 'write like "abc*"')
         if operand not in parameters:
             hint = nearest(operand, parameters) or f'a literal text stands in quotes: {operator} "{operand[:32]}"'
-            raise _refused(f"{where}: there is no parameter {quoted(operand)}", hint)
+            raise refused(f"{where}: there is no parameter {quoted(operand)}", hint)
         return replace(condition, parameter=operand)
     try:
         literal = _typed(canonical.parse(operand), condition.operand)
     except (canonical.Malformed, Unfit) as error:
-        raise _refused(f"{where}: {error}", f"it is compared with {condition.operand}") from None
+        raise refused(f"{where}: {error}", f"it is compared with {condition.operand}") from None
     if operator == "like" and (not str(literal).endswith("*") or str(literal).count("*") != 1 or literal == "*"):
-        raise _refused(f"{where}: a pattern is text and one * at its end", "use any for every text")
+        raise refused(f"{where}: a pattern is text and one * at its end", "use any for every text")
     return replace(condition, literal=literal)
 
 
@@ -252,28 +259,28 @@ def _grant(
     where = f"grant {place + 1}"
     only(entry, ("tool", "lease", "when", "others", "calls", "ask"), where)
     if ("tool" in entry) == ("lease" in entry):
-        raise _refused(f"{where} names a tool or a lease, and not both")
+        raise refused(f"{where} names a tool or a lease, and not both")
     kind: str = "tool" if "tool" in entry else "lease"
     resource, known = entry[kind], tools if kind == "tool" else targets
     if not isinstance(resource, str) or resource not in known:
-        raise _refused(f"{where}: there is no {kind} {quoted(resource)}", nearest(resource, known))
+        raise refused(f"{where}: there is no {kind} {quoted(resource)}", nearest(resource, known))
     where = f"{where} ({resource})"
     calls, ask, others, when = (entry.get(key, default) for key, default in _GRANT_DEFAULTS.items())
     if calls is not None and (type(calls) is not int or calls < 1):
-        raise _refused(f"{where}: 'calls' is no number above 0")
+        raise refused(f"{where}: 'calls' is no number above 0")
     if type(ask) is not bool or others not in (None, "any") or not isinstance(when, Mapping):
-        raise _refused(f"{where}: 'ask' is true or false, 'others' is \"any\", 'when' is a table")
+        raise refused(f"{where}: 'ask' is true or false, 'others' is \"any\", 'when' is a table")
     if kind == "lease":
         if when or others:
-            raise _refused(f"{where}: a lease has no arguments", "leave out 'when' and 'others'")
+            raise refused(f"{where}: a lease has no arguments", "leave out 'when' and 'others'")
         return Grant(f"g{place}", "lease/issue", resource, (), (), calls, ask, place)
     tool = tools[resource]
     if strange := [name for name in when if name not in tool.arguments]:
-        raise _refused(f"{where}: it has no argument {quoted(strange[0])}", nearest(strange[0], tool.arguments))
+        raise refused(f"{where}: it has no argument {quoted(strange[0])}", nearest(strange[0], tool.arguments))
     rest = sorted(name for name in tool.arguments if name not in when and others != "any")
     if needed := [name for name in rest if tool.arguments[name].required]:
         hint = f'name it: {needed[0]} = "any" lets every value through'
-        raise _refused(f"{where} can never permit: {quoted(needed[0])} is required and not named", hint)
+        raise refused(f"{where} can never permit: {quoted(needed[0])} is required and not named", hint)
     conditions = tuple(_condition(when[name], tool, name, parameters, where) for name in sorted(when))
     return Grant(f"g{place}", "tools/call", resource, conditions, tuple(rest), calls, ask, place)
 
@@ -286,7 +293,7 @@ def _distinct(grants: Sequence[Grant]) -> None:
     for place, grant in enumerate(grants):
         first = seen.setdefault(render(grant, 0), place)
         if first != place:
-            raise _refused(f"grant {place + 1} ({grant.resource}) says the same as grant {first + 1}", "leave one out")
+            raise refused(f"grant {place + 1} ({grant.resource}) says the same as grant {first + 1}", "leave one out")
 
 
 # --- profiles ------------------------------------------------------------------------------------
@@ -303,13 +310,13 @@ def _duration(table: Mapping[str, Any], key: str) -> timedelta | None:
         return None
     match = _DURATION.fullmatch(table[key]) if isinstance(table[key], str) else None
     if match is None:
-        raise _refused(f"{key!r} is no duration", 'write a number and s, m, h or d: "10m"')
+        raise refused(f"{key!r} is no duration", 'write a number and s, m, h or d: "10m"')
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def _budget(given: Any) -> Mapping[str, int]:
     if not isinstance(given, Mapping) or any(type(n) is not int or not 0 <= n < 2**53 for n in given.values()):
-        raise _refused("'budget' is no table of numbers from 0")
+        raise refused("'budget' is no table of numbers from 0")
     only(given, DEFAULT_BUDGET, "budget")
     return {**DEFAULT_BUDGET, **given}
 
@@ -317,30 +324,30 @@ def _budget(given: Any) -> Mapping[str, int]:
 def _parameter(name: str, entry: Any, grants: Sequence[Grant]) -> Parameter:
     where = f"parameter {quoted(name)}"
     if not _WORD.fullmatch(name) or not isinstance(entry, Mapping):
-        raise _refused(f"{where} is no table with a plain name")
+        raise refused(f"{where} is no table with a plain name")
     only(entry, ("kind", "pattern", "minimum", "maximum", "values"), where)
     if entry.get("kind") not in KINDS:
-        raise _refused(f"{where}: the kind is {quoted(entry.get('kind'))}", nearest(entry.get("kind"), KINDS))
+        raise refused(f"{where}: the kind is {quoted(entry.get('kind'))}", nearest(entry.get("kind"), KINDS))
     uses = [(grant, one) for grant in grants for one in grant.conditions if one.parameter == name]
     if not uses:
-        raise _refused(f"{where} is compared with nothing", "name it in a grant's condition, or leave it out")
+        raise refused(f"{where} is compared with nothing", "name it in a grant's condition, or leave it out")
     type_ = uses[0][1].operand
     for grant, one in uses:
         if one.operand != type_:
             other = f"{one.operand} for {quoted(one.argument)} of {grant.resource}"
-            raise _refused(f"{where} has two types: {type_}, and {other}")
+            raise refused(f"{where} has two types: {type_}, and {other}")
     scalar = type_.removeprefix("Set<").removesuffix(">")
     for key, types in (("pattern", ("String",)), ("minimum", OPERATORS["<="]), ("maximum", OPERATORS["<="])):
         if key in entry and scalar not in types:
-            raise _refused(f"{where}: {key!r} is not for {scalar}")
+            raise refused(f"{where}: {key!r} is not for {scalar}")
     try:
         pattern = re.compile(entry["pattern"]) if "pattern" in entry else None
         minimum, maximum = (_typed(entry[key], scalar) if key in entry else None for key in ("minimum", "maximum"))
         values = _typed(entry["values"], f"Set<{scalar}>") if "values" in entry else None
     except (re.error, TypeError, RecursionError, OverflowError):
-        raise _refused(f"{where}: 'pattern' is no regular expression") from None
+        raise refused(f"{where}: 'pattern' is no regular expression") from None
     except Unfit as error:
-        raise _refused(f"{where}: {error}", f"it is {scalar}, as what it is compared with") from None
+        raise refused(f"{where}: {error}", f"it is {scalar}, as what it is compared with") from None
     return Parameter(name, str(entry["kind"]), type_, pattern, minimum, maximum, values)
 
 
@@ -351,21 +358,21 @@ def read_profile(
     only(table, _PROFILE, "profile")
     for key in ("purpose", "owner"):
         if not isinstance(table.get(key), str) or not table[key].strip():
-            raise _refused(f"{key!r} is missing, or no text")
+            raise refused(f"{key!r} is missing, or no text")
     if not re.fullmatch(r"human/[A-Za-z0-9._/-]+", table["owner"]):
-        raise _refused("'owner' is no person", 'write "human/NAME"')
+        raise refused("'owner' is no person", 'write "human/NAME"')
     if type(table.get("review_by")) is not date:
-        raise _refused("'review_by' is missing, or no day", "write review_by = 2027-05-01")
+        raise refused("'review_by' is missing, or no day", "write review_by = 2027-05-01")
     if (life := _duration(table, "life")) is None:
-        raise _refused("'life' is missing", 'write life = "10m"')
+        raise refused("'life' is missing", 'write life = "10m"')
     grace, on_lost = _duration(table, "heartbeat_grace"), table.get("on_lost")
     if on_lost not in (None, "end", "suspend") or (on_lost is not None and grace is None):
-        raise _refused("'on_lost' is \"end\" or \"suspend\", and goes with 'heartbeat_grace'")
+        raise refused("'on_lost' is \"end\" or \"suspend\", and goes with 'heartbeat_grace'")
     declared, entries = table.get("parameters", {}), table.get("grant", [])
     if not isinstance(declared, Mapping) or not isinstance(entries, list):
-        raise _refused("'parameters' is a table, 'grant' a list of tables: [[grant]]")
+        raise refused("'parameters' is a table, 'grant' a list of tables: [[grant]]")
     if not all(isinstance(entry, Mapping) for entry in entries):
-        raise _refused("'grant' is no list of tables", "write [[grant]]")
+        raise refused("'grant' is no list of tables", "write [[grant]]")
     grants = tuple(_grant(place, entry, tools, targets, declared) for place, entry in enumerate(entries))
     _distinct(grants)
     return Profile(
@@ -464,18 +471,18 @@ def _entry(place: int, detail: Any) -> Mapping[str, Any]:
     """Return a detail in the form that a profile has it."""
     where = f"grant {place + 1}"
     if not isinstance(detail, Mapping) or detail.get("type") != "taskbound_grant":
-        raise _refused(f"{where}: the type is not taskbound_grant")
+        raise refused(f"{where}: the type is not taskbound_grant")
     only(detail, _DETAIL, where)
     kinds = {"tools/call": ("tool", "mcp", "calls"), "lease/issue": ("lease", "target", "leases")}
     actions = detail.get("actions")
     if not isinstance(actions, list) or len(actions) != 1 or (found := kinds.get(str(actions[0]))) is None:
-        raise _refused(f'{where}: \'actions\' is ["tools/call"] or ["lease/issue"]')
+        raise refused(f'{where}: \'actions\' is ["tools/call"] or ["lease/issue"]')
     kind, scheme, quantity = found
     identifier, budget = str(detail.get("identifier")), detail.get("budget", {})
     if detail.get("locations", location := [f"{scheme}:{identifier.split('/')[0]}"]) != location:
-        raise _refused(f"{where}: 'locations' is not where {quoted(identifier)} is")
+        raise refused(f"{where}: 'locations' is not where {quoted(identifier)} is")
     if not isinstance(budget, Mapping):
-        raise _refused(f"{where}: 'budget' is no table")
+        raise refused(f"{where}: 'budget' is no table")
     only(budget, (quantity,), f"{where}: budget")
     return {kind: identifier, "calls": budget.get(quantity), **{k: detail[k] for k in ("when", "ask") if k in detail}}
 
