@@ -7,6 +7,7 @@ exit status 1. A real server, a real database and a gateway come with later mile
 import asyncio
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -40,6 +41,13 @@ async def main() -> None:
     gateway, lane = (door(world.trust_domain, name, "main") for name in ("door/gateway", "lane/revoke"))
     alice = Claim("main", facts=Facts("operator", {"uid": "1000"}))
 
+    async def lease_of(who: Claim) -> str:
+        try:
+            await issue_lease(world, gateway, who, LeaseAsk("shopdb/reader"))
+        except Denied as denied:
+            return f"denied, {denied.code}: {denied}"
+        return "permitted"
+
     async def call(who: Claim, tool: str, **arguments: object) -> str:
         _, _, decision = await decide_call(world, gateway, who, CallAsk(tool, arguments))
         return "permitted" if decision.permitted else f"denied, {decision.code}: {decision.objections[0].reason}"
@@ -47,14 +55,16 @@ async def main() -> None:
     def presented(handle: str) -> Claim:
         return Claim("main", handle=hashlib.sha256(handle.encode()).hexdigest())
 
-    for name, environment in (("human/alice", ""), ("agent/support", "production"), ("agent/helper", "dev")):
+    people = {"human/alice": "", "agent/support": "production", "agent/helper": "production", "agent/tester": "dev"}
+    for name, environment in people.items():
         is_alice = name == "human/alice"
         attestor, when = ("operator", {"uid": "1000"}) if is_alice else ("unix", {"script": f"/srv/{name}.py"})
         ask = RegistrationAsk(name, "human/alice", attestor, when, environment=environment)
         await register_identity(world, gateway, gateway, ask)
-    tell(f"policy {world.policies.current.version[:12]} in force; alice and two agents of hers are registered")
+    tell(f"policy {world.policies.current.version[:12]} in force; alice and three agents of hers are registered")
 
-    tell(f"without a task: {await call(alice, 'crm/get_order', id='4711')}")
+    said = await call(alice, "crm/get_order", id="4711")
+    tell(f"without a task: {said}", "no_task" in said)
 
     intent = "refund order 4711, the parcel never arrived"
     refund = TaskAsk("refund-order", {"order_id": "4711", "max": "50"}, intent, actor="agent/support")
@@ -84,14 +94,16 @@ async def main() -> None:
     helper = presented(child_handle.reveal())
     said = await call(helper, "crm/refund", order_id="4711", amount=1)
     tell(f"its sub-agent gets {child.id}, which only reads; a refund: {said}", "outside_grants" in said)
-    try:
-        await issue_lease(world, gateway, helper, LeaseAsk("shopdb/reader"))
-        tell("the sub-agent of environment dev got a production login", False)
-    except Denied as denied:
-        tell(f"the sub-agent, of environment dev, asks for the login: denied, {denied.code}: {denied}")
+    said = await lease_of(helper)
+    tell(f"the sub-agent asks for the login: {said}", "outside_grants" in said)
+
+    test, test_handle = await open_task(world, gateway, alice, replace(refund, actor="agent/tester"))
+    said = await lease_of(presented(test_handle.reveal()))
+    tell(f"agent/tester, of environment dev, has the same grants and asks for the login: {said}", "nhi8" in said)
+    await end_task(world, gateway, alice, test.id, "done")
 
     ended = await end_task(world, gateway, agent, task.id, "done")
-    tell(f"the task ends, and with it {len(ended) - 1} below it")
+    tell(f"the task ends, and with it {len(ended) - 1} below it", len(ended) == 2)
     said = await call(agent, "crm/get_order", id="4711")
     tell(f"the agent calls again: {said}", "task_ended" in said)
     for due in await due_leases(world, lane):

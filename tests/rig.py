@@ -5,6 +5,7 @@ transaction, and each method of a provider. The wrapper sits around the ports, s
 holds no test switch (D28). `check()` states what must hold after every step of every story.
 """
 
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,14 @@ from tests.replay import replay
 
 POLICY = Path(__file__).parent.parent / "demo" / "policy"
 ALICE = Claim("main", facts=Facts("operator", {"uid": 1000}))
+
+
+PEOPLE = (  # name and environment; all are alice's
+    ("human/alice", ""),
+    ("agent/support", "production"),
+    ("agent/helper", "production"),
+    ("agent/tester", "dev"),
+)
 
 
 class Crash(BaseException):
@@ -92,17 +101,23 @@ class CountedProvider:
 class Rig:
     """A world in memory, its clock, its targets, and who is in it: alice, her agents, our doors and lanes."""
 
-    def __init__(self, policy: Path = POLICY, crash_at: int | None = None, after: bool = False) -> None:
+    def __init__(
+        self,
+        policy: Path = POLICY,
+        crash_at: int | None = None,
+        after: bool = False,
+        store: Callable[[Clock], Any] | None = None,  # what to make from the rig's clock; None: the memory store
+    ) -> None:
         from demo.targets import TARGETS
 
         self.clock = Clock()
         self.targets = {name: MemoryTarget() for name in {target.name for target in TARGETS.values()}}
         self.crossings = Crossings(crash_at=crash_at, after=after)
         bare = app.in_memory(policy, TARGETS, self.targets, clock=self.clock)
-        self.store: Any = bare.store
+        self.store: Any = store(self.clock) if store else bare.store
         self.world: World = replace(
             bare,
-            store=CountedStore(bare.store, self.crossings),
+            store=CountedStore(self.store, self.crossings),
             providers={name: CountedProvider(p, self.crossings) for name, p in bare.providers.items()},
         )
         self.door = door(bare.trust_domain, "door/gateway", "main")
@@ -111,7 +126,7 @@ class Rig:
     async def people(self) -> None:
         """Register alice and her agents. Not part of any story's crossings."""
         world = replace(self.world, store=self.store)
-        for name, environment in (("human/alice", ""), ("agent/support", "production"), ("agent/helper", "dev")):
+        for name, environment in PEOPLE:
             is_alice = name == "human/alice"
             when: dict[str, str | int] = {"uid": 1000} if is_alice else {"script": f"/srv/{name}.py"}
             attestor = "operator" if is_alice else "unix"

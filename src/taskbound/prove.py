@@ -8,13 +8,13 @@ denied as a value, by the check `task_is_open`, and recorded.
 from collections.abc import Mapping
 from typing import Any
 
-from taskbound.core.call import Call, Case
+from taskbound.core.call import Call, Case, Decision, decided
 from taskbound.core.errors import NotFound, Unauthenticated
+from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity, Registration, identify, name_of
 from taskbound.core.policy import Entity, Uid
-from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.task import Task
-from taskbound.ports import Transaction
+from taskbound.ports import Transaction, World
 
 
 async def registered(tx: Transaction, spiffe_id: str) -> Registration:
@@ -47,8 +47,11 @@ async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:
         return identify(claim, await registered(tx, task.actor), task.id, task.act)
     if claim.facts is not None:
         known = await tx.find(Registration, attestor=claim.facts.attestor)
-        matching = [registration for registration in known if registration.matches(claim.facts)]
+        matching = [one for one in known if one.state != "retired" and one.matches(claim.facts)]
         if len(matching) == 1:  # two that match are a doubt, and doubt is refusal (D31)
+            owner = await registered(tx, matching[0].owner)
+            if not owner.is_live:
+                raise Unauthenticated(f"the owner of {name_of(matching[0].spiffe_id)} is {owner.state}")
             return identify(claim, matching[0], None, ())
         raise Unauthenticated(f"{len(matching)} registrations match the facts shown, expected one")
     raise Unauthenticated("the claim shows neither a handle nor facts")
@@ -77,16 +80,24 @@ async def people_of(tx: Transaction, caller: Identity, chain: tuple[Task, ...]) 
 
 
 async def gather(
-    tx: Transaction, policies: PolicyDir, caller: Identity, call: Call, arguments: Mapping[str, Any] | None = None
+    world: World,
+    tx: Transaction,
+    caller: Identity,
+    action: str,
+    resource: str,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Case:
-    """Return everything that the decision on a call may look at, as it is in this transaction."""
-    chain = await chain_of(tx, call.task)
+    """Return the caller's call, and everything that the decision on it may look at, as it is in this transaction."""
+    policies = world.policies.current
+    chain = await chain_of(tx, caller.task)
+    root = chain[0].id if chain else None
+    call = Call(world.new_id("c"), tx.org, caller.task, root, action, resource, tx.now)
     catalogues: dict[str, Mapping[str, Any]] = {
         "tools": policies.tools,
         "lease": policies.targets,
         "task": policies.profiles,
     }
-    about = catalogues.get(call.action.split("/")[0], {}).get(call.resource)
+    about = catalogues.get(action.split("/")[0], {}).get(resource)
     return Case(
         call=call,
         caller=caller,
@@ -96,7 +107,12 @@ async def gather(
         version=policies.version,
         now=tx.now,
         arguments=arguments or {},
-        labels=await tx.labels(call.root) if call.root else frozenset(),
-        left=await tx.left(call.task) if call.task else {},
+        labels=await tx.labels(root) if root else frozenset(),
+        left=await tx.left(caller.task) if caller.task else {},
         people=await people_of(tx, caller, chain) if policies.organisation.names_people else (),
     )
+
+
+async def refuse(tx: Transaction, case: Case, decision: Decision) -> None:
+    """Record a denial. It is raised, by `decision.require_permit()`, after the transaction's block."""
+    await tx.record(Kind.CALL_DENIED, decided(case, decision), by=case.caller, decision=decision.record_of())

@@ -7,6 +7,7 @@ fixture `clock`, an object with `at` (its moment) and `advance(seconds)`.
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -14,7 +15,7 @@ from taskbound.core.call import Call
 from taskbound.core.errors import BudgetSpent, Conflict, IllegalTransition, NotFound, Replayed
 from taskbound.core.event import Kind
 from taskbound.core.identity import Registration, door
-from taskbound.core.intent import Intent
+from taskbound.core.intent import Condition, Grant, Intent, Value
 from taskbound.core.lease import Lease, Recipe
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
@@ -69,7 +70,7 @@ def lease(task: Task, id: str = "l" + "a" * 20) -> Lease:
         task=task.id,
         target="shopdb",
         grant="reader",
-        recipe=Recipe("shopdb", {"member_of": ("shop_reader",)}, "cut now"),
+        recipe=Recipe({"member_of": ("shop_reader",)}, "cut now"),
         expires=task.deadline,
         create_by=task.opened + timedelta(seconds=5),
         due=task.opened + timedelta(seconds=7),
@@ -175,7 +176,17 @@ async def test_find_gives_what_matches_and_is_due_in_order_of_ids(store, clock):
 
 
 async def test_every_noun_comes_back_as_it_went_in(store):
-    made = task()
+    condition = Condition("amount", "decimal", True, "<=", literal=Decimal("50.00"))
+    grant = Grant("g0", "tools/call", "crm/refund", (condition,), ("note",), calls=3)
+    bound: dict[str, Value] = {
+        "max": Decimal("50"),
+        "order_id": "4711",
+        "to": ("a", "b"),
+        "n": (1, 2),
+        "flag": True,
+        "limit": 1,
+    }
+    made = task(grants=(grant,), intent=Intent("refund-order", None, bound), act=("spiffe://example.org/agent/top",))
     human = Registration(
         "i" + "a" * 20, "main", "spiffe://example.org/human/alice", "human", "spiffe://example.org/human/alice",
         "", "", ("ops", "dev"), "unix", {"uid": 1000, "path": "/usr/bin/x"},
@@ -185,8 +196,12 @@ async def test_every_noun_comes_back_as_it_went_in(store):
         await tx.record(Kind.IDENTITY_REGISTERED, human)
         await tx.record(Kind.TASK_OPENED, made, shared={"leases": 1})
         await tx.record(Kind.LEASE_REQUESTED, lease(made), spent={"leases": 1})
+        asked = replace(call(made, labels=("free_text",)), code="", policy="0" * 64, grants=("g0", "g1"))
+        await tx.record(Kind.CALL_PERMITTED, asked)
     async with store.transaction(GATEWAY) as tx:
         assert await tx.get(Registration, human.id) == human
+        assert await tx.get(Task, made.id) == made
+        assert await tx.get(Call, asked.id) == asked
         assert await tx.get(Lease, lease(made).id) == lease(made)
         assert await tx.find(Registration, spiffe_id=human.spiffe_id) == [human]
 
@@ -220,6 +235,37 @@ async def test_a_child_takes_its_share_from_its_parent_and_gives_the_rest_back(s
         await tx.record(Kind.CALL_PERMITTED, call(child), spent={"calls": 1})
         await tx.record(Kind.TASK_ENDED, advance(child, Kind.TASK_ENDED, due=None))
         assert (await tx.left(parent.id), await tx.left(child.id)) == ({"calls": 4}, {"calls": 0})
+
+
+async def test_a_refused_fact_leaves_nothing_even_when_the_body_goes_on(store):
+    made = task()
+    refused = call(made, labels=("secret",))
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.TASK_OPENED, made, shared={"calls": 1})
+        with pytest.raises(BudgetSpent):
+            await tx.record(Kind.CALL_PERMITTED, refused, spent={"calls": 1, "bytes": 1})
+        with pytest.raises(TypeError):
+            await tx.record(Kind.CALL_PERMITTED, refused, shared={"calls": 1})
+    async with store.transaction(GATEWAY) as tx:
+        with pytest.raises(NotFound):
+            await tx.get(Call, refused.id)
+        assert (await tx.left(made.id), await tx.labels(made.root)) == ({"calls": 1}, frozenset())
+        await tx.record(Kind.CALL_PERMITTED, refused, spent={"calls": 1})
+
+
+async def test_racing_transactions_happen_one_after_the_other(store):
+    made = task()
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.TASK_OPENED, made, shared={"calls": 60})
+
+    async def read_then_spend(n: int) -> int:
+        async with store.transaction(GATEWAY) as tx:
+            left: int = (await tx.left(made.id))["calls"]
+            await tx.record(Kind.CALL_PERMITTED, call(made, f"c{n:020}"), spent={"calls": 1})
+            assert (await tx.left(made.id))["calls"] == left - 1
+        return left
+
+    assert sorted(await asyncio.gather(*(read_then_spend(n) for n in range(60)))) == list(range(1, 61))
 
 
 async def test_racing_children_never_overspend_their_parent(store):
@@ -299,3 +345,30 @@ async def test_a_body_awaits_nothing_but_its_transaction(store):
             await asyncio.sleep(0)
     async with store.transaction(GATEWAY) as tx:
         assert await tx.find(Task) == []
+
+
+async def test_a_body_that_strays_harms_nobody_else(store):
+    made = task()
+    woken = asyncio.Event()
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.TASK_OPENED, made, shared={"calls": 10})
+
+    async def stray() -> None:
+        async with store.transaction(GATEWAY) as tx:
+            await tx.record(Kind.CALL_PERMITTED, call(made, "c" + "s" * 20), spent={"calls": 1})
+            await woken.wait()
+            await tx.record(Kind.CALL_PERMITTED, call(made, "c" + "r" * 20), spent={"calls": 1})
+
+    async def member(n: int) -> None:
+        async with store.transaction(GATEWAY) as tx:
+            await tx.record(Kind.CALL_PERMITTED, call(made, f"c{n:020}"), spent={"calls": 1})
+
+    straying = asyncio.create_task(stray())
+    await asyncio.gather(*(member(n) for n in range(4)))
+    await member(4)
+    woken.set()
+    with pytest.raises(RuntimeError, match="awaited"):
+        await straying
+    async with store.transaction(GATEWAY) as tx:
+        assert await tx.left(made.id) == {"calls": 5}
+        assert {found.id for found in await tx.find(Call, task=made.id)} == {f"c{n:020}" for n in range(5)}

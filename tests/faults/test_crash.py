@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from taskbound.core.call import Call, decide
+from taskbound.core.call import decide
 from taskbound.core.event import Kind
 from taskbound.core.thing import advance
 from taskbound.prove import gather, prove
@@ -58,9 +58,7 @@ async def target_first(world, door, asker, ask):
     """The order that D1 forbids: the effect, then the record of it."""
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
-        root = caller.task
-        call = Call(world.new_id("c"), tx.org, caller.task, root, "lease/issue", ask.resource, tx.now)
-        case = await gather(tx, world.policies.current, caller, call)
+        case = await gather(world, tx, caller, "lease/issue", ask.resource)
         decision = decide(case)
     decision.require_permit()
     lease = issue_lease._requested(world, case)

@@ -1,13 +1,16 @@
 """A task is opened with what its profile says, within policy, for an actor of the caller's; a child gets less."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, NotFound, TaskEnded, Unauthenticated
-from taskbound.core.identity import Claim, Facts
+from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, TaskEnded, Unauthenticated
+from taskbound.core.event import Kind
+from taskbound.core.identity import Claim, Facts, Registration
 from taskbound.core.task import MAX_DEPTH, Task
+from taskbound.core.thing import advance
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
@@ -59,7 +62,6 @@ async def test_the_handle_is_stored_as_its_digest_only(rig):
         (TaskAsk("refund-order", REFUND.set, budget={"calls": 21}), InvalidRequest, "calls"),
         (TaskAsk("refund-order", REFUND.set, budget={"calls": -1}), InvalidRequest, "calls"),
         (TaskAsk("refund-order", REFUND.set, budget={"rows": 1}), InvalidRequest, "rows"),
-        (TaskAsk("refund-order", REFUND.set, actor="agent/nobody"), NotFound, "agent/nobody"),
         (TaskAsk("refund-order", REFUND.set, actor="not a name"), InvalidRequest, "name"),
         (TaskAsk(None, {"order_id": "1"}), InvalidRequest, "profile"),
     ],
@@ -77,24 +79,48 @@ async def test_an_unknown_profile_is_denied_and_recorded(rig):
     assert denials(rig) == [("task/open", "unknown_profile")]
 
 
-async def test_nobody_opens_a_task_for_an_agent_that_is_not_theirs(rig):
-    stranger = Claim("main", facts=Facts("unix", {"script": "/srv/agent/helper.py"}))
+async def bob(rig) -> Claim:
+    name = "spiffe://example.org/human/bob"
+    made = Registration("i" + "z" * 20, "main", name, "human", name, "", "", (), "operator", {"uid": 2000})
     async with rig.store.transaction(rig.door) as tx:
-        from taskbound.core.event import Kind
-        from taskbound.core.identity import Registration
-        from taskbound.core.thing import advance
+        await tx.record(Kind.IDENTITY_REGISTERED, advance(made, Kind.IDENTITY_REGISTERED))
+    return Claim("main", facts=Facts("operator", {"uid": 2000}))
 
-        bob = Registration(
-            "i" + "z" * 20, "main", "spiffe://example.org/human/bob", "human", "spiffe://example.org/human/bob",
-            "", "", (), "operator", {"uid": 2000},
-        )  # fmt: skip
-        await tx.record(Kind.IDENTITY_REGISTERED, advance(bob, Kind.IDENTITY_REGISTERED))
-    bob_claim = Claim("main", facts=Facts("operator", {"uid": 2000}))
-    with pytest.raises(Denied, match="not owned by human/bob"):
-        await open_task(rig.world, rig.door, bob_claim, REFUND)
-    assert denials(rig) == [("task/open", "not_yours")]
-    task, _ = await open_task(rig.world, rig.door, stranger, TaskAsk("refund-order", REFUND.set))
+
+def by_facts(name: str) -> Claim:
+    return Claim("main", facts=Facts("unix", {"script": f"/srv/{name}.py"}))
+
+
+@pytest.mark.parametrize(
+    ("who", "actor", "code"),
+    [
+        (bob, "agent/support", "not_yours"),
+        (by_facts("agent/tester"), "agent/support", "not_yours"),  # a dev agent, for its production sibling
+        (by_facts("agent/support"), "human/alice", "not_yours"),  # nobody becomes the human who owns them
+        (ALICE, "agent/nobody", "unknown_agent"),
+    ],
+    ids=["another human", "a sibling", "its owner", "nobody"],
+)
+async def test_nobody_opens_a_task_for_an_actor_that_is_not_theirs(rig, who, actor, code):
+    claim = await who(rig) if callable(who) else who
+    with pytest.raises(Denied) as denied:
+        await open_task(rig.world, rig.door, claim, replace(REFUND, actor=actor))
+    assert denied.value.code == code
+    assert denials(rig) == [("task/open", code)]
+
+
+async def test_an_agent_opens_a_task_for_itself(rig):
+    task, _ = await open_task(rig.world, rig.door, by_facts("agent/helper"), replace(REFUND, actor=None))
     assert task.actor.endswith("agent/helper") and task.subject is None
+
+
+async def test_a_task_is_handed_to_nobody_who_may_more(rig):
+    _, handle = await open_task(rig.world, rig.door, ALICE, replace(REFUND, actor="agent/tester"))
+    with pytest.raises(Denied, match="another environment"):
+        await open_task(rig.world, rig.door, claim_of(handle), replace(LOOK_UP, actor="agent/helper"))
+    with pytest.raises(Denied, match="to give work to"):
+        await open_task(rig.world, rig.door, claim_of(handle), replace(LOOK_UP, actor="human/alice"))
+    assert denials(rig) == [("task/delegate", "outside_grants"), ("task/delegate", "not_yours")]
 
 
 async def test_a_child_never_gets_what_its_parent_lacks(rig):

@@ -12,7 +12,7 @@ async def test_an_agent_works_inside_a_task():
     await one_task_from_open_to_end(rig, rig.check)
     kinds = Counter(str(event.kind) for event in rig.store.events)
     assert kinds == {
-        "identity.registered": 3,
+        "identity.registered": 4,
         "task.opened": 2,
         "task.delegated": 1,
         "call.permitted": 2,

@@ -45,7 +45,7 @@ class Call:
     task: str | None
     root: str | None  # the root of the task's tree: what a tree has read, all of it has read (D30)
     action: str
-    resource: str  # "crm/refund", "shopdb/reader", or the name of a profile
+    resource: str  # "crm/refund", "shopdb/reader", the name of a profile, or the id of a task
     at: datetime
     code: str = ""  # of the first objection; "" when permitted
     policy: str = ""  # version of the policy it was decided with
@@ -102,35 +102,30 @@ class Case:
 class Decision:
     """Permit, deny, or ask a person; with everything that led to it."""
 
-    objections: tuple[Objection, ...]
+    objections: tuple[Objection, ...]  # Denies, or Asks alone; empty only when permitted
     context: Mapping[str, Any]  # the projected request, which is recorded
     permits: tuple[str, ...] = ()  # the organisation's policies that permitted
     grants: tuple[Grant, ...] = ()  # the grant used at each level
     spent: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def permitted(self) -> bool:
-        return not self.objections
+    permitted: bool = False  # said by `decide` alone, at its end: whatever is left out denies (D31)
 
     @property
     def code(self) -> str:
         """The code on the wire: that of the first Deny, else `approval_required`; "" when permitted."""
         if self.permitted:
             return ""
-        denials = [objection for objection in self.objections if isinstance(objection, Deny)]
-        return denials[0].code if denials else "approval_required"
+        return self.objections[0].code if isinstance(self.objections[0], Deny) else "approval_required"
 
     def require_permit(self) -> None:
         """Raises Denied with the first objection's code, reason and hint, unless permitted."""
-        if self.permitted:
-            return
-        first = next((o for o in self.objections if isinstance(o, Deny)), self.objections[0])
-        raise FAMILIES.get(self.code, Denied)(first.reason, code=self.code, hint=first.hint)
+        if not self.permitted:
+            first = self.objections[0]
+            raise FAMILIES.get(self.code, Denied)(first.reason, code=self.code, hint=first.hint)
 
     def refused(self, refusal: Denied) -> "Decision":
         """Return the decision with one more objection, raised while its effect was prepared."""
         objection = Deny(refusal.code, str(refusal), refusal.hint)
-        return replace(self, objections=(*self.objections, objection), spent={})
+        return replace(self, objections=(objection, *self.objections), spent={}, permitted=False)
 
     def record_of(self) -> dict[str, object]:
         """Return what stands in the event's body beside the call itself."""
@@ -256,7 +251,11 @@ def within_grants(case: Case, answer: Answer) -> Objection | None:
         return None  # no grant is asked for; or a forbid hides the permits, and policy_permits says so
     if not case.chain:
         return Deny("no_task", f"{resource} is used only inside a task", "open a task that grants it")
+    ask: Ask | None = None
     for level, task in enumerate(case.chain):
+        if isinstance(case.about, Tool) and any(grant.pin != case.about.pin for grant in case.offered[level]):
+            # What the grant said of each argument, it said of another definition.
+            return Deny("tool_changed", f"{resource} was pinned anew since task {task.id} opened", "open a new task")
         if not answer.permitted_by(level):
             return Deny(
                 "outside_grants",
@@ -268,9 +267,9 @@ def within_grants(case: Case, answer: Answer) -> Objection | None:
         grant = usable(case, answer, level)
         if grant is None or (task is case.chain[-1] and case.left.get(quantity, 0) < 1):
             return Deny("budget_spent", f"task {task.id} has used up its budget of {resource}")
-        if grant.ask:
-            return Ask("grant_asks", f"task {task.id} may use {resource} only with a person's consent")
-    return None
+        if grant.ask and ask is None:
+            ask = Ask("grant_asks", f"task {task.id} may use {resource} only with a person's consent")
+    return ask  # only after every level was read: nobody is asked for what another level refuses
 
 
 def policy_permits(case: Case, answer: Answer) -> Objection | None:
@@ -328,7 +327,9 @@ def decide(case: Case) -> Decision:
     if quantity := SPENDS.get(case.call.action):
         used = [usable(case, answer, level) for level in range(len(case.chain))]
         grants = tuple(grant for grant in used if grant is not None)
+        if not grants or len(grants) != len(case.chain):
+            return Decision((Deny("check_failed", "a level without a grant was permitted"),), context)
         spent[quantity] = 1
         if grants[-1].calls is not None:
             spent[f"g{grants[-1].root}#calls"] = 1
-    return Decision((), context, answer.permits, grants, spent)
+    return Decision((), context, answer.permits, grants, spent, permitted=True)

@@ -102,3 +102,15 @@ class TargetUnavailable(Unavailable):
 
 class StoreUnavailable(Unavailable):
     code = "store_unavailable"
+
+
+def bounded(what: str, text: str | None, most: int) -> None:
+    """Refuse a text from outside that is too long to be kept, or that no store can hold. Raises InvalidRequest."""
+    if text is None:
+        return
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{what} holds a lone surrogate") from None
+    if size > most:
+        raise InvalidRequest(f"{what} has {size} bytes, at most {most} are kept")

@@ -79,7 +79,8 @@ class Registration:
         return (
             facts.attestor == self.attestor
             and bool(self.when)
-            and all(facts.of.get(name) == value for name, value in self.when.items())
+            # Of one type too: to Python, True is 1.
+            and all((type(v), v) == (type(facts.of.get(k)), facts.of.get(k)) for k, v in self.when.items())
         )
 
 
@@ -96,7 +97,7 @@ class Identity:
     assurance: str  # how it was proven: unix, handle, ...
     facts: Mapping[str, str | int] = field(default_factory=dict)
     task: str | None = None
-    act: tuple[str, ...] = ()  # who acted before, outermost first (RFC 8693 4.1)
+    act: tuple[str, ...] = ()  # who acted before, nearest first (RFC 8693 4.1: the outermost `act` is the nearest)
 
     @property
     def name(self) -> str:

@@ -81,6 +81,7 @@ class Grant:
     calls: int | None = None
     ask: bool = False
     root: int = 0  # position of the root task's grant that it descends from
+    pin: str = ""  # of the tool's definition that it was made against; none for a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,7 @@ def _grant(
         hint = f'name it: {needed[0]} = "any" lets every value through'
         raise refused(f"{where} can never permit: {quoted(needed[0])} is required and not named", hint)
     conditions = tuple(_condition(when[name], tool, name, parameters, where) for name in sorted(when))
-    return Grant(f"g{place}", "tools/call", resource, conditions, tuple(rest), calls, ask, place)
+    return Grant(f"g{place}", "tools/call", resource, conditions, tuple(rest), calls, ask, place, tool.pin)
 
 
 _GRANT_DEFAULTS: Mapping[str, Any] = {"calls": None, "ask": False, "others": None, "when": {}}
@@ -558,6 +559,8 @@ def _objection(
     parent: Grant, parent_values: Mapping[str, Value], child: Grant, values: Mapping[str, Value]
 ) -> str | None:
     """Return what of the child's grant the parent's does not hold, or None."""
+    if parent.pin != child.pin:
+        return "its definition, pinned anew since,"
     if (argument := widened_other(parent, child)) is not None:
         return f"argument {quoted(argument)}"
     mine = {one.argument: one for one in parent.conditions}

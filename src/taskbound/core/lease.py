@@ -19,10 +19,9 @@ CLASSES = ("cut now", "needs its value", "gateway only", "dies of age")  # INTER
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the target is reached and undone, frozen with the lease so that a later change of configuration
-    cannot make it unrevocable (D8)."""
+    """What the target was asked for, frozen with the lease, so that a later change of configuration does not
+    change what is undone (D8). A target that is no longer configured at all still waits for its return."""
 
-    provider: str
     grant: Mapping[str, tuple[str, ...]]  # what the target grant gives, e.g. {"member_of": ("shop_reader",)}
     revocation_class: str
 
@@ -73,5 +72,5 @@ def fall_due(lease: Lease, now: datetime) -> Lease:
 
 def orphan(id: str, org: str, instance: str, target: str, now: datetime) -> Lease:
     """Return the lease of a name that was found at a target and that nothing explains. It counts as held (D10)."""
-    recipe = Recipe(target, {}, CLASSES[0])
+    recipe = Recipe({}, CLASSES[0])
     return Lease(id, org, instance, None, target, "", recipe, now, now, due=now, activated=now)

@@ -7,15 +7,15 @@ is lost by rolling back and deciding again in a fresh transaction, which records
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from taskbound.core.call import Call, Case, Decision, decide, decided
-from taskbound.core.errors import BudgetSpent
+from taskbound.core.call import Call, Decision, decide, decided
+from taskbound.core.errors import BudgetSpent, Conflict, bounded
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity
-from taskbound.core.task import Task
-from taskbound.ports import Transaction, World
-from taskbound.prove import gather, prove
+from taskbound.ports import World
+from taskbound.prove import gather, prove, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,9 @@ class CallAsk:
 
     resource: str
     arguments: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        bounded("the name of the tool", self.resource, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +41,33 @@ async def decide_call(
     world: World, door: Identity, asker: Claim | Identity, ask: CallAsk
 ) -> tuple[Identity, Call, Decision]:
     """Return who asked, the call as recorded, and the decision. Raises Unauthenticated, Unavailable."""
-    for attempt in (1, 2):
-        try:
-            async with world.store.transaction(door) as tx:
-                caller = await prove(tx, asker)
-                case = await _case(world, tx, caller, ask)
-                decision = decide(case)
-                call = decided(case, decision)
-                kind = Kind.CALL_PERMITTED if decision.permitted else Kind.CALL_DENIED
-                await tx.record(kind, call, by=caller, spent=decision.spent, decision=decision.record_of())
-            return caller, call, decision
-        except BudgetSpent:
-            if attempt == 2:
-                raise
-    raise AssertionError("unreachable")
+    try:
+        return await _decide(world, door, asker, ask)
+    except BudgetSpent:  # another call took the last of it between our look and our record
+        return await _decide(world, door, asker, ask)
 
 
-async def _case(world: World, tx: Transaction, caller: Identity, ask: CallAsk) -> Case:
-    root = (await tx.get(Task, caller.task)).root if caller.task else None
-    call = Call(world.new_id("c"), tx.org, caller.task, root, "tools/call", ask.resource, tx.now)
-    return await gather(tx, world.policies.current, caller, call, ask.arguments)
+async def _decide(
+    world: World, door: Identity, asker: Claim | Identity, ask: CallAsk
+) -> tuple[Identity, Call, Decision]:
+    async with world.store.transaction(door) as tx:
+        caller = await prove(tx, asker)
+        case = await gather(world, tx, caller, "tools/call", ask.resource, ask.arguments)
+        decision = decide(case)
+        call = decided(case, decision)
+        if decision.permitted:
+            await tx.record(Kind.CALL_PERMITTED, call, by=caller, spent=decision.spent, decision=decision.record_of())
+        else:
+            await refuse(tx, case, decision)
+    return caller, call, decision
 
 
 async def complete_call(world: World, door: Identity, caller: Identity, call: Call, outcome: Outcome) -> None:
-    """Record how a permitted call went. What it tells only raises trust, so nobody waits for it."""
+    """Record how a permitted call went, once. What it tells only raises trust, so nobody waits for it."""
+    if call.state != "permitted":
+        raise Conflict(f"call {call.id} was {call.state}: it has no outcome")
     async with world.store.transaction(door) as tx:
+        await tx.once("outcome", call.id, tx.now + timedelta(days=1))
         await tx.record(
             Kind.CALL_COMPLETED, by=caller, id=call.id, task=call.task, is_error=outcome.is_error, size=outcome.size
         )

@@ -4,7 +4,7 @@ After the commit nothing of it can act: each decision reads its task, and each l
 cut. What the children had left of their budgets flows back up. Ending what has ended is success.
 """
 
-from taskbound.core.call import Call
+from taskbound.core.call import Decision, Deny
 from taskbound.core.errors import Denied
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity
@@ -12,7 +12,7 @@ from taskbound.core.lease import Lease, fall_due
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.ports import Transaction, World
-from taskbound.prove import chain_of, prove, registered
+from taskbound.prove import chain_of, gather, prove, refuse, registered
 
 LIVE = ("requested", "open", "suspended")
 
@@ -22,48 +22,46 @@ async def end_task(world: World, door: Identity, asker: Claim | Identity, id: st
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         task = await tx.get(Task, id, lock=True)
-        ended: list[Task] = []
-        allowed = await _may_end(tx, caller, task)
-        if allowed:
-            ended = await _end(tx, caller, task, reason)
-        else:
-            call = Call(
-                world.new_id("c"), tx.org, caller.task, None, "task/end", id, tx.now, "not_yours", state="denied"
-            )
-            await tx.record(Kind.CALL_DENIED, call, by=caller)
-    if not allowed:
-        raise Denied(f"task {id} is not {caller.name}'s to end", code="not_yours")
-    return ended
+        refusal = await _refusal(tx, caller, task)
+        if refusal is None:
+            return await _end(tx, caller, task.id, reason)
+        case = await gather(world, tx, caller, "task/end", id)
+        await refuse(tx, case, Decision((refusal,), {}))
+    raise Denied(refusal.reason, code=refusal.code)
 
 
 async def end_due_tasks(world: World, lane: Identity) -> list[Task]:
-    """End every task whose deadline has passed; return what ended."""
-    ended: list[Task] = []
+    """End every task whose deadline has passed, each in a transaction of its own; return what ended."""
     async with world.store.transaction(lane) as tx:
-        for state in LIVE:
-            for task in await tx.find(Task, due=tx.now, state=state):
-                ended += await _end(tx, lane, await tx.get(Task, task.id, lock=True), "deadline")
+        due = [task.id for state in LIVE for task in await tx.find(Task, due=tx.now, state=state)]
+    ended: list[Task] = []
+    for id in due:
+        async with world.store.transaction(lane) as tx:
+            ended += await _end(tx, lane, id, "deadline")
     return ended
 
 
-async def _may_end(tx: Transaction, caller: Identity, task: Task) -> bool:
-    """Whether the caller works in the task or above it, or is the human it is for or the human behind its actor."""
+async def _refusal(tx: Transaction, caller: Identity, task: Task) -> Deny | None:
+    """Only who works in the task or above it, the human it is for, and the human behind its actor may end it."""
     if caller.is_ours:
-        return True
+        return None
     if caller.task is not None:
-        return caller.task in {above.id for above in await chain_of(tx, task.id)}
-    return caller.spiffe_id in {task.subject, task.actor, (await registered(tx, task.actor)).owner}
+        mine = caller.task in {above.id for above in await chain_of(tx, task.id)}
+    else:
+        mine = caller.spiffe_id in {task.subject, task.actor, (await registered(tx, task.actor)).owner}
+    return None if mine else Deny("not_yours", f"task {task.id} is not {caller.name}'s to end")
 
 
-async def _end(tx: Transaction, caller: Identity, task: Task, reason: str) -> list[Task]:
+async def _end(tx: Transaction, caller: Identity, id: str, reason: str) -> list[Task]:
+    task = await tx.get(Task, id, lock=True)  # locked before its children and leases are read: none appears meanwhile
     if task.state not in LIVE:
         return []
     ended: list[Task] = []
-    for child in await tx.find(Task, parent=task.id):  # before its parent, so that budgets flow back up
-        ended += await _end(tx, caller, child, reason)
+    for child in await tx.find(Task, parent=id):  # before its parent, so that budgets flow back up
+        ended += await _end(tx, caller, child.id, reason)
     for state in ("pending", "active"):
-        for lease in await tx.find(Lease, task=task.id, state=state):
+        for lease in await tx.find(Lease, task=id, state=state):
             await tx.record(Kind.LEASE_FELL_DUE, fall_due(lease, tx.now), by=caller, reason=reason)
-    over = advance(await tx.get(Task, task.id), Kind.TASK_ENDED, ended=tx.now, reason=reason, due=None)
+    over = advance(task, Kind.TASK_ENDED, ended=tx.now, reason=reason, due=None)
     await tx.record(Kind.TASK_ENDED, over, by=caller, reason=reason)
     return [*ended, over]

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from taskbound.core.call import Call, decide, decided
-from taskbound.core.errors import Conflict, InvalidRequest
+from taskbound.core.call import decide
+from taskbound.core.errors import Conflict, Denied, InvalidRequest, bounded
 from taskbound.core.event import Kind
 from taskbound.core.identity import KINDS, Claim, Identity, Registration
 from taskbound.core.thing import advance
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import World
-from taskbound.prove import gather, prove, registered
+from taskbound.prove import gather, prove, refuse, registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,26 @@ class RegistrationAsk:
     environment: str = ""
     groups: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for what in (self.name, self.owner, self.attestor, self.environment, *self.groups):
+            bounded("a name", what, 512)
+        bounded("the purpose", self.purpose, 4096)
+
 
 async def register_identity(
     world: World, door: Identity, asker: Claim | Identity, ask: RegistrationAsk
 ) -> Registration:
     """Register a name. Raises InvalidRequest, Denied, NotFound for an owner nobody knows, Conflict for a known name."""
-    wanted = _wanted(world, door, ask)
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
+        wanted = _wanted(world, door, ask)
         decision = None
         if not caller.is_ours:  # our own start registers the local operator; nobody else is exempt from policy
-            call = Call(world.new_id("c"), tx.org, caller.task, None, "identity/register", ask.name, tx.now)
-            case = await gather(tx, world.policies.current, caller, call)
+            case = await gather(world, tx, caller, "identity/register", ask.name)
             decision = decide(case)
+            if decision.permitted and wanted.owner != caller.spiffe_id:
+                refusal = Denied(f"{caller.name} registers only what it owns itself", code="not_yours")
+                decision = decision.refused(refusal)
         if decision is None or decision.permitted:
             if wanted.kind != "human" and not (await registered(tx, wanted.owner)).is_live:
                 raise InvalidRequest(f"owner {ask.owner} is not live", hint="name a registered human as the owner")
@@ -46,7 +53,7 @@ async def register_identity(
             wanted = advance(wanted, Kind.IDENTITY_REGISTERED)
             await tx.record(Kind.IDENTITY_REGISTERED, wanted, by=caller)
         else:
-            await tx.record(Kind.CALL_DENIED, decided(case, decision), by=caller, decision=decision.record_of())
+            await refuse(tx, case, decision)
     if decision is not None:
         decision.require_permit()
     return wanted
