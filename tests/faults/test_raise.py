@@ -1,0 +1,246 @@
+"""An exception at each executed line of the authorization path never becomes a permit (S4, T5.3).
+
+A tracer notes which lines of our modules a scenario executes, then each line raises once in a run,
+for six kinds of exception: at its first execution for the first kind, at one drawn from all of its
+executions for the others. Whatever happens: no call, lease, task or policy directory is accepted that must
+not be, nothing is delivered, and recovery leaves no credential behind. Lines that only run when a
+cache is cold run cold: caches are emptied before each trial.
+
+Counted are the lines that hold executable code of a function, method, lambda or comprehension,
+swept or not. Lines of module and class bodies run at import, before anybody asks, and are not; nor
+is the line of a `def` itself, which belongs to the body around it. A line is swept in the scenario
+that reaches it soonest, since whatever comes out of any scenario under a fault must be no permit.
+"""
+
+import asyncio
+import dis
+import inspect
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from types import CodeType, ModuleType
+
+import pytest
+
+import taskbound.core.call as call
+import taskbound.core.identity as identity
+import taskbound.core.intent as intent
+import taskbound.core.policy as policy
+import taskbound.core.policy_dir as policy_dir
+import taskbound.prove as prove
+import taskbound.steps.decide_call as decide_call
+import taskbound.steps.issue_lease as issue_lease
+from taskbound.core.errors import InvalidRequest
+from tests.faults.scenarios import SCENARIOS
+from tests.profile import FULL
+from tests.rig import Rig
+
+SWEPT = (call, policy, intent, identity, prove, decide_call, issue_lease)
+FILES = {str(module.__file__): module.__name__ for module in SWEPT}
+KINDS: tuple[type[BaseException], ...] = (
+    ValueError, KeyError, OSError, TimeoutError, MemoryError, asyncio.CancelledError,
+)  # fmt: skip
+SHORT = 300  # lines of the short profile, drawn anew in each run
+
+Line = tuple[str, int]
+
+
+class Fault:
+    """A tracer that notes when and how often the lines of the swept files run, and raises at the n-th run of one."""
+
+    def __init__(self, at: Line | None = None, kind: type[BaseException] = ValueError, n: int = 1) -> None:
+        self.seen: dict[Line, float] = {}  # when it first ran, in this order
+        self.times: Counter[Line] = Counter()
+        self.at, self.kind, self.n, self.raised = at, kind, n, False
+
+    def __enter__(self) -> "Fault":
+        self._before = sys.gettrace()
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _enter(self, frame, event, arg):
+        return self._line if frame.f_code.co_filename in FILES else None
+
+    def _line(self, frame, event, arg):
+        if event == "line":
+            line = (frame.f_code.co_filename, frame.f_lineno)
+            self.times[line] += 1
+            if line not in self.seen:
+                self.seen[line] = perf_counter()
+            if line == self.at and self.times[line] == self.n:
+                self.raised = True
+                raise self.kind("raised by the test")
+        return self._line
+
+
+def cold() -> None:
+    """Empty every cache of the swept modules."""
+    for module in SWEPT:
+        for value in vars(module).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
+
+
+# On the line of a `def` stand only these: the frame is made and entered.
+_ENTRY = {"RESUME", "RETURN_GENERATOR", "POP_TOP", "MAKE_CELL", "COPY_FREE_VARS"}
+
+
+def function_lines(module: ModuleType) -> set[Line]:
+    """Return the lines of the module's functions that hold executable code."""
+
+    def codes(code: CodeType) -> Iterator[CodeType]:
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                yield constant
+                yield from codes(constant)
+
+    path = str(module.__file__)
+    return {
+        (path, instruction.positions.lineno)
+        for code in codes(compile(Path(path).read_text(), path, "exec"))
+        if code.co_flags & inspect.CO_NEWLOCALS  # a class body has none of its own
+        for instruction in dis.get_instructions(code)
+        if instruction.opname not in _ENTRY and instruction.positions and instruction.positions.lineno
+    }
+
+
+async def run(name: str, fault: Fault) -> tuple[Rig, str]:
+    """Run one scenario with the fault in it. Return the rig and what came out: permitted, or how it was refused."""
+    rig = Rig()
+    await rig.people()
+    prepare, act = SCENARIOS[name]
+    given = await prepare(rig)
+    cold()
+    try:
+        with fault:
+            return rig, await act(rig, given)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        return rig, type(error).__name__
+
+
+async def executed() -> dict[Line, tuple[str, int]]:
+    """Return each line that some scenario executes, with the one that reaches it soonest, and how often that does."""
+    found: dict[Line, tuple[float, str, int]] = {}
+    await run(next(iter(SCENARIOS)), Fault())  # what is slow only once is not measured
+    for name in SCENARIOS:
+        began = perf_counter()
+        fault = Fault()
+        await run(name, fault)
+        for line, moment in fault.seen.items():
+            if line not in found or moment - began < found[line][0]:
+                found[line] = moment - began, name, fault.times[line]
+    return {line: (name, times) for line, (_, name, times) in found.items()}
+
+
+async def swept(line: Line, name: str, kind: type[BaseException], n: int) -> str:
+    """Raise at the n-th run of the line; check that nothing was given and nothing is left. Return what came out."""
+    fault = Fault(line, kind, n)
+    rig, outcome = await run(name, fault)
+    where = f"{FILES[line[0]]}:{line[1]} (run {n}) {kind.__name__} in {name}"
+    assert fault.raised, f"{where}: the line was not reached again"
+    assert outcome != "permitted", f"{where}: permitted"
+    assert rig.names_at_targets() <= rig.names_with_a_lease(), where
+    await rig.restart_later()
+    assert rig.names_at_targets() == set(), where
+    rig.check()
+    return outcome
+
+
+async def test_an_exception_at_any_line_is_never_a_permit():
+    lines = sorted((await executed()).items())
+    seed = random.randrange(2**32)
+    draw = random.Random(seed)
+    if not FULL:
+        lines = draw.sample(lines, min(SHORT, len(lines)))
+    outcomes: Counter[str] = Counter()
+    for line, (name, times) in lines:
+        for kind in KINDS if FULL else (draw.choice(KINDS),):
+            n = 1 if kind is KINDS[0] else draw.randint(1, times)
+            outcomes[await swept(line, name, kind, n)] += 1
+    for path, module in FILES.items():
+        print(f"{module}: {sum(line[0] == path for line, _ in lines)} lines swept")
+    kinds = len(KINDS) if FULL else 1
+    print(f"seed {seed}; {len(lines)} lines, {kinds} kinds each: {outcomes.total()} trials, 0 permits")
+    print("what came out: " + ", ".join(f"{outcome} {n}" for outcome, n in outcomes.most_common()))
+
+
+async def test_the_sweep_covers_the_authorization_path():
+    lines = set(await executed())
+    total = missed = 0
+    for module in SWEPT:
+        own = function_lines(module)
+        left = sorted(line for _, line in own - lines)
+        total, missed = total + len(own), missed + len(left)
+        print(f"{module.__name__}: {len(own) - len(left)} of {len(own)} lines; not executed: {left}")
+        assert {line for line in lines if line[0] == module.__file__} <= own, "a line was swept that is not counted"
+    print(f"all: {total - missed} of {total} lines, {100 * (total - missed) / total:.1f} %")
+    assert 1 - missed / total >= 0.9, f"{missed} of {total} lines are not executed by any scenario"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_control_each_scenario_says_what_it_is_about_without_a_fault(name):
+    _, outcome = await run(name, Fault())
+    assert outcome == name.partition(":")[0]
+
+
+def _asked(original):
+    def swallowing(check, case, answer):
+        """A check that answers "no objection" when it breaks."""
+        try:
+            return check(case, answer)
+        except Exception:
+            return None
+
+    return swallowing
+
+
+def _parse_policies(original):
+    def swallowing(text):
+        """A file of policies that is left out when it cannot be read, its forbids with it."""
+        try:
+            return original(text)
+        except InvalidRequest:
+            raise
+        except Exception:
+            return ()
+
+    return swallowing
+
+
+def _validate(original):
+    def swallowing(policy, schema):
+        """A validator that finds nothing wrong when it breaks."""
+        try:
+            return original(policy, schema)
+        except Exception:
+            return []
+
+    return swallowing
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "swallows", "scenario"),
+    [
+        (call, "asked", _asked, "denied:ended"),
+        (policy_dir, "parse_policies", _parse_policies, "denied:breadth_load"),
+        (policy_dir, "validate", _validate, "denied:not_valid"),
+    ],
+    ids=["asked", "parse_policies", "validate"],
+)
+async def test_control_a_swallowed_exception_is_found_out(monkeypatch, module, name, swallows, scenario):
+    """What this sweep exists to find is found: each of these mistakes permits something."""
+    monkeypatch.setattr(module, name, swallows(getattr(module, name)))
+    fault = Fault()
+    assert (await run(scenario, fault))[1] == "denied", "without a fault nothing is swallowed"
+    for line in fault.seen:
+        if (await run(scenario, Fault(line, KeyError)))[1] == "permitted":
+            return
+    pytest.fail("a swallowed exception permitted nothing: the sweep sees nothing")
