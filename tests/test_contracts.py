@@ -25,7 +25,7 @@ PLANTED = [
     ("handed-out", "steps/open_task.py", "taskbound.store.memory"),
     ("way-out", "plugins/providers/memory.py", "aiohttp"),
     ("command", "cli/__init__.py", "taskbound.steps.open_task"),
-    ("acyclic", "formats/canonical.py", "taskbound.app"),
+    ("acyclic", "core/task.py", "taskbound.ports"),
 ]
 
 

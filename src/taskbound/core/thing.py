@@ -36,8 +36,9 @@ T = TypeVar("T", bound=Thing)
 
 
 def noun_of(thing: Thing | type[Thing]) -> str:
-    """Return the noun's name as it stands in events: the class's, in lower case."""
-    return (thing if isinstance(thing, type) else type(thing)).__name__.lower()
+    """Return the noun's name as it stands in events: the class's in lower case; a Registration is an identity."""
+    name = (thing if isinstance(thing, type) else type(thing)).__name__.lower()
+    return "identity" if name == "registration" else name
 
 
 def next_state(thing: Thing | type[Thing], state: str, kind: Kind, id: str = "") -> str:

@@ -1,0 +1,143 @@
+"""What a database says, read twice by two programs that share nothing with the store.
+
+`replayed` reads the rows of `events` and `bodies` and nothing else, and applies the rules of
+INTERFACES 9 and 12 as the simplest program that is right. `tables` reads the state tables by its
+own SQL. Both answer in the same plain values, so that equal means equal. `SqliteRig` is the rig
+on a database file, with this comparison after each step.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from taskbound.core.lease import Lease
+from taskbound.store.sqlite import open_store
+from tests.rig import CountedStore, Rig
+
+TABLES = {"identity": "identities", "task": "tasks", "lease": "leases", "call": "calls"}
+MOMENTS = {"opened", "deadline", "due", "ended", "expires", "create_by", "activated", "at"}
+NESTED = {"intent", "grants", "act", "groups", "when", "recipe", "labels"}
+
+
+@dataclass
+class Stored:
+    things: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
+    budgets: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    labels: set[tuple[str, str, str]] = field(default_factory=set)
+    calls: dict[tuple[str, str], int] = field(default_factory=dict)  # to the row of its event
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A second connection, as an operator's: it sees what is committed."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        db.row_factory = sqlite3.Row
+        yield db
+
+
+def moment(text: str | None) -> int | None:
+    if text is None:
+        return None
+    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def replayed(db: sqlite3.Connection) -> Stored:
+    """Return the state that the events lead to. Each body is the one that its header commits to."""
+    state = Stored()
+    last = 0
+    rows = db.execute(
+        "SELECT id, events.org, kind, at, noun, thing, commitment, salt, body"
+        " FROM events LEFT JOIN bodies ON event = id AND bodies.org = events.org ORDER BY id"
+    )
+    for row in rows:
+        assert hashlib.sha256(row["salt"] + row["body"]).digest() == row["commitment"]
+        assert row["at"] >= last, "time ran back"
+        last, org = row["at"], row["org"]
+        said = json.loads(row["body"])
+        assert set(said) == {"value", "detail", "spent", "shared", "via"}
+        value = said["value"]
+        if value is not None:
+            assert (value["org"], value["id"]) == (org, row["thing"])
+            plain = {name: moment(part) if name in MOMENTS else part for name, part in value.items()}
+            state.things[org, row["noun"], row["thing"]] = plain
+        for quantity, amount in said["spent"].items():
+            state.budgets[org, value["task"], quantity] -= amount
+        for quantity, amount in said["shared"].items():
+            state.budgets[org, row["thing"], quantity] = amount
+            if value["parent"] is not None:
+                state.budgets[org, value["parent"], quantity] -= amount
+        if row["kind"] == "task.ended" and value["parent"] is not None:
+            for (of, owner, quantity), amount in list(state.budgets.items()):
+                if (of, owner) == (org, row["thing"]) and amount:
+                    state.budgets[of, owner, quantity] = 0
+                    parent = (of, value["parent"], quantity)
+                    state.budgets[parent] = state.budgets.get(parent, 0) + amount
+        if row["kind"] in ("call.permitted", "call.denied") and value is not None:
+            state.calls[org, row["thing"]] = row["id"]
+            state.labels |= {(org, value["root"], label) for label in value["labels"]}
+    return state
+
+
+def tables(db: sqlite3.Connection) -> Stored:
+    """Return what the state tables hold."""
+    state = Stored()
+    for noun, table in TABLES.items():
+        for row in db.execute(f"SELECT * FROM {table}"):
+            plain = {name: json.loads(row[name]) if name in NESTED else row[name] for name in row.keys()}  # noqa: SIM118
+            if noun == "call":
+                state.calls[row["org"], row["id"]] = plain.pop("event")
+            state.things[row["org"], noun, row["id"]] = plain
+    state.budgets = {
+        (row["org"], row["task"], row["quantity"]): row["left"] for row in db.execute("SELECT * FROM budgets")
+    }
+    state.labels = {(row["org"], row["root"], row["label"]) for row in db.execute("SELECT * FROM labels")}
+    return state
+
+
+def check(path: Path) -> Stored:
+    """State equals replay. Return it."""
+    with reading(path) as db:
+        held, told = tables(db), replayed(db)
+    assert told.things == held.things
+    assert told.budgets == held.budgets
+    assert told.labels == held.labels
+    assert told.calls == held.calls
+    return held
+
+
+class SqliteRig(Rig):
+    """The rig, on a database file."""
+
+    def __init__(self, path: Path, crash_at: int | None = None, after: bool = False) -> None:
+        self.path = path
+        super().__init__(crash_at=crash_at, after=after, store=lambda clock: open_store(path, clock, reserve=1 << 16))
+
+    async def restart_later(self) -> list[Lease]:
+        await self.store.close()
+        self.store = open_store(self.path, self.clock, reserve=1 << 16)
+        counted = self.world.store
+        assert isinstance(counted, CountedStore)
+        counted.store = self.store
+        return await super().restart_later()
+
+    def names_with_a_lease(self) -> set[str]:
+        with reading(self.path) as db:
+            return {f"tb_{row['instance']}_{row['id'][1:]}" for row in db.execute("SELECT instance, id FROM leases")}
+
+    def check(self) -> None:
+        held = check(self.path)
+        present = self.names_at_targets()
+        assert present <= self.names_with_a_lease()
+        for (org, noun, id), lease in held.things.items():
+            if noun == "lease" and lease["state"] == "active":
+                assert held.things[org, "task", lease["task"]]["state"] in ("open", "suspended"), (
+                    f"{id} outlived its task"
+                )
+            if noun == "lease" and lease["state"] == "revoked":
+                assert f"tb_{lease['instance']}_{id[1:]}" not in present

@@ -1,0 +1,73 @@
+"""The state rebuilt from the rows of `events` and `bodies` equals the tables, after each step (D19, INTERFACES 9)."""
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+
+import pytest
+
+import tests.faults.test_crash as crash
+from tests.store.stored import SqliteRig, reading
+from tests.stories.story import one_task_from_open_to_end
+
+
+@pytest.fixture
+async def rig(tmp_path):
+    rig = SqliteRig(tmp_path / "taskbound.db")
+    await rig.people()
+    yield rig
+    await rig.store.close()
+
+
+async def test_after_each_step_of_the_story(rig):
+    await one_task_from_open_to_end(rig, rig.check)
+    with reading(rig.path) as db:
+        kinds = Counter(kind for (kind,) in db.execute("SELECT kind FROM events"))
+        assert db.execute("SELECT count(*) FROM calls").fetchone()[0] == kinds["call.permitted"] + kinds["call.denied"]
+    assert (kinds["task.opened"], kinds["lease.revoked"], kinds["call.permitted"]) == (2, 1, 2)
+    assert await rig.restart_later() == [], "the sweep found an orphan"
+    rig.check()
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "UPDATE tasks SET reason = 'another' WHERE parent IS NULL",
+        "UPDATE leases SET due = 1",
+        'UPDATE budgets SET "left" = "left" + 1 WHERE quantity = \'calls\'',
+        "INSERT INTO labels VALUES ('main', 't', 'secret')",
+        "UPDATE calls SET code = ''",
+        "UPDATE calls SET event = event - 1",
+        "DELETE FROM identities WHERE kind = 'agent'",
+    ],
+)
+async def test_control_a_changed_table_is_found_out(rig, forgery):
+    await one_task_from_open_to_end(rig)
+    with closing(sqlite3.connect(rig.path)) as db:
+        assert db.execute(forgery).rowcount > 0
+        db.commit()
+    with pytest.raises(AssertionError):
+        rig.check()
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE events SET at = 0", "DELETE FROM events", "UPDATE bodies SET body = x'00'"]
+)
+async def test_a_fact_stays_as_it_was_stated(rig, statement):
+    with closing(sqlite3.connect(rig.path)) as db, pytest.raises(sqlite3.IntegrityError, match=r"never"):
+        db.execute(statement)
+
+
+@crash.SIDES
+async def test_a_crash_leaves_no_credential_behind(monkeypatch, tmp_path, after):
+    """The crash test of the memory store, with the store closed and opened again at each restart."""
+    rigs: list[SqliteRig] = []
+
+    def rig(crash_at: int, after: bool) -> SqliteRig:
+        rigs.append(SqliteRig(tmp_path / f"{crash_at}.db", crash_at, after))
+        return rigs[-1]
+
+    monkeypatch.setattr(crash, "Rig", rig)
+    await crash.test_a_crash_leaves_no_credential_behind(after)
+    for used in rigs:
+        await used.store.close()
