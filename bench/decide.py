@@ -14,8 +14,9 @@ from time import perf_counter_ns
 
 from taskbound.core.call import Call, Case, decide
 from taskbound.core.catalogue import Tool, pin_of, read_tool
+from taskbound.core.grant import Condition, Grant
 from taskbound.core.identity import Identity
-from taskbound.core.intent import Condition, Grant, Intent
+from taskbound.core.intent import Intent
 from taskbound.core.policy import PolicySet, parse_policies
 from taskbound.core.task import Task
 

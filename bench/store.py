@@ -13,8 +13,9 @@ from time import perf_counter
 
 from taskbound.core.call import Call
 from taskbound.core.event import Kind
+from taskbound.core.grant import Condition, Grant
 from taskbound.core.identity import door
-from taskbound.core.intent import Condition, Grant, Intent
+from taskbound.core.intent import Intent
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.store.sqlite import SqliteStore, open_store

@@ -14,8 +14,8 @@ from time import perf_counter
 from demo.targets import TARGETS
 from taskbound import app
 from taskbound.core.errors import Denied
+from taskbound.core.grant import render
 from taskbound.core.identity import Claim, Facts, door
-from taskbound.core.intent import render
 from taskbound.plugins.providers.memory import MemoryTarget
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task

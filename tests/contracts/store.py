@@ -14,8 +14,9 @@ import pytest
 from taskbound.core.call import Call
 from taskbound.core.errors import BudgetSpent, Conflict, IllegalTransition, NotFound, Replayed
 from taskbound.core.event import Kind
+from taskbound.core.grant import Condition, Grant, Value
 from taskbound.core.identity import Registration, door
-from taskbound.core.intent import Condition, Grant, Intent, Value
+from taskbound.core.intent import Intent
 from taskbound.core.lease import Lease, Recipe
 from taskbound.core.task import Task
 from taskbound.core.thing import advance

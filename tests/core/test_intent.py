@@ -10,16 +10,8 @@ import pytest
 
 from taskbound.core.catalogue import Target, pin_of, read_tool
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.intent import (
-    DEFAULT_BUDGET,
-    Condition,
-    Grant,
-    bind,
-    cedar_value,
-    grants_from_details,
-    read_profile,
-    render,
-)
+from taskbound.core.grant import Condition, Grant, cedar_value, render
+from taskbound.core.intent import DEFAULT_BUDGET, bind, grants_from_details, read_profile
 from taskbound.core.policy import Entity, PolicySet, Request, Uid, authorize, parse_policy, schema_of, validate
 
 TEXT = {"type": "string"}

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from taskbound.core import intent
+from taskbound.core import grant as grants
 from taskbound.core.errors import Denied
-from taskbound.core.intent import Condition, Grant, cedar_value, narrow, render
+from taskbound.core.grant import Condition, Grant, cedar_value, narrow, render
 from taskbound.core.policy import Entity, PolicySet, Request, Uid, authorize
 from tests.profile import trials
 
@@ -328,23 +328,23 @@ def test_a_child_never_exceeds_its_parent(part):
 
 
 def accept_supersets(monkeypatch):
-    monkeypatch.setitem(intent.COVERS, ("in", "in"), lambda parent, child: bool(set(parent) & set(child)))
+    monkeypatch.setitem(grants.COVERS, ("in", "in"), lambda parent, child: bool(set(parent) & set(child)))
 
 
 def accept_larger(monkeypatch):
-    monkeypatch.setitem(intent.COVERS, ("<=", "<="), lambda parent, child: True)
+    monkeypatch.setitem(grants.COVERS, ("<=", "<="), lambda parent, child: True)
 
 
 def accept_others(monkeypatch):
-    monkeypatch.setattr(intent, "widened_other", lambda parent, child: None)
+    monkeypatch.setattr(grants, "widened_other", lambda parent, child: None)
 
 
 def reverse_prefixes(monkeypatch):
-    monkeypatch.setitem(intent.COVERS, ("like", "like"), lambda parent, child: parent[:-1].startswith(child[:-1]))
+    monkeypatch.setitem(grants.COVERS, ("like", "like"), lambda parent, child: parent[:-1].startswith(child[:-1]))
 
 
 def drop_ask(monkeypatch):
-    monkeypatch.setattr(intent, "asks_less", lambda parent, child: False)
+    monkeypatch.setattr(grants, "asks_less", lambda parent, child: False)
 
 
 @pytest.mark.parametrize("plant", [accept_supersets, accept_larger, accept_others, reverse_prefixes, drop_ask])

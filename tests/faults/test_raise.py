@@ -26,6 +26,7 @@ from types import CodeType, ModuleType
 import pytest
 
 import taskbound.core.call as call
+import taskbound.core.grant as grant
 import taskbound.core.identity as identity
 import taskbound.core.intent as intent
 import taskbound.core.policy as policy
@@ -38,7 +39,7 @@ from tests.faults.scenarios import SCENARIOS
 from tests.profile import FULL
 from tests.rig import Rig
 
-SWEPT = (call, policy, intent, identity, prove, decide_call, issue_lease)
+SWEPT = (call, policy, grant, intent, identity, prove, decide_call, issue_lease)
 FILES = {str(module.__file__): module.__name__ for module in SWEPT}
 KINDS: tuple[type[BaseException], ...] = (
     ValueError, KeyError, OSError, TimeoutError, MemoryError, asyncio.CancelledError,

@@ -18,8 +18,9 @@ import taskbound.core.lease
 import taskbound.core.task
 from taskbound.core.call import Call
 from taskbound.core.event import Event, Kind
+from taskbound.core.grant import Condition, Grant
 from taskbound.core.identity import Registration
-from taskbound.core.intent import Condition, Grant, Intent
+from taskbound.core.intent import Intent
 from taskbound.core.lease import Lease, Recipe
 from taskbound.core.task import Task
 from taskbound.store.rows import TABLES, Table, body

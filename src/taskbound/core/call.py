@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from taskbound.core.catalogue import Target, Tool
 from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, TaskEnded, TaskSuspended
 from taskbound.core.event import Kind
+from taskbound.core.grant import Grant, cedar_value, render
 from taskbound.core.identity import Identity, name_of
-from taskbound.core.intent import Grant, Profile, cedar_value, render
+from taskbound.core.intent import Profile
 from taskbound.core.policy import Answer, Entity, PolicySet, Request, Uid, authorize
 from taskbound.core.task import Task
 from taskbound.core.thing import Lifecycle

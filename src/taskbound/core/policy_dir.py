@@ -22,7 +22,8 @@ from typing import Any
 
 from taskbound.core.catalogue import Argument, Target, Tool, nearest, only, quoted, read_tool
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.intent import Profile, read_profile, render
+from taskbound.core.grant import render
+from taskbound.core.intent import Profile, read_profile
 from taskbound.core.policy import (
     RESOURCE_TYPES,
     Entity,

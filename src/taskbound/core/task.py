@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from taskbound.core.errors import TaskEnded, TaskSuspended
 from taskbound.core.event import Kind
-from taskbound.core.intent import Grant, Intent
+from taskbound.core.grant import Grant
+from taskbound.core.intent import Intent
 from taskbound.core.thing import Lifecycle
 
 MAX_DEPTH = 4  # tasks on a chain, root included (DESIGN 4)

@@ -13,8 +13,9 @@ from typing import Any
 from taskbound.core.call import decide
 from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, NotFound, bounded
 from taskbound.core.event import Kind
+from taskbound.core.grant import Grant, narrow
 from taskbound.core.identity import Claim, Identity, Registration
-from taskbound.core.intent import DEFAULT_BUDGET, Grant, Intent, bind, grants_from_details, narrow
+from taskbound.core.intent import DEFAULT_BUDGET, Intent, bind, grants_from_details
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.secret import Secret
 from taskbound.core.task import MAX_DEPTH, Task
