@@ -31,13 +31,22 @@ async def end_task(world: World, door: Identity, asker: Claim | Identity, id: st
 
 
 async def end_due_tasks(world: World, lane: Identity) -> list[Task]:
-    """End every task whose deadline has passed, each in a transaction of its own; return what ended."""
+    """End every task whose deadline has passed, each in a transaction of its own; return what ended.
+
+    Raises ExceptionGroup of what could not be ended, after every other was.
+    """
     async with world.store.transaction(lane) as tx:
         due = [task.id for state in LIVE for task in await tx.find(Task, due=tx.now, state=state)]
     ended: list[Task] = []
+    failed: list[Exception] = []
     for id in due:
-        async with world.store.transaction(lane) as tx:
-            ended += await _end(tx, lane, id, "deadline")
+        try:
+            async with world.store.transaction(lane) as tx:
+                ended += await _end(tx, lane, id, "deadline")
+        except Exception as error:  # one that cannot be ended stops no other (S3)
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup(f"{len(failed)} of {len(due)} due tasks could not be ended", failed)
     return ended
 
 

@@ -16,16 +16,26 @@ from taskbound.ports import Transaction, World
 
 
 async def mark_due(world: World, lane: Identity) -> list[Lease]:
-    """Mark each lease whose time is over, expired or never activated, as due to be revoked. Return them."""
+    """Mark each lease whose time is over, expired or never activated, as due to be revoked. Return them.
+
+    Raises ExceptionGroup of what could not be marked, after every other was.
+    """
     async with world.store.transaction(lane) as tx:
         over = [lease for state in ("active", "pending") for lease in await tx.find(Lease, due=tx.now, state=state)]
     marked: list[Lease] = []
+    failed: list[Exception] = []
     for lease in over:
-        async with world.store.transaction(lane) as tx:  # one each: one that cannot be marked stops no other (S3)
-            if await tx.get(Lease, lease.id) == lease:
-                reason = "expired" if lease.activated else "never activated"
-                marked.append(fall_due(lease, tx.now))
-                await tx.record(Kind.LEASE_FELL_DUE, marked[-1], reason=reason)
+        try:
+            async with world.store.transaction(lane) as tx:
+                if await tx.get(Lease, lease.id) == lease:
+                    reason = "expired" if lease.activated else "never activated"
+                    due = fall_due(lease, tx.now)
+                    await tx.record(Kind.LEASE_FELL_DUE, due, reason=reason)
+                    marked.append(due)
+        except Exception as error:  # one that cannot be marked stops no other (S3)
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup(f"{len(failed)} of {len(over)} leases could not be marked", failed)
     return marked
 
 

@@ -1,0 +1,175 @@
+"""A name is registered by our own parts, or by the human who answers for it where policy permits that."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from taskbound.core.errors import Conflict, Denied, InvalidRequest, NotFound
+from taskbound.core.event import Kind
+from taskbound.core.identity import Claim, Facts, Registration
+from taskbound.core.thing import advance
+from taskbound.steps.open_task import open_task
+from taskbound.steps.register_identity import RegistrationAsk, register_identity
+from tests.rig import ALICE, POLICY, Rig
+from tests.stories.story import REFUND, claim_of
+
+NIGHTLY = RegistrationAsk("agent/nightly", "human/alice", "unix", {"script": "/srv/nightly.py"}, "runs at night", "dev")
+BOB = RegistrationAsk("human/bob", "human/bob", "operator", {"uid": 2000})
+SUPPORT = Claim("main", facts=Facts("unix", {"script": "/srv/agent/support.py"}))
+
+
+@pytest.fixture
+async def rig():
+    """The policy of the demo, which permits nobody to register."""
+    made = Rig()
+    await made.people()
+    await register_identity(made.world, made.door, made.door, BOB)
+    return made
+
+
+@pytest.fixture
+async def permissive(tmp_path):
+    """A policy that permits everybody to register everything."""
+    policy = shutil.copytree(POLICY, tmp_path / "policy")
+    permit = 'permit(principal, action == Action::"identity/register", resource);'
+    (policy / "organisation" / "admin.cedar").write_text(f'@id("admin-register")\n{permit}\n')
+    made = Rig(policy)
+    await made.people()
+    await register_identity(made.world, made.door, made.door, BOB)
+    return made
+
+
+def names(rig):
+    return sorted(thing.spiffe_id for (_, noun, _), thing in rig.store.things.items() if noun == "registration")
+
+
+async def denied(rig, who, ask):
+    """The denial that is raised; and it is the last thing recorded, and registers nobody."""
+    before = names(rig)
+    with pytest.raises(Denied) as refused:
+        await register_identity(rig.world, rig.door, who, ask)
+    last = rig.store.events[-1]
+    assert (last.kind, last.value.action, last.value.resource) == (Kind.CALL_DENIED, "identity/register", ask.name)
+    assert last.value.code == refused.value.code
+    assert last.value.policy == rig.world.policies.current.version
+    assert names(rig) == before
+    rig.check()
+    return refused.value
+
+
+@pytest.mark.parametrize("who", [ALICE, SUPPORT], ids=["human", "agent"])
+async def test_without_a_permit_nobody_but_our_own_parts_registers(rig, who):
+    assert (await denied(rig, who, NIGHTLY)).code == "not_permitted"
+    made = await register_identity(rig.world, rig.door, rig.door, NIGHTLY)
+    assert (made.state, made.spiffe_id) == ("registered", "spiffe://example.org/agent/nightly")
+
+
+async def test_a_human_registers_what_it_owns_itself(permissive):
+    made = await register_identity(permissive.world, permissive.door, ALICE, NIGHTLY)
+    last = permissive.store.events[-1]
+    assert (last.kind, last.value, last.by) == (Kind.IDENTITY_REGISTERED, made, "spiffe://example.org/human/alice")
+    assert made.owner == "spiffe://example.org/human/alice"
+    permissive.check()
+
+
+@pytest.mark.parametrize(
+    ("who", "ask"),
+    [
+        (ALICE, replace(NIGHTLY, owner="human/bob")),
+        (ALICE, RegistrationAsk("human/carol", "human/carol", "operator", {"uid": 3000})),
+        (SUPPORT, NIGHTLY),
+    ],
+    ids=["another's agent", "another human", "an agent for its owner"],
+)
+async def test_nobody_registers_what_somebody_else_answers_for(permissive, who, ask):
+    assert (await denied(permissive, who, ask)).code == "not_yours"
+
+
+async def test_a_task_registers_nobody(permissive):
+    """Alice's own task: outside it she might."""
+    _, handle = await open_task(permissive.world, permissive.door, ALICE, replace(REFUND, actor=None))
+    refused = await denied(permissive, claim_of(handle), NIGHTLY)
+    assert (refused.code, "inside a task" in str(refused)) == ("not_permitted", True)
+
+
+@pytest.mark.parametrize("kind", [Kind.IDENTITY_SUSPENDED, Kind.IDENTITY_RETIRED, Kind.IDENTITY_OFFBOARDED])
+async def test_an_owner_is_live(rig, kind):
+    async with rig.store.transaction(rig.door) as tx:
+        (bob,) = await tx.find(Registration, spiffe_id="spiffe://example.org/human/bob")
+        await tx.record(kind, advance(bob, kind))
+    before = len(rig.store.events)
+    with pytest.raises(InvalidRequest, match="owner human/bob is not live"):
+        await register_identity(rig.world, rig.door, rig.door, replace(NIGHTLY, owner="human/bob"))
+    assert len(rig.store.events) == before
+
+
+async def test_an_owner_is_known(rig):
+    before = len(rig.store.events)
+    with pytest.raises(NotFound, match="human/nobody"):
+        await register_identity(rig.world, rig.door, rig.door, replace(NIGHTLY, owner="human/nobody"))
+    assert len(rig.store.events) == before
+
+
+@pytest.mark.parametrize("retired", [False, True], ids=["live", "retired"])
+async def test_a_name_is_registered_once(rig, retired):
+    made = await register_identity(rig.world, rig.door, rig.door, NIGHTLY)
+    if retired:  # what a name did stays its own
+        async with rig.store.transaction(rig.door) as tx:
+            await tx.record(Kind.IDENTITY_RETIRED, advance(made, Kind.IDENTITY_RETIRED))
+    before = len(rig.store.events)
+    with pytest.raises(Conflict, match="agent/nightly is registered already"):
+        await register_identity(rig.world, rig.door, rig.door, replace(NIGHTLY, when={"script": "/srv/other.py"}))
+    assert len(rig.store.events) == before
+
+
+@pytest.mark.parametrize("who", ["ours", "human"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ""},
+        {"name": "agent"},
+        {"name": "agent/"},
+        {"name": "/nightly"},
+        {"name": "taskbound/door/gateway"},
+        {"name": "robot/nightly"},
+        {"name": "agent/../human/alice"},
+        {"name": "agent//nightly"},
+        {"name": "agent/night ly"},
+        {"name": "agent/nïghtly"},
+        {"name": "agent/nightly?x"},
+        {"name": "agent/nightly\n"},
+        {"owner": ""},
+        {"owner": "agent/support"},
+        {"owner": "human/"},
+        {"owner": "human/../agent/support"},
+        {"name": "human/carol"},  # a human answers for itself
+        {"when": {}},
+    ],
+    ids=repr,
+)
+async def test_a_bad_name_or_owner_is_refused_and_nothing_happens(permissive, change, who):
+    before = len(permissive.store.events)
+    with pytest.raises(InvalidRequest):
+        asker = ALICE if who == "human" else permissive.door
+        await register_identity(permissive.world, permissive.door, asker, replace(NIGHTLY, **change))
+    assert len(permissive.store.events) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "agent/" + "x" * 507},
+        {"owner": "human/" + "x" * 507},
+        {"attestor": "x" * 513},
+        {"environment": "x" * 513},
+        {"groups": ("ops", "x" * 513)},
+        {"purpose": "x" * 4097},
+        {"purpose": "\ud800"},
+        {"groups": ("\udfff",)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_cannot_be_kept_is_not_asked(change):
+    with pytest.raises(InvalidRequest):
+        replace(NIGHTLY, **change)
