@@ -4,7 +4,7 @@ Each port is small and has one public contract suite under tests/contracts, whic
 implementation passes. `World` is what a step is given: made in `app`, the same for every step.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from taskbound.core.event import Event, Kind
 from taskbound.core.identity import Identity
+from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.secret import Secret
@@ -112,11 +113,103 @@ class Policies(Protocol):
         """Read the directory whole and put it in force. Raises InvalidRequest (`invalid_policy`), changing nothing."""
 
 
+class Log(Protocol):
+    """The sealed sequence of an organisation's events, the lane's (D19). Given by the stores.
+
+    An event gets its index once, dense from 0, and keeps it; a tile only grows; the checkpoint
+    moves only from the one that the caller read. Only what is committed is seen. Each method is
+    one transaction: durable when it returns, or nothing is.
+    """
+
+    async def checkpoint(self, lane: Identity) -> bytes | None:
+        """Return the newest signed checkpoint; None before the first."""
+
+    async def appended(self, lane: Identity) -> int:
+        """Return how many events have an index: more than the checkpoint says after a crash before `publish`."""
+
+    async def unsealed(self, lane: Identity, limit: int) -> list[Fact]:
+        """Return events without an index, the oldest rows first."""
+
+    async def extend(
+        self,
+        lane: Identity,
+        start: int,
+        facts: Sequence[Fact],
+        tiles: Mapping[tuple[int, int], bytes],
+        *,
+        after: bytes | None,
+    ) -> None:
+        """Give the facts the indexes from `start`, and keep the tiles by level and index.
+
+        Raises Conflict, and nothing happened, unless `start` events have an index, the facts have
+        none, and `after` is the checkpoint.
+        """
+
+    async def publish(self, lane: Identity, checkpoint: bytes, *, after: bytes | None) -> None:
+        """Make this the checkpoint. Raises Conflict unless `after` still is."""
+
+    async def read(self, lane: Identity, start: int, end: int) -> list[Fact]:
+        """Return the events with these indexes, in their order, as they are stored."""
+
+    async def tile(self, lane: Identity, level: int, index: int) -> bytes:
+        """Return the hashes of a tile; empty when there is none."""
+
+    async def bodies(self, lane: Identity, before: datetime, limit: int) -> list[int]:
+        """Return the indexes of events from before that moment that have a body, in order."""
+
+    async def erase(self, lane: Identity, indexes: Sequence[int], by: Identity, reason: str) -> int:
+        """Remove bodies and salts, and state it as one `body.erased`. Return how many of the indexes it names.
+
+        In one transaction. It names as many, from the first on, as fit into one header; an index
+        that is not sealed, or whose body is gone, raises Conflict.
+        """
+
+
+class Keys(Protocol):
+    """Signs for us. A key has one purpose, so that what is signed for one is never valid for another."""
+
+    async def sign(self, purpose: str, message: bytes) -> bytes:
+        """Return the Ed25519 signature. Raises Unavailable, also for a purpose that has no key."""
+
+    async def public(self) -> Mapping[str, bytes]:
+        """Return the public keys by purpose."""
+
+
+class Checkpoints(Protocol):
+    """A second place for checkpoints, on another disk than the log: what it has seen cannot be unsaid there."""
+
+    async def put(self, origin: str, size: int, checkpoint: bytes) -> None:
+        """Keep a checkpoint, durably. May be repeated. Raises Unavailable, also for another one of that size."""
+
+    async def newest(self, origin: str) -> bytes | None:
+        """Return the checkpoint of the largest size; None when there is none. Raises Unavailable."""
+
+
+class Sink(Protocol):
+    """Takes sealed events out of here, at least once and in order."""
+
+    async def last(self) -> int:
+        """Return the index of the last event that it has durably; -1 before the first. Raises Unavailable."""
+
+    async def send(self, facts: Sequence[Fact]) -> None:
+        """Take sealed events, in the order of their indexes. What it has already may come again. Raises Unavailable."""
+
+
+class Archive(Protocol):
+    """Takes the files of an export."""
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Add the data to the end of a file; its folders are made. Raises Unavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What steps are given. `app` and tests make it; nothing in it can be replaced afterwards."""
 
     store: Store
+    log: Log
+    keys: Keys
+    checkpoints: Checkpoints
     policies: Policies
     providers: Mapping[str, Provider]  # by target
     trust_domain: str

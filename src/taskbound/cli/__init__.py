@@ -9,6 +9,7 @@ taskbound: access that begins and ends with a task
 usage:
   taskbound version     print the version (also: taskbound --version)
   taskbound help        print this (also: taskbound --help)
+  taskbound audit       export, verify, erase, follow the log (taskbound audit --help)
 """
 
 
@@ -18,6 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     match words:
         case ["version" | "--version"]:
             print(f"taskbound {installed_version()}")
+        case ["audit", *rest]:
+            from taskbound.cli import audit
+
+            return audit.main(rest)
         case [] | ["help" | "--help" | "-h"]:
             print(HELP, end="")
         case _:

@@ -1,0 +1,49 @@
+"""Keys in files and in memory keep the contract of keys; a key file is the operator's alone."""
+
+import os
+
+import pytest
+
+from taskbound.core.errors import Unavailable
+from taskbound.plugins.keys.local import LocalKeys
+from taskbound.plugins.keys.memory import MemoryKeys
+from tests.contracts.keys import *  # noqa: F403
+
+PURPOSES = ["log", "receipt"]
+
+
+@pytest.fixture(params=["local", "memory"])
+def keys(request, tmp_path):
+    return LocalKeys(tmp_path / "keys", PURPOSES) if request.param == "local" else MemoryKeys(PURPOSES)
+
+
+async def test_a_key_is_made_at_first_use_for_the_operator_alone_and_found_again(tmp_path):
+    keys = LocalKeys(tmp_path / "keys", PURPOSES)
+    assert not (tmp_path / "keys").exists()
+    await keys.sign("log", b"message")
+    assert os.listdir(tmp_path / "keys") == ["log.pem"]
+    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "keys" / "log.pem").stat().st_mode & 0o777 == 0o600
+    assert await LocalKeys(tmp_path / "keys", PURPOSES).public() == await keys.public()
+
+
+async def test_two_who_make_a_key_at_once_have_the_same(tmp_path):
+    first, second = LocalKeys(tmp_path, ["log"]), LocalKeys(tmp_path, ["log"])
+    assert await first.public() == await second.public()
+
+
+@pytest.mark.parametrize("harm", ["open", "torn", "link", "other"])
+async def test_a_key_file_that_is_not_right_is_refused(tmp_path, harm):
+    directory, path = tmp_path / "keys", tmp_path / "keys" / "log.pem"
+    await LocalKeys(directory, ["log"]).public()
+    if harm == "open":
+        path.chmod(0o640)
+    elif harm == "torn":
+        path.write_bytes(path.read_bytes()[:40])
+    elif harm == "link":
+        path.rename(tmp_path / "elsewhere.pem")
+        path.symlink_to(tmp_path / "elsewhere.pem")
+    else:
+        path.write_text("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIA==\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(Unavailable, match=r"log\.pem cannot be used"):
+        await LocalKeys(directory, ["log"]).sign("log", b"message")
