@@ -27,7 +27,7 @@ class RegistrationAsk:
 
     def __post_init__(self) -> None:
         for what in (self.name, self.owner, self.attestor, self.environment, *self.groups):
-            bounded("a name", what, 512)
+            bounded("a name", what, 256)  # a header of the log is below 1 KiB
         bounded("the purpose", self.purpose, 4096)
 
 
