@@ -4,12 +4,14 @@ A module that runs it imports `*` and gives the fixture `target`, an object with
 `clock` that the target goes by, and `async lets_in(lease, secret) -> bool`: a real login attempt.
 """
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from taskbound.core.errors import TargetUnavailable
+from taskbound.core.lease import Recipe
 from tests.contracts.store import lease, task
 
 
@@ -40,6 +42,46 @@ async def test_what_is_clean_leaves_no_name(target):
     await target.provider.clean(made)
     assert await target.provider.names() == {other.name}
     assert await target.lets_in(other, secret), "another lease was touched"
+
+
+async def test_only_the_secret_that_was_given_lets_in(target):
+    made, other = fresh(target), fresh(target, "l" + "b" * 20)
+    secret, others = await target.provider.create(made), await target.provider.create(other)
+    assert secret.reveal() != others.reveal()
+    assert not await target.lets_in(made, others)
+    assert not await target.lets_in(fresh(target, "l" + "c" * 20), secret), "a login that was never made"
+
+
+async def test_what_is_cut_keeps_its_name_until_it_is_clean(target):
+    made = fresh(target)
+    await target.provider.create(made)
+    await target.provider.cut(made)
+    assert await target.provider.names() == {made.name}, "the sweep would not find it"
+
+
+async def test_a_lease_without_a_recipe_is_taken_back_too(target):
+    """An orphan: the sweep knows its name and nothing else (D10)."""
+    made = fresh(target)
+    secret = await target.provider.create(made)
+    found = replace(made, task=None, grant="", recipe=Recipe({}, made.recipe.revocation_class))
+    await target.provider.cut(found)
+    assert not await target.lets_in(made, secret)
+    await target.provider.clean(found)
+    assert await target.provider.names() == set()
+
+
+async def test_two_lanes_may_take_back_the_same_leases_at_once(target):
+    many = [fresh(target, "l" + letter * 20) for letter in "abcdefgh"]
+    secrets = await asyncio.gather(*(target.provider.create(one) for one in many))
+    assert await target.provider.names() == {one.name for one in many}
+    for verb in (target.provider.cut, target.provider.clean):
+        both = await asyncio.gather(*(verb(one) for one in many * 2), return_exceptions=True)
+        assert all(answer is None or isinstance(answer, TargetUnavailable) for answer in both)
+        for one in many:  # who was in the other's way comes again
+            await verb(one)
+    for one, secret in zip(many, secrets, strict=True):
+        assert not await target.lets_in(one, secret)
+    assert await target.provider.names() == set()
 
 
 async def test_taking_back_may_be_repeated_and_what_is_absent_is_success(target):
