@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taskbound.core.event import Kind
-from taskbound.core.identity import door
+from taskbound.core.identity import door, for_request
 from taskbound.formats.note import make_key, parse_note
 from taskbound.formats.tlog import Checkpoint, parse_checkpoint
 from taskbound.plugins.checkpoints.memory import MemoryCheckpoints
@@ -86,7 +86,10 @@ class LogRig:
             checkpoints=Counted("checkpoints", self.checkpoints, crossings),
             policies=PolicyFiles(Path("none"), {}),
             providers={},
+            upstreams={},
+            attestor=None,
             trust_domain="example.org",
+            operator=None,
             instance=INSTANCE,
             new_id=lambda kind: kind + "a" * 20,
             new_handle=None,  # type: ignore[arg-type]
@@ -95,9 +98,9 @@ class LogRig:
     async def state(self, n: int, lane: Any = None, **detail: object) -> None:
         lane = lane or self.lane
         for at in range(0, n, 100):
-            async with self.store.transaction(lane) as tx:
+            async with self.store.transaction(for_request(lane, f"r{at}")) as tx:
                 for id in range(at, min(n, at + 100)):
-                    await tx.record(Kind.NODE_STARTED, id=f"n{id}", request=f"r{id}", note="ünïcode", **detail)
+                    await tx.record(Kind.NODE_STARTED, id=f"n{id}", note="ünïcode", **detail)
 
     async def seal(self, lane: Any = None) -> Checkpoint:
         size = -1

@@ -4,14 +4,15 @@ Each port is small and has one public contract suite under tests/contracts, whic
 implementation passes. `World` is what a step is given: made in `app`, the same for every step.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from taskbound.core.catalogue import Tool
 from taskbound.core.event import Event, Kind
-from taskbound.core.identity import Identity
+from taskbound.core.identity import Facts, Identity, Peer, Process
 from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease
 from taskbound.core.policy_dir import PolicyDir
@@ -67,8 +68,8 @@ class Transaction(Protocol):
         BudgetSpent where an amount is not there; then nothing happened. `spent` is taken from the
         task's own rows, or makes none: no row is spent. `shared`, with `task.opened`, makes the
         rows of a root task, or moves them from the parent's to the child's; ending a task moves
-        the rest back. A fact about no thing names what it is about as `id`; `request` is the id of
-        the request that it happens in.
+        the rest back. A fact about no thing names what it is about as `id`. The id of the request
+        that it happens in comes from the opener (`for_request`).
         """
 
     async def once(self, purpose: str, value: str, until: datetime) -> None:
@@ -102,15 +103,95 @@ class Provider(Protocol):
         """Return every name at the target that carries our instance's prefix (D10)."""
 
 
+@runtime_checkable
+class Addressed(Protocol):
+    """A provider whose credentials are logins at an address."""
+
+    def address(self, lease: Lease) -> Mapping[str, str | int]:
+        """Return host (or the folder of a Unix socket), port, database and user of the lease's login; no secret."""
+
+
 class Policies(Protocol):
     """The policy directory in force. A broken one never replaces a whole one."""
 
     @property
     def current(self) -> PolicyDir:
-        """The one in force; before the first load one that permits nothing."""
+        """The one in force; before the first one that permits nothing but what is built in."""
 
-    def load(self) -> PolicyDir:
-        """Read the directory whole and put it in force. Raises InvalidRequest (`invalid_policy`), changing nothing."""
+    def read(self) -> PolicyDir:
+        """Read the directory whole. Raises InvalidRequest (`invalid_policy`); changes nothing."""
+
+    def tools(self, upstream: str) -> Mapping[str, Tool]:
+        """Return an upstream's tools by name, as its files say now, whatever the others say.
+
+        Raises InvalidRequest (`invalid_policy`) when those are broken.
+        """
+
+    def adopt(self, policies: PolicyDir) -> None:
+        """Put what was read in force."""
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write files of the directory, by their paths in it, each whole or not at all. Raises Unavailable."""
+
+
+class Attestor(Protocol):
+    """Learns facts about a workload at the other end of a Unix socket. Doubt is refusal."""
+
+    async def attest(self, peer: Peer) -> Facts:
+        """Return what the process is. Raises Unauthenticated when it is gone, or another by now."""
+
+    async def ancestors(self, peer: Peer) -> tuple[Process, ...]:
+        """Return the process and its parents, nearest first, up to the first process that there is.
+
+        Raises Unauthenticated when they cannot be shown.
+        """
+
+
+class Answer(Protocol):
+    """What an origin answered: its head, and its body as it comes."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...  # names in lower case
+
+    def body(self) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes as they come. Raises UpstreamUnavailable when they break off, or are too many."""
+
+
+class Origin(Protocol):
+    """HTTP with one address that the operator configured, and with no other. Given by plugins.net."""
+
+    def request(
+        self, method: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> AbstractAsyncContextManager[Answer]:
+        """Send one request with these headers and none of another's. Raises UpstreamUnavailable.
+
+        Redirects are answers like others; leaving the block early drops what is not read yet.
+        """
+
+
+class Upstream(Protocol):
+    """One session with one MCP server. Connected at first use, and again after it was lost.
+
+    A session belongs to one task (INTERFACES 6). Every method ends within its deadline or raises
+    UpstreamUnavailable; what the server says is data.
+    """
+
+    async def tools(self) -> list[Mapping[str, Any]]:
+        """Return the definitions of all tools that the server offers now, in its order."""
+
+    def call(
+        self, tool: str, arguments: Mapping[str, Any], credential: Secret | None
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Yield the JSON-RPC messages that answer one call: notifications, and last the response.
+
+        Closing it before the response gives the call up.
+        """
+
+    async def close(self) -> None:
+        """End the session. May be repeated; never raises."""
 
 
 class Log(Protocol):
@@ -212,7 +293,10 @@ class World:
     checkpoints: Checkpoints
     policies: Policies
     providers: Mapping[str, Provider]  # by target
+    upstreams: Mapping[str, Callable[[], Upstream]]  # by name: opens one session
+    attestor: Attestor | None  # of workloads on this machine; None where no door listens on a Unix socket
     trust_domain: str
+    operator: str | None  # SPIFFE ID of the local operator; None where nobody administers without a policy
     instance: str  # six characters, part of every name at a target
     new_id: Callable[[str], str]  # kind letter -> id (INTERFACES 1)
     new_handle: Callable[[], tuple[Secret, str]]  # a task handle and its SHA-256

@@ -8,12 +8,13 @@ denied as a value, by the check `task_is_open`, and recorded.
 from collections.abc import Mapping
 from typing import Any
 
-from taskbound.core.call import Call, Case, Decision, decided
-from taskbound.core.errors import NotFound, Unauthenticated
+from taskbound.core.call import Call, Case, Decision, decide, decided
+from taskbound.core.errors import Denied, InvalidRequest, NotFound, Unauthenticated
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity, Registration, identify, name_of
 from taskbound.core.policy import Entity, Uid
 from taskbound.core.task import Task
+from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import Transaction, World
 
 
@@ -27,6 +28,14 @@ async def registered(tx: Transaction, spiffe_id: str) -> Registration:
     return found[0]
 
 
+async def named(world: World, tx: Transaction, name: str) -> Registration:
+    """Return the registration of a name as people write it: agent/nightly. Raises InvalidRequest, NotFound."""
+    try:
+        return await registered(tx, str(make(world.trust_domain, name)))
+    except MalformedSpiffeId as error:
+        raise InvalidRequest(f"{name[:64]!r} is no name of an identity: {error}") from None
+
+
 async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:
     """Return who asks. Raises Unauthenticated, or Replayed for a one-time value that was seen before."""
     if isinstance(claim, Identity):  # proved earlier in this request
@@ -38,6 +47,8 @@ async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:
     if claim.org != tx.org:
         raise Unauthenticated("the claim is made in another organisation")
     for value in claim.spend:
+        if value.until < tx.now:
+            raise Unauthenticated(f"the {value.purpose} expired")
         await tx.once(value.purpose, value.value, value.until)
     if claim.handle is not None:
         tasks = await tx.find(Task, handle=claim.handle)
@@ -86,8 +97,14 @@ async def gather(
     action: str,
     resource: str,
     arguments: Mapping[str, Any] | None = None,
+    *,
+    offered_pin: str | None = None,
+    about: Registration | None = None,
 ) -> Case:
-    """Return the caller's call, and everything that the decision on it may look at, as it is in this transaction."""
+    """Return the caller's call, and everything that the decision on it may look at, as it is in this transaction.
+
+    What it is about is looked up by the resource; a registration is given, since it may not be stored yet.
+    """
     policies = world.policies.current
     chain = await chain_of(tx, caller.task)
     root = chain[0].id if chain else None
@@ -97,12 +114,11 @@ async def gather(
         "lease": policies.targets,
         "task": policies.profiles,
     }
-    about = catalogues.get(action.split("/")[0], {}).get(resource)
     return Case(
         call=call,
         caller=caller,
         chain=chain,
-        about=about,
+        about=about or catalogues.get(action.split("/")[0], {}).get(resource),
         policies=policies.organisation,
         version=policies.version,
         now=tx.now,
@@ -110,9 +126,28 @@ async def gather(
         labels=await tx.labels(root) if root else frozenset(),
         left=await tx.left(caller.task) if caller.task else {},
         people=await people_of(tx, caller, chain) if policies.organisation.names_people else (),
+        offered_pin=offered_pin,
     )
 
 
 async def refuse(tx: Transaction, case: Case, decision: Decision) -> None:
     """Record a denial. It is raised, by `decision.require_permit()`, after the transaction's block."""
     await tx.record(Kind.CALL_DENIED, decided(case, decision), by=case.caller, decision=decision.record_of())
+
+
+async def denial(world: World, tx: Transaction, caller: Identity, action: str, about: Registration) -> Denied | None:
+    """Return the refusal to let the caller administer a registration, recorded; None when it may.
+
+    Our own parts are exempt from policy, and nobody else. A human owns itself; what others own is for the operator.
+    """
+    if caller.is_ours:
+        return None
+    case = await gather(world, tx, caller, action, name_of(about.spiffe_id), about=about)
+    decision = decide(case)
+    if decision.permitted and caller.spiffe_id not in (about.owner, world.operator):
+        message = f"{caller.name} administers only what it owns"
+        decision = decision.refused(Denied(message, code="not_yours"))
+    if decision.permitted:
+        return None
+    await refuse(tx, case, decision)
+    return decision.refusal()

@@ -11,7 +11,7 @@ import pytest
 
 from taskbound.core.errors import Conflict
 from taskbound.core.event import Kind
-from taskbound.core.identity import door
+from taskbound.core.identity import door, for_request
 from taskbound.core.leaf import commitment, parse_ranges
 from tests.contracts.store import Clock
 
@@ -27,8 +27,8 @@ def clock():
 
 async def state(store, n: int, lane=LANE, **detail) -> None:
     for at in range(n):
-        async with store.transaction(lane) as tx:
-            await tx.record(Kind.NODE_STARTED, id=f"n{at}", request="r1", **detail)
+        async with store.transaction(for_request(lane, "r1")) as tx:
+            await tx.record(Kind.NODE_STARTED, id=f"n{at}", **detail)
 
 
 async def seal(log, lane=LANE, limit=100) -> int:

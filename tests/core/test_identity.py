@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from taskbound.core.errors import Unauthenticated
+from taskbound.core.errors import IllegalTransition, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Facts, Registration, identify
+from taskbound.core.identity import Claim, Facts, Registration, identify, registration_of
+from taskbound.core.policy_dir import RegistrationEntry
 from taskbound.core.thing import advance
 
 WHEN: dict[str, str | int] = {"uid": 1000, "path": "/usr/bin/python3.11"}
@@ -56,3 +57,18 @@ def test_a_handle_proves_the_actor_of_its_task():
 def test_anything_less_proves_nothing(what, known, task):
     with pytest.raises(Unauthenticated):
         identify(what, known, task, ())
+
+
+def test_what_is_stated_in_a_file_and_what_is_asked_become_the_same_registration():
+    stated = RegistrationEntry("agent/nightly", "human/alice", "", "dev", ("ci",), "unix", WHEN)
+    made = registration_of("i" + "a" * 20, "main", "example.org", stated)
+    assert advance(made, Kind.IDENTITY_REGISTERED) == registration()
+
+
+def test_who_is_registered_anew_has_other_facts_and_is_no_more_live_than_before():
+    anew = advance(registration(), Kind.IDENTITY_REGISTERED, when={"uid": 2})
+    assert (anew.state, anew.when) == ("registered", {"uid": 2})
+    suspended = advance(advance(registration(), Kind.IDENTITY_SUSPENDED), Kind.IDENTITY_REGISTERED, when={"uid": 2})
+    assert (suspended.state, suspended.when) == ("suspended", {"uid": 2})
+    with pytest.raises(IllegalTransition):
+        advance(advance(registration(), Kind.IDENTITY_RETIRED), Kind.IDENTITY_REGISTERED)

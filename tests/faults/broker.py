@@ -31,9 +31,10 @@ from taskbound.core.identity import door
 from taskbound.core.lease import Lease
 from taskbound.core.secret import Secret
 from taskbound.core.task import Task
+from taskbound.ending import LIVE
 from taskbound.plugins.providers.postgres import PostgresProvider
 from taskbound.ports import World
-from taskbound.steps.end_task import LIVE, end_task
+from taskbound.steps.end_task import end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity

@@ -12,6 +12,7 @@ The directory `breadth` holds every operator on every type and one policy for ea
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,18 @@ from demo.targets import TARGETS
 from taskbound.core.call import decide
 from taskbound.core.errors import Denied, InvalidRequest, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Facts, Identity, OneTime, Registration, door, identify
+from taskbound.core.identity import Claim, Facts, Identity, OneTime, Registration, door, identify, join_claim
 from taskbound.core.policy import Entity, Opaque, PolicySet, Request, Uid, authorize, parse_policy, schema_of, validate
 from taskbound.core.policy_dir import PolicyDir, read_policy_dir
 from taskbound.core.thing import advance
 from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.prove import gather, prove
+from taskbound.steps.attest_workload import attest_workload, issue_join_token
 from taskbound.steps.decide_call import CallAsk, Outcome, complete_call, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
+from taskbound.steps.pin_tools import pin_tools
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from tests.rig import ALICE, Rig
 from tests.stories.story import REFUND, claim_of
@@ -132,6 +135,11 @@ def opens(ask: TaskAsk, spend: bool = False) -> Act:
     return act
 
 
+async def pins(rig: Rig, who: Claim) -> str:
+    await pin_tools(rig.world, rig.door, who, "crm", [{"name": "find_order", "inputSchema": {}}])
+    return "permitted"
+
+
 async def proves_twice(rig: Rig, who: Claim) -> str:
     who = replace(who, spend=(OneTime("proof", "x", rig.clock.at),))
     for _ in range(2):
@@ -144,6 +152,63 @@ async def registers(rig: Rig, who: Claim) -> str:
     ask = RegistrationAsk("agent/new", "human/alice", "unix", {"script": "/srv/new.py"})
     await register_identity(rig.world, rig.door, who, ask)
     return "permitted"
+
+
+NODE = RegistrationAsk("service/node", "human/alice", "join_token", {})
+
+
+async def node(rig: Rig) -> Identity:
+    await register_identity(rig.world, rig.door, rig.door, NODE)
+    return rig.door
+
+
+async def not_ours(rig: Rig) -> Claim:
+    await node(rig)
+    return ALICE
+
+
+async def token(rig: Rig) -> str:
+    _, token, _ = await issue_join_token(rig.world, rig.door, await node(rig), NODE.name, timedelta(minutes=1))
+    return token.reveal()
+
+
+async def old_token(rig: Rig) -> str:
+    shown = await token(rig)
+    rig.clock.advance(61)
+    return shown
+
+
+def issues(name: str, life: float = 1) -> Act:
+    async def act(rig: Rig, who: Claim | Identity) -> str:
+        await issue_join_token(rig.world, rig.door, who, name, timedelta(minutes=life))
+        return "permitted"
+
+    return act
+
+
+async def attests(rig: Rig, who: Claim) -> str:
+    await attest_workload(rig.world, rig.door, who)
+    return "permitted"
+
+
+def joins(times: int) -> Act:
+    async def act(rig: Rig, shown: str) -> str:
+        for _ in range(times):
+            await attest_workload(rig.world, rig.door, join_claim("main", shown))
+        return "permitted"
+
+    return act
+
+
+BAD_NAMES: tuple[Mapping[str, Any], ...] = (
+    {"name": "robot/node"}, {"name": "service/"}, {"name": "service/../x"}, {"owner": "agent/support"},
+    {"name": "human/carol"}, {"when": {"token": "00"}}, {"attestor": "unix"},
+)  # fmt: skip
+
+
+async def registers_wrongly(rig: Rig, who: Identity) -> str:
+    asks = [replace(NODE, **{"name": "service/new", **bad}) for bad in BAD_NAMES]
+    return await first_accepted(partial(register_identity, rig.world, rig.door, who, ask) for ask in asks)
 
 
 async def calls_in_another_organisation(rig: Rig, who: Identity) -> str:
@@ -361,8 +426,17 @@ class InForce:
     def __init__(self, current: PolicyDir) -> None:
         self.current = current
 
-    def load(self) -> PolicyDir:
+    def read(self) -> PolicyDir:
         return self.current
+
+    def tools(self, upstream: str) -> Any:
+        raise AssertionError("nothing is pinned here")
+
+    def adopt(self, policies: PolicyDir) -> None:
+        self.current = policies
+
+    def write(self, files: Any) -> None:
+        raise AssertionError("nothing is written here")
 
 
 BREADTH_FILES = PolicyFiles(BREADTH, TARGETS)
@@ -598,6 +672,8 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "permitted:lease": (opened, leases("shopdb/reader")),
     "permitted:open": (claims(ALICE), opens(REFUND, spend=True)),
     "permitted:delegate": (opened, opens(LOOK_UP)),
+    "permitted:intent": (claims(ALICE), opens(TaskAsk(intent="look around"))),
+    "permitted:intent_delegate": (opened, opens(TaskAsk(intent="look", budget={"calls": 3, "leases": 0}))),
     "permitted:breadth_call": (at_work, calls(CallAsk("shop/order", RIGHT))),
     "permitted:breadth_delegate": (at_work, opens(RIGHT_WISH)),
     "permitted:breadth_delegate_too": (
@@ -605,8 +681,12 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
         opens(wish(detail("shop/order", WITHIN_TOO, budget={"calls": 1}), budget={"calls": 1, "leases": 0})),
     ),
     "permitted:breadth_delegate_whole": (at_work, opens(wish(order(), budget={"calls": 1, "leases": 0}))),
+    "permitted:attest": (claims(TESTER), attests),
+    "permitted:issue": (node, issues("service/node")),
+    "permitted:join": (token, joins(1)),
     "denied:outside_grants": (opened, calls(CallAsk("crm/refund", {"order_id": "4712", "amount": 1}))),
     "denied:invalid_argument": (opened, calls(CallAsk("crm/refund", {"order_id": "4711", "amount": "x"}))),
+    "denied:changed_tool": (opened, calls(replace(REFUND_CALL, offered="sha256:another"))),
     "denied:unknown_tool": (opened, calls(CallAsk("crm/nothing", {}))),
     "denied:no_task": (claims(ALICE), GET),
     "denied:ended": (over, calls(REFUND_CALL)),
@@ -626,6 +706,7 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "denied:changed_profiles": (directories("profiles/job.toml", CHANGED_PROFILES), reads),
     "denied:bad_profiles": (directories("profiles/job.toml", BAD_PROFILES), reads),
     "denied:not_valid": (directories("organisation/a.cedar", [NOT_VALID], without="profiles"), reads),
+    "denied:bad_names": (node, registers_wrongly),
     "denied:bad_policies": (directories("organisation/two.cedar", BAD_POLICIES), reads),
     "Denied:nhi8": (tester, leases("shopdb/reader")),
     "Denied:may_more": (tester, opens(replace(LOOK_UP, actor="agent/helper"))),
@@ -633,14 +714,24 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "Denied:unknown_lease": (opened, leases("shopdb/owner")),
     "Denied:wider": (opened, opens(replace(LOOK_UP, set={"order_id": "1"}))),
     "Denied:unknown_profile": (claims(ALICE), opens(TaskAsk("nothing"))),
+    "Denied:pin": (claims(ALICE), pins),
     "Denied:register": (claims(ALICE), registers),
     "Denied:register_in_a_task": (opened, registers),
+    "Denied:issue": (not_ours, issues("service/node")),
     "Denied:unknown_agent": (claims(ALICE), opens(replace(REFUND, actor="agent/nobody"))),
     "BudgetSpent:lease": (spent_lease, leases("shopdb/reader")),
     "BudgetSpent:race_lost_twice": (exhausted, with_answers(2, GET, left=one_left)),
     "TaskEnded:lease": (over, leases("shopdb/reader")),
     "TargetUnavailable:no_provider": (opened, leases("shopdb/reader", providers={})),
+    "Conflict:issue": (node, issues("agent/tester")),
+    "InvalidRequest:issue": (node, issues("service/node", life=11)),
+    "InvalidRequest:issue_to_no_name": (node, issues("..")),
+    "NotFound:issue": (node, issues("service/nobody")),
+    "Replayed:join": (token, joins(2)),
     "Replayed:one_time": (claims(ALICE), proves_twice),
+    "Unauthenticated:attest_a_handle": (opened, attests),
+    "Unauthenticated:expired": (old_token, joins(1)),
+    "Unauthenticated:no_join_token": (old_token, lambda rig, shown: joins(1)(rig, shown[1:])),
     "Unauthenticated:stranger": (claims(STRANGER), calls(REFUND_CALL)),
     "Unauthenticated:nothing_shown": (claims(Claim("main")), calls(REFUND_CALL)),
     "Unauthenticated:unknown_handle": (claims(Claim("main", handle="00")), calls(REFUND_CALL)),

@@ -32,6 +32,7 @@ import taskbound.core.intent as intent
 import taskbound.core.policy as policy
 import taskbound.core.policy_dir as policy_dir
 import taskbound.prove as prove
+import taskbound.steps.attest_workload as attest_workload
 import taskbound.steps.decide_call as decide_call
 import taskbound.steps.issue_lease as issue_lease
 from taskbound.core.errors import InvalidRequest
@@ -39,7 +40,7 @@ from tests.faults.scenarios import SCENARIOS
 from tests.profile import FULL
 from tests.rig import Rig
 
-SWEPT = (call, policy, grant, intent, identity, prove, decide_call, issue_lease)
+SWEPT = (call, policy, grant, intent, identity, prove, attest_workload, decide_call, issue_lease)
 FILES = {str(module.__file__): module.__name__ for module in SWEPT}
 KINDS: tuple[type[BaseException], ...] = (
     ValueError, KeyError, OSError, TimeoutError, MemoryError, asyncio.CancelledError,

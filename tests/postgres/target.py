@@ -33,10 +33,11 @@ def late_lease(seconds: float) -> Lease:
 async def at(server):
     """The provider at the real server, the superuser's eyes, and what was quarantined."""
     quarantined: dict[str, tuple[str, ...]] = {}
-    provider = provider_at(
-        server,
-        on_quarantine=lambda lease, things: quarantined.update({lease.id: (*quarantined.get(lease.id, ()), *things)}),
-    )
+
+    async def on_quarantine(lease, things):
+        quarantined[lease.id] = (*quarantined.get(lease.id, ()), *things)
+
+    provider = provider_at(server, on_quarantine=on_quarantine)
     superuser = await server.superuser()
 
     async def sessions(name):

@@ -1,14 +1,17 @@
 """Ending a task ends everything below it, and only who has to do with it may end it."""
 
+from dataclasses import replace
+
 import pytest
 
-from taskbound.core.errors import Denied, NotFound, TaskEnded
+from taskbound.core.errors import Denied, InvalidRequest, NotFound, TaskEnded
 from taskbound.core.identity import Claim, Facts
 from taskbound.core.lease import SETTLE
 from taskbound.core.task import Task
 from taskbound.steps.end_task import end_due_tasks, end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
+from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from taskbound.steps.revoke_lease import due_leases, revoke_lease, sweep_target
 from tests.rig import ALICE, Rig
 from tests.stories.story import REFUND, claim_of
@@ -85,6 +88,28 @@ async def test_who_has_to_do_with_it_ends_it(rig, who):
     support = Claim("main", facts=Facts("unix", {"script": "/srv/agent/support.py"}))
     caller = {"actor-inside": claim_of(handle), "actor-outside": support, "ours": rig.lane}.get(who, ALICE)
     assert [ended.id for ended in await end_task(rig.world, rig.door, caller, task.id, "done")] == [task.id]
+
+
+async def test_the_operator_ends_what_is_somebody_elses_but_not_from_inside_a_task(rig):
+    bob = RegistrationAsk("human/bob", "human/bob", "operator", {"uid": 2000})
+    await register_identity(rig.world, rig.door, rig.door, bob)
+    who = Claim("main", facts=Facts("operator", {"uid": 2000}))
+    _, root = await tree(rig)
+    _, handle = await open_task(rig.world, rig.door, who, TaskAsk("look-up-order", {"order_id": "1"}))
+    with pytest.raises(Denied):  # control
+        await end_task(rig.world, rig.door, who, root, "done")
+    rig.world = replace(rig.world, operator="spiffe://example.org/human/bob")
+    with pytest.raises(Denied):
+        await end_task(rig.world, rig.door, claim_of(handle), root, "done")
+    assert len(await end_task(rig.world, rig.door, who, root, "done")) == 3
+
+
+@pytest.mark.parametrize("reason", ["x" * 1025, "\ud800"], ids=["long", "surrogate"])
+async def test_a_reason_that_cannot_be_kept_is_refused(rig, reason):
+    _, root = await tree(rig)
+    with pytest.raises(InvalidRequest):
+        await end_task(rig.world, rig.door, ALICE, root, reason)
+    assert await states(rig) == {0: "open", 1: "open", 2: "open"}
 
 
 async def test_a_task_ends_at_its_deadline(rig):

@@ -11,7 +11,7 @@ from taskbound.core.errors import Conflict, InvalidRequest, Replayed, StoreUnava
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts, OneTime, Registration, door
 from taskbound.core.thing import advance
-from taskbound.prove import prove
+from taskbound.prove import gather, prove
 from taskbound.steps.decide_call import CallAsk, Outcome, complete_call, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
@@ -124,6 +124,14 @@ async def test_an_identity_of_another_organisation_is_refused(rig):
     for foreign in (replace(mine, org="other"), door("example.org", "door/gateway", "other")):
         with pytest.raises(Unauthenticated, match="another organisation"):
             await proven(rig, foreign)
+
+
+async def test_what_an_upstream_offers_now_is_part_of_the_case(rig):
+    async with rig.store.transaction(rig.door) as tx:
+        caller = await prove(tx, SUPPORT)
+        for pin in (None, "00"):
+            case = await gather(rig.world, tx, caller, "tools/call", READ.resource, READ.arguments, offered_pin=pin)
+            assert case.offered_pin == pin
 
 
 # --- labels: of the whole tree -------------------------------------------------------------------

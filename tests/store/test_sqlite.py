@@ -80,8 +80,8 @@ async def test_callers_share_commits(store, monkeypatch, path):
 
 async def fail_next_commit(tx) -> None:
     """Make the COMMIT of this group a real failure: a reference into nothing, which is looked at only there."""
-    tx._write("PRAGMA defer_foreign_keys = ON")
-    tx._write("INSERT INTO budgets VALUES ('main', 'nowhere', 'calls', 1)")
+    tx.execute("PRAGMA defer_foreign_keys = ON")
+    tx.execute("INSERT INTO budgets VALUES ('main', 'nowhere', 'calls', 1)")
     tx._wrote = True
 
 

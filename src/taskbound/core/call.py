@@ -16,9 +16,9 @@ from taskbound.core.catalogue import Target, Tool
 from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, TaskEnded, TaskSuspended
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, cedar_value, render
-from taskbound.core.identity import Identity, name_of
+from taskbound.core.identity import Identity, Registration, name_of
 from taskbound.core.intent import Profile
-from taskbound.core.policy import Answer, Entity, PolicySet, Request, Uid, authorize
+from taskbound.core.policy import RESOURCE_TYPES, Answer, Entity, PolicySet, Request, Uid, authorize
 from taskbound.core.task import Task
 from taskbound.core.thing import Lifecycle
 
@@ -83,7 +83,7 @@ class Case:
     call: Call
     caller: Identity
     chain: tuple[Task, ...]  # root first, the caller's task last; empty without a task
-    about: Tool | Target | Profile | None
+    about: Tool | Target | Profile | Registration | None
     policies: PolicySet
     version: str
     now: datetime
@@ -91,6 +91,7 @@ class Case:
     labels: frozenset[str] = frozenset()
     left: Mapping[str, int] = field(default_factory=dict)  # of the caller's task
     people: tuple[Entity, ...] = ()  # owner and subject, where a policy reads them
+    offered_pin: str | None = None  # of the definition that the upstream offers now; None where nobody looked
     offered: tuple[tuple[Grant, ...], ...] = field(init=False)  # per task of the chain, its grants of this very thing
 
     def __post_init__(self) -> None:
@@ -120,13 +121,22 @@ class Decision:
     def require_permit(self) -> None:
         """Raises Denied with the first objection's code, reason and hint, unless permitted."""
         if not self.permitted:
-            first = self.objections[0]
-            raise FAMILIES.get(self.code, Denied)(first.reason, code=self.code, hint=first.hint)
+            raise self.refusal()
+
+    def refusal(self) -> Denied:
+        """Return the error that says the first objection."""
+        first = self.objections[0]
+        return FAMILIES.get(self.code, Denied)(first.reason, code=self.code, hint=first.hint)
 
     def refused(self, refusal: Denied) -> "Decision":
         """Return the decision with one more objection, raised while its effect was prepared."""
         objection = Deny(refusal.code, str(refusal), refusal.hint)
         return replace(self, objections=(objection, *self.objections), spent={}, permitted=False)
+
+    def hinted(self, hint: str) -> "Decision":
+        """Return the refusal with another hint for its first objection."""
+        first, *others = self.objections
+        return replace(self, objections=(replace(first, hint=hint), *others))
 
     def record_of(self) -> dict[str, object]:
         """Return what stands in the event's body beside the call itself."""
@@ -172,6 +182,10 @@ def project(case: Case) -> Request:
         others = (about.parent, *others)
     elif isinstance(about, Profile):
         resource, effect, args = about.entity, "", {}
+    elif isinstance(about, Registration):
+        owner = name_of(about.owner)
+        resource = _entity(about.kind, name_of(about.spiffe_id), owner, about.environment, about.groups)
+        effect, args = "", {}
     elif call.action in SPENDS:
         kind = "tool" if call.action == "tools/call" else "lease"
         raise InvalidRequest(f"there is no {kind} {call.resource[:64]!r}", code=f"unknown_{kind}")
@@ -181,6 +195,9 @@ def project(case: Case) -> Request:
         resource, effect, args = Entity(Uid("Profile", "none")), "", {}
     elif call.action.startswith("identity/"):
         resource, effect, args = Entity(Uid(call.resource.partition("/")[0].capitalize(), call.resource)), "", {}
+    elif RESOURCE_TYPES.get(call.action) == "Tool":  # administration of a tool, which may be new: it has no effect yet
+        upstream = Uid("Upstream", call.resource.partition("/")[0])
+        resource, effect, args = Entity(Uid("Tool", call.resource), (("effect", ""),), (upstream,)), "", {}
     else:
         resource, effect, args = Entity(Uid("System", "taskbound")), "", {}
     context: dict[str, Any] = {
@@ -231,6 +248,12 @@ def tool_is_pinned(case: Case, answer: Answer) -> Objection | None:
             "tool_not_pinned",
             f"the definition of {case.call.resource} is not the one that was pinned",
             "review the change and pin it again",
+        )
+    if isinstance(case.about, Tool) and case.offered_pin not in (None, case.about.pin):
+        return Deny(
+            "tool_not_pinned",
+            f"{case.call.resource} is offered with another definition than the one that was pinned",
+            f"review the change, then: taskbound tools derive {case.about.upstream} --write",
         )
     return None
 

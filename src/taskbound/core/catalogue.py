@@ -16,6 +16,8 @@ All refusals of arguments are InvalidRequest("invalid_argument"), those of files
 
 import hashlib
 import json
+import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -38,6 +40,8 @@ INTEGRITIES = ("attested", "member_text", "free_text")
 TEXT_LIMIT = 4096  # bytes of one String: longer text costs the engine 85–160 µs (INTERFACES 7)
 RECORD_LIMIT = 8192  # bytes of a projected record as JSON
 _BOUND = 200  # at most as many bytes take a converted value of fixed size, and its punctuation
+TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")  # MCP 2025-11-25, tool names
+DEFINITIONS_LIMIT = 4 << 20  # bytes of one tools/*.json
 
 FREE_TEXT = "{len: Long, digest: String}"
 DIGEST = "{digest: String}"
@@ -69,6 +73,52 @@ def only(given: Iterable[Any], known: Iterable[str], where: str) -> None:
     for key in given:
         if key not in known:
             raise refused(f"{where}: unknown key {quoted(key)}", nearest(key, known))
+
+
+def problem(
+    path: str,
+    text: str,
+    message: str,
+    *,
+    hint: str = "",
+    line: int | None = None,
+    id: str | None = None,
+    code: str = "invalid_policy",
+) -> InvalidRequest:
+    """Return the refusal of a file, with the line of the first name that the message quotes, where the file has it."""
+    if line is None:
+        line = line_of(text, message)
+    place = path + (f" line {line}" if line else "") + (f" @id {id}" if id else "")
+    return InvalidRequest(f"{place}: {message}", code=code, hint=hint)
+
+
+def line_of(text: str, message: str) -> int | None:
+    """Return the line where the first name stands that a message quotes: in the n-th table that it begins with."""
+    start, end = 0, len(text)
+    if match := re.match(r"(grant|registration|upstream|target|issuer) (\d+)", message):
+        tables = list(re.finditer(rf"(?m)^\s*\[\[\s*{match[1]}\s*\]\]", text))
+        if int(match[2]) <= len(tables):
+            start = tables[int(match[2]) - 1].start()
+            after = re.compile(r"(?m)^\s*\[\[").search(text, tables[int(match[2]) - 1].end())
+            end = after.start() if after else end
+    for name in map(re.escape, re.findall(r"['\"]([^'\"]+)['\"]", message)):
+        for pattern in (
+            rf"(?m)^[ \t\[]*[\"']?{name}[\"']?\s*[\]=]",
+            rf"(?<![\w-]){name}(?![\w-])",
+        ):  # as a key, or at all
+            if found := re.compile(pattern).search(text, start, end):
+                return text.count("\n", 0, found.start()) + 1
+    return text.count("\n", 0, start) + 1 if start else None
+
+
+def read_toml(path: str, text: str, code: str = "invalid_policy") -> Mapping[str, Any]:
+    """Return the table that a file states. Raises InvalidRequest naming the line."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:  # ValueError: a day that no calendar has
+        line = re.search(r"at line (\d+)", str(error))
+        at = int(line[1]) if line else None
+        raise problem(path, "", "it is no TOML", hint=str(error), line=at, code=code) from None
 
 
 # --- one value ---------------------------------------------------------------------------------
@@ -222,7 +272,7 @@ def _pointed(ref: str, root: Mapping[str, Any]) -> Any:
     return found
 
 
-def _named(schema: Any, root: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, bool]:
+def named_schema(schema: Any, root: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, bool]:
     """Return the schema behind references, its one type ("" without), and whether null is among its values."""
     schema, nullable = _resolved(schema, root)
     named = schema.get("type")
@@ -235,9 +285,9 @@ def _named(schema: Any, root: Mapping[str, Any]) -> tuple[Mapping[str, Any], str
 
 def cedar_type(schema: Any, root: Mapping[str, Any], kind: str = "") -> tuple[str, bool]:
     """Return an argument's Cedar type, and whether null is among its values."""
-    schema, named, nullable = _named(schema, root)
+    schema, named, nullable = named_schema(schema, root)
     if named == "array":
-        _, items, optional = _named(schema.get("items"), root)  # one level: items may lead back here
+        _, items, optional = named_schema(schema.get("items"), root)  # one level: items may lead back here
         if optional or "prefixItems" in schema or (kind == "free_text" and items == "string"):
             return COUNT, nullable
         return _LISTS.get(items, COUNT), nullable
@@ -272,6 +322,7 @@ class Tool:
     reviewed: bool
     undo: str | None
     definition: Mapping[str, Any]
+    entry: Mapping[str, Any] = field(default_factory=dict)  # what its file says, as it was read
     never: frozenset[str] = frozenset()  # required, but of a name that no request may have: it cannot be called
     _converters: Mapping[str, tuple[Convert, int]] = field(init=False, repr=False, compare=False)
     _required: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -337,11 +388,13 @@ def _size(record: Any) -> int:
     return len(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode())
 
 
+MEMBERS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")  # what a pin is the hash of
+
+
 def pin_of(definition: Mapping[str, Any]) -> str:
     """Return the hash of what a definition says, as it stands in the catalogue. Raises InvalidRequest."""
-    members = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
     try:
-        return "sha256:" + canonical.digest({name: definition[name] for name in members if name in definition})
+        return "sha256:" + canonical.digest({name: definition[name] for name in MEMBERS if name in definition})
     except canonical.Malformed:
         raise refused("the definition has no canonical form") from None
 
@@ -358,6 +411,13 @@ def _table(entry: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     return table
 
 
+def properties_of(definition: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schemas of a definition's arguments by name. Raises InvalidRequest."""
+    where = f"tool {quoted(definition.get('name'))}"
+    whole = _table(definition, "inputSchema", where)
+    return _table(_resolved(whole, whole)[0], "properties", where)
+
+
 def read_tool(upstream: str, name: str, entry: Mapping[str, Any], definition: Mapping[str, Any]) -> Tool:
     """Return the tool that an entry of tools/<upstream>.toml and its pinned definition make. Raises InvalidRequest."""
     where = f"tool {quoted(name)}"
@@ -370,9 +430,8 @@ def read_tool(upstream: str, name: str, entry: Mapping[str, Any], definition: Ma
     only(reviewed, ("by", "on"), f"{where} reviewed")
     if reviewed and not (str(reviewed.get("by", "")).startswith("human/") and isinstance(reviewed.get("on"), date)):
         raise refused(f"{where}: 'reviewed' names no person and day", '{ by = "human/…", on = 2026-11-24 }')
-    whole = _table(definition, "inputSchema", where)
-    root, _ = _resolved(whole, whole)
-    properties, listed = _table(root, "properties", where), root.get("required")
+    whole, properties = _table(definition, "inputSchema", where), properties_of(definition)
+    listed = _resolved(whole, whole)[0].get("required")
     wanted = {one for one in listed if isinstance(one, str)} if isinstance(listed, list) else set[str]()
     declared = _table(entry, "arguments", where)
     only(declared, properties, f"{where} arguments")
@@ -395,6 +454,7 @@ def read_tool(upstream: str, name: str, entry: Mapping[str, Any], definition: Ma
         reviewed=bool(reviewed),
         undo=entry.get("undo"),
         definition=definition,
+        entry=entry,
         never=frozenset(wanted - arguments.keys()),
     )
 

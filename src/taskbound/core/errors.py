@@ -14,6 +14,7 @@
     │       └── Replayed
     └── Unavailable            the world; 503 with Retry-After
         ├── TargetUnavailable
+        ├── UpstreamUnavailable
         └── StoreUnavailable
 
 Anything else is our bug: 500 "internal". A message names the thing, its state and what was
@@ -98,6 +99,10 @@ class Unavailable(TaskboundError):
 
 class TargetUnavailable(Unavailable):
     code = "target_unavailable"
+
+
+class UpstreamUnavailable(Unavailable):
+    code = "upstream_unavailable"
 
 
 class StoreUnavailable(Unavailable):

@@ -3,18 +3,43 @@
 What is stored is a Registration (name, kind, owner, lifecycle). What arrives is a Claim: who is
 said to ask, and by which proof. `identify` turns a claim, the registration it leads to and the
 task it names into an Identity, or raises; there is no default and no optional identity.
+
+A join token is evidence for a machine that can show nothing else yet: its registration asks for
+the SHA-256 of the token's text, which holds the moment until which it works, once (S7, A6.3).
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import ClassVar, Protocol
 
-from taskbound.core.errors import Unauthenticated
+from taskbound.core.errors import InvalidRequest, Unauthenticated
 from taskbound.core.event import Kind
 from taskbound.core.thing import Lifecycle
+from taskbound.formats.spiffe import MalformedSpiffeId, make
 
 KINDS = ("human", "service", "agent")
+JOIN_TOKEN = "join_token"  # the attestor of who shows one
+_JOIN_TOKEN = re.compile(r"tbj_[A-Za-z0-9_-]{43}\.([0-9]{1,10})")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of this machine. A pid is used again; with its start time it is not."""
+
+    pid: int
+    started: int  # clock ticks since boot, field 22 of /proc/PID/stat
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a Unix socket, as the kernel says (SO_PEERCRED)."""
+
+    uid: int
+    gid: int
+    process: Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +75,12 @@ class Registration:
 
     LIFECYCLE: ClassVar[Lifecycle] = {
         "":           {Kind.IDENTITY_REGISTERED: "registered"},
+        # Registered anew: with other facts. It lifts no suspension.
         "registered": {Kind.IDENTITY_ATTESTED: "registered", Kind.IDENTITY_SUSPENDED: "suspended",
+                       Kind.IDENTITY_REGISTERED: "registered",
                        Kind.IDENTITY_RETIRED: "retired", Kind.IDENTITY_OFFBOARDED: "retired"},
-        "suspended":  {Kind.IDENTITY_RESUMED: "registered", Kind.IDENTITY_RETIRED: "retired",
-                       Kind.IDENTITY_OFFBOARDED: "retired"},
+        "suspended":  {Kind.IDENTITY_RESUMED: "registered", Kind.IDENTITY_REGISTERED: "suspended",
+                       Kind.IDENTITY_RETIRED: "retired", Kind.IDENTITY_OFFBOARDED: "retired"},
         "retired":    {},
     }  # fmt: skip
     INDEXED: ClassVar[tuple[str, ...]] = ("spiffe_id", "owner", "attestor", "state")
@@ -82,6 +109,31 @@ class Registration:
             # Of one type too: to Python, True is 1.
             and all((type(v), v) == (type(facts.of.get(k)), facts.of.get(k)) for k, v in self.when.items())
         )
+
+
+class Entry(Protocol):
+    """What is stated of an identity, by who asks for it or in registrations.toml. Names as people write them."""
+
+    @property
+    def name(self) -> str: ...  # agent/nightly
+
+    @property
+    def owner(self) -> str: ...  # human/alice
+
+    @property
+    def purpose(self) -> str: ...
+
+    @property
+    def environment(self) -> str: ...
+
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+    @property
+    def attestor(self) -> str: ...
+
+    @property
+    def when(self) -> Mapping[str, str | int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +166,47 @@ def name_of(spiffe_id: str) -> str:
     return spiffe_id.split("/", 3)[3]
 
 
+def registration_of(id: str, org: str, trust_domain: str, entry: Entry) -> Registration:
+    """Return the registration that an entry states, not yet registered. Raises InvalidRequest."""
+    name, owner = entry.name, entry.owner
+    kind, _, rest = name.partition("/")
+    if kind not in KINDS or not rest:
+        raise InvalidRequest(f"{name[:64]!r} is no name of an identity", hint="use human/…, service/… or agent/…")
+    if not owner.startswith("human/") or (kind == "human" and owner != name):
+        raise InvalidRequest(f"the owner of {name[:64]} must be a human", hint="use owner human/NAME")
+    if entry.attestor == JOIN_TOKEN and entry.when:
+        # A token that somebody chose would have the life that they chose.
+        raise InvalidRequest(f"{name[:64]} joins with a token that is issued", hint="leave `when` out")
+    if entry.attestor != JOIN_TOKEN and not entry.when:
+        raise InvalidRequest(f"{name[:64]} has no facts by which it is proven", hint="add `when`")
+    try:
+        spiffe_id, owner_id = make(trust_domain, name), make(trust_domain, owner)
+    except MalformedSpiffeId as error:
+        raise InvalidRequest(f"{name[:64]!r} is no name of an identity: {error}") from None
+    return Registration(
+        id=id,
+        org=org,
+        spiffe_id=str(spiffe_id),
+        kind=kind,
+        owner=str(owner_id),
+        purpose=entry.purpose,
+        environment=entry.environment,
+        groups=entry.groups,
+        attestor=entry.attestor,
+        when=dict(entry.when),
+    )
+
+
+def join_claim(org: str, token: str) -> Claim:
+    """Return the claim of who shows a join token, `tbj_<43 base64url>.<unix seconds>`. Raises Unauthenticated."""
+    shown = _JOIN_TOKEN.fullmatch(token)
+    if shown is None:
+        raise Unauthenticated("this is no join token")
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    until = datetime.fromtimestamp(int(shown[1]), UTC)
+    return Claim(org, facts=Facts(JOIN_TOKEN, {"token": digest}), spend=(OneTime("join token", digest, until),))
+
+
 def identify(claim: Claim, registration: Registration, task: str | None, act: tuple[str, ...]) -> Identity:
     """Return the identity that a claim proves. Raises Unauthenticated."""
     if not registration.is_live:
@@ -142,3 +235,8 @@ def door(trust_domain: str, name: str, org: str) -> Identity:
     """Return the identity of one of our own doors or lanes, `/taskbound/<name>`. Called by app and tests only."""
     spiffe_id = f"spiffe://{trust_domain}/taskbound/{name}"
     return Identity(org, spiffe_id, "taskbound", spiffe_id, "", (), "own")
+
+
+def for_request(door: Identity, request: str) -> Identity:
+    """Return the door as it opens transactions for one request: the request's id stands in each event of it."""
+    return replace(door, facts={"request": request})

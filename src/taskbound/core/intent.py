@@ -75,6 +75,7 @@ class Intent:
     profile: str | None
     text: str | None
     values: Mapping[str, Value] = field(default_factory=dict)
+    asked: str = ""  # SHA-256 of who asked and the idempotency key they gave; "" without one
 
 
 # --- values and text -----------------------------------------------------------------------------
@@ -186,7 +187,8 @@ _PROFILE = (
 )  # fmt: skip
 
 
-def _duration(table: Mapping[str, Any], key: str) -> timedelta | None:
+def duration(table: Mapping[str, Any], key: str) -> timedelta | None:
+    """Return the duration that a key of a file states; None without the key. Raises InvalidRequest."""
     if key not in table:
         return None
     match = _DURATION.fullmatch(table[key]) if isinstance(table[key], str) else None
@@ -244,9 +246,9 @@ def read_profile(
         raise refused("'owner' is no person", 'write "human/NAME"')
     if type(table.get("review_by")) is not date:
         raise refused("'review_by' is missing, or no day", "write review_by = 2027-05-01")
-    if (life := _duration(table, "life")) is None:
+    if (life := duration(table, "life")) is None:
         raise refused("'life' is missing", 'write life = "10m"')
-    grace, on_lost = _duration(table, "heartbeat_grace"), table.get("on_lost")
+    grace, on_lost = duration(table, "heartbeat_grace"), table.get("on_lost")
     if on_lost not in (None, "end", "suspend") or (on_lost is not None and grace is None):
         raise refused("'on_lost' is \"end\" or \"suspend\", and goes with 'heartbeat_grace'")
     declared, entries = table.get("parameters", {}), table.get("grant", [])
@@ -262,7 +264,7 @@ def read_profile(
         owner=table["owner"],
         review_by=table["review_by"],
         life=life,
-        idle=_duration(table, "idle"),
+        idle=duration(table, "idle"),
         budget=_budget(table.get("budget", {})),
         heartbeat_grace=grace,
         on_lost=on_lost,
@@ -316,6 +318,31 @@ def _accept(parameter: Parameter, item: Any) -> None:
         raise Unfit(f"expected at least {parameter.minimum}")
     if parameter.maximum is not None and item > parameter.maximum:
         raise Unfit(f"expected at most {parameter.maximum}")
+
+
+# --- an intent alone -----------------------------------------------------------------------------
+
+
+def grants_of_intent(tools: Mapping[str, Tool]) -> tuple[Grant, ...]:
+    """Return what an intent alone grants: every pinned tool that reads, with any arguments (INTERFACES 4).
+
+    The text says nothing of it: it is untrusted, and who wrote it may ask for anything.
+    """
+    reading = [tool for _, tool in sorted(tools.items()) if tool.effect == "read" and tool.pinned]
+    return tuple(
+        Grant(f"g{place}", "tools/call", tool.resource, root=place, pin=tool.pin) for place, tool in enumerate(reading)
+    )
+
+
+def grants_that_read(grants: Sequence[Grant], tools: Mapping[str, Tool], left: Mapping[str, int]) -> tuple[Grant, ...]:
+    """Return of a task's grants those that read, as a child by intent alone gets them: with the calls that are left."""
+    kept: list[Grant] = []
+    for grant in grants:
+        tool = tools.get(grant.resource) if grant.action == "tools/call" else None
+        calls = None if grant.calls is None else min(grant.calls, left.get(f"g{grant.root}#calls", 0))
+        if tool is not None and tool.effect == "read" and tool.pin == grant.pin and calls != 0:
+            kept.append(replace(grant, calls=calls))
+    return tuple(kept)
 
 
 # --- authorization_details (RFC 9396) ------------------------------------------------------------

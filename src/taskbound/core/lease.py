@@ -14,6 +14,8 @@ from taskbound.core.thing import Lifecycle, advance
 
 CREATE_WINDOW = timedelta(seconds=5)  # the target must refuse to create after this (D3)
 SETTLE = timedelta(seconds=2)  # a target's own clock and last commits; recovery concludes only after it (D3)
+STUCK = timedelta(minutes=5)  # after `due`: then its target gets no new credentials (D9)
+LATE = {"revoking": timedelta(seconds=5), "cut": STUCK}  # after `due`, by state: then it is overdue (S3)
 CLASSES = ("cut now", "needs its value", "gateway only", "dies of age")  # INTERFACES 11
 
 
@@ -51,6 +53,7 @@ class Lease:
     create_by: datetime
     due: datetime | None  # the next moment at which something must happen; None once revoked
     activated: datetime | None = None  # None: nobody holds it; cut waits for create_by + settle
+    overdue: datetime | None = None  # when it was said that taking it back is late (S3)
     state: str = ""
 
     @property

@@ -506,16 +506,15 @@ RESOURCE_TYPES: Mapping[str, str] = {
 }
 
 
-def _quoted(name: str) -> str:
-    """Return a name as Cedar schema text: a level is "0", an argument may be no identifier."""
+def cedar_text(name: str) -> str:
+    """Return a name as Cedar text, quoted: a level is "0", an argument may be no identifier."""
     escaped = (f"\\u{{{ord(one):x}}}" if one in '"\\' or not one.isprintable() else one for one in name)
     return f'"{"".join(escaped)}"'
 
 
 def _record(members: Iterable[tuple[str, str, bool]]) -> str:
-    return (
-        "{" + ", ".join(f"{_quoted(name)}{'' if required else '?'}: {kind}" for name, kind, required in members) + "}"
-    )
+    typed = (f"{cedar_text(name)}{'' if required else '?'}: {kind}" for name, kind, required in members)
+    return "{" + ", ".join(typed) + "}"
 
 
 def schema_of(action: str, *, args: Mapping[str, tuple[str, bool]], grant: Mapping[str, Mapping[str, str]]) -> str:
@@ -542,9 +541,9 @@ def schema_of(action: str, *, args: Mapping[str, tuple[str, bool]], grant: Mappi
             level: _record((name, kind, True) for name, kind in values.items()) for level, values in grant.items()
         }
         context.append(("grant", _record((level, record, True) for level, record in levels.items()), True))
-    others = ", ".join(_quoted(other) for other in RESOURCE_TYPES if other != action)
+    others = ", ".join(cedar_text(other) for other in RESOURCE_TYPES if other != action)
     applies = f"principal: [Human, Service, Agent], resource: [{RESOURCE_TYPES[action]}], context: {_record(context)}"
-    return f"{_ENTITIES}action {others};\naction {_quoted(action)} appliesTo {{ {applies} }};\n"
+    return f"{_ENTITIES}action {others};\naction {cedar_text(action)} appliesTo {{ {applies} }};\n"
 
 
 @lru_cache(maxsize=1_024)

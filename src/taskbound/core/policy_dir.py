@@ -15,14 +15,26 @@ The version is SHA-256 over, for each path in order, the length of `path \\0 byt
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from taskbound.core.catalogue import Argument, Target, Tool, nearest, only, quoted, read_tool
+from taskbound.core.catalogue import (
+    DEFINITIONS_LIMIT,
+    TOOL_NAME,
+    Argument,
+    Target,
+    Tool,
+    nearest,
+    only,
+    problem,
+    quoted,
+    read_toml,
+    read_tool,
+)
 from taskbound.core.errors import InvalidRequest
 from taskbound.core.grant import render
+from taskbound.core.identity import JOIN_TOKEN
 from taskbound.core.intent import Profile, read_profile
 from taskbound.core.policy import (
     RESOURCE_TYPES,
@@ -30,6 +42,7 @@ from taskbound.core.policy import (
     Policy,
     PolicySet,
     Uid,
+    cedar_text,
     parse_policies,
     parse_policy,
     schema_of,
@@ -43,9 +56,9 @@ _FILE = re.compile(
     r"|tools/[a-z0-9][a-z0-9_-]{0,63}\.(toml|json)|tests/[A-Za-z0-9][\w.-]*\.toml|registrations\.toml",
     re.ASCII,
 )
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")  # MCP 2025-11-25, tool names
+BUILT_IN = "built-in/operator.cedar"  # where no file of the directory can be
+ADMINISTRATION = tuple(one for one in RESOURCE_TYPES if not one.startswith(("task/", "tools/", "lease/")))
 _POLICY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # shown in refusals; never like our own "o/<digest>"
-_DEFINITIONS_LIMIT = 4 << 20  # bytes of one tools/*.json
 _CONTEXT = ("task", "depth", "subject", "assurance", "labels", "hour", "effect", "args", "origin")  # INTERFACES 7
 
 
@@ -72,23 +85,22 @@ class PolicyDir:
     tools: Mapping[str, Tool]  # by "upstream/tool"
     registrations: tuple[RegistrationEntry, ...]
     targets: Mapping[str, Target]  # by "name/grant"
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # what it was read from
+    built_in: str = ""  # Cedar text of the organisation's policies that are always there
 
 
-def read_policy_dir(files: Mapping[str, bytes], targets: Mapping[str, Target]) -> PolicyDir:
-    """Return the directory that the files make. Raises InvalidRequest (`invalid_policy`)."""
-    texts: dict[str, str] = {}
-    for path in sorted(files):
-        if not _FILE.fullmatch(path):
-            raise InvalidRequest(f"{path[:128]!a}: unknown file", code="invalid_policy", hint=f"known: {LAYOUT}")
-        try:
-            texts[path] = files[path].decode()
-        except UnicodeDecodeError as error:
-            line = files[path].count(b"\n", 0, error.start) + 1
-            raise _problem(path, "", "it is not UTF-8", line=line) from None
-    tools = dict(_tools(texts))
+def read_policy_dir(files: Mapping[str, bytes], targets: Mapping[str, Target], built_in: str = "") -> PolicyDir:
+    """Return the directory that the files make, with the organisation's policies that are always there.
+
+    What is built in counts into the version, as a file that no directory can have. Raises
+    InvalidRequest (`invalid_policy`).
+    """
+    # First: an @id that a file repeats is the file's mistake.
+    texts = {**({BUILT_IN: built_in} if built_in else {}), **decoded(files)}
+    tools = dict(read_tools(texts))
     profiles = dict(_profiles(texts, tools, targets))
     policies = tuple(_organisation(texts, tools, profiles, targets))
-    parts = (path.encode() + b"\0" + files[path] for path in sorted(files))
+    parts = (f"{path}\0{texts[path]}".encode() for path in sorted(texts))
     return PolicyDir(
         version=canonical.digest_parts(*parts),
         organisation=PolicySet(policies),
@@ -96,75 +108,75 @@ def read_policy_dir(files: Mapping[str, bytes], targets: Mapping[str, Target]) -
         tools=tools,
         registrations=tuple(_registrations(texts.get("registrations.toml", ""))),
         targets=dict(targets),
+        files=dict(files),
+        built_in=built_in,
     )
+
+
+def with_files(policies: PolicyDir, files: Mapping[str, bytes]) -> PolicyDir:
+    """Return the directory as it was read, with these files in place of its own. Raises InvalidRequest."""
+    return read_policy_dir({**policies.files, **files}, policies.targets, policies.built_in)
+
+
+def operator_policy(name: str) -> str:
+    """Return the policy by which one human, `human/alice`, has every action of administration (INTERFACES 7)."""
+    actions = ", ".join(f'Action::"{action}"' for action in ADMINISTRATION)
+    who = f"Human::{cedar_text(name)}"
+    return f'@id("admin-operator")\npermit(principal == {who}, action in [{actions}], resource);\n'
 
 
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _problem(
-    path: str, text: str, message: str, *, hint: str = "", line: int | None = None, id: str | None = None
-) -> InvalidRequest:
-    """Return the error, with the line of the first name that the message quotes, where the file has it."""
-    if line is None:
-        line = _line_of(text, message)
-    place = path + (f" line {line}" if line else "") + (f" @id {id}" if id else "")
-    return InvalidRequest(f"{place}: {message}", code="invalid_policy", hint=hint)
+def decoded(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the files' texts, in the order of their paths. Raises InvalidRequest for what is no file of the layout."""
+    texts: dict[str, str] = {}
+    for path in sorted(files):
+        if not is_policy_file(path):
+            raise InvalidRequest(f"{path[:128]!a}: unknown file", code="invalid_policy", hint=f"known: {LAYOUT}")
+        try:
+            texts[path] = files[path].decode()
+        except UnicodeDecodeError as error:
+            line = files[path].count(b"\n", 0, error.start) + 1
+            raise problem(path, "", "it is not UTF-8", line=line) from None
+    return texts
 
 
-def _line_of(text: str, message: str) -> int | None:
-    """Return the line where the first name stands that a message quotes: in the grant that it names, if any."""
-    start = 0
-    if match := re.match(r"grant (\d+)", message):
-        tables = [found.start() for found in re.finditer(r"(?m)^\s*\[\[\s*grant\s*\]\]", text)]
-        start = tables[int(match[1]) - 1] if int(match[1]) <= len(tables) else 0
-    for name in map(re.escape, re.findall(r"['\"]([^'\"]+)['\"]", message)):
-        for pattern in (
-            rf"(?m)^[ \t\[]*[\"']?{name}[\"']?\s*[\]=]",
-            rf"(?<![\w-]){name}(?![\w-])",
-        ):  # as a key, or at all
-            if found := re.compile(pattern).search(text, start):
-                return text.count("\n", 0, found.start()) + 1
-    return text.count("\n", 0, start) + 1 if start else None
+def is_policy_file(path: str) -> bool:
+    """Whether a path is one of the directory's layout."""
+    return _FILE.fullmatch(path) is not None
 
 
-def _toml(path: str, text: str) -> Mapping[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise _problem(path, "", "it is no TOML", hint=str(error), line=int(line[1]) if line else None) from None
-
-
-def _tools(texts: Mapping[str, str]) -> Iterator[tuple[str, Tool]]:
+def read_tools(texts: Mapping[str, str]) -> Iterator[tuple[str, Tool]]:
+    """Yield the tools that the files below tools/ state, by resource. Raises InvalidRequest."""
     for path, text in texts.items():
         if not path.startswith("tools/"):
             continue
         stem, _, form = path.rpartition(".")
         beside = f"{stem}.{'json' if form == 'toml' else 'toml'}"
         if beside not in texts:
-            raise _problem(path, "", f"there is no {beside} beside it", hint="taskbound tools derive UPSTREAM --write")
+            raise problem(path, "", f"there is no {beside} beside it", hint="taskbound tools derive UPSTREAM --write")
         if form == "json":
             continue
-        entries, upstream = _toml(path, text), stem.removeprefix("tools/")
+        entries, upstream = read_toml(path, text), stem.removeprefix("tools/")
         try:
-            definitions = canonical.parse(texts[beside], limit=_DEFINITIONS_LIMIT)
+            definitions = canonical.parse(texts[beside], limit=DEFINITIONS_LIMIT)
         except canonical.Malformed as error:
-            raise _problem(beside, "", str(error)) from None
+            raise problem(beside, "", str(error)) from None
         if not isinstance(definitions, Mapping):
-            raise _problem(beside, "", "it is no object of definitions by name")
+            raise problem(beside, "", "it is no object of definitions by name")
         for name in definitions.keys() - entries.keys():
-            raise _problem(beside, texts[beside], f"{quoted(name)} is not in {path}", hint=nearest(name, entries))
+            raise problem(beside, texts[beside], f"{quoted(name)} is not in {path}", hint=nearest(name, entries))
         for name, entry in entries.items():
-            if name not in definitions or not isinstance(entry, Mapping) or not _TOOL_NAME.fullmatch(name):
-                raise _problem(path, text, f"{quoted(name)} is no tool of {beside}", hint=nearest(name, definitions))
+            if name not in definitions or not isinstance(entry, Mapping) or not TOOL_NAME.fullmatch(name):
+                raise problem(path, text, f"{quoted(name)} is no tool of {beside}", hint=nearest(name, definitions))
             try:
                 tool = read_tool(upstream, name, entry, definitions[name])
             except InvalidRequest as error:
-                raise _problem(path, text, str(error), hint=error.hint) from None
+                raise problem(path, text, str(error), hint=error.hint) from None
             if tool.undo is not None and tool.undo not in entries:
                 message = f"tool {quoted(name)}: 'undo' is {quoted(tool.undo)}, which is no tool"
-                raise _problem(path, text, message, hint=nearest(tool.undo, entries))
+                raise problem(path, text, message, hint=nearest(tool.undo, entries))
             yield tool.resource, tool
 
 
@@ -176,20 +188,20 @@ def _profiles(
             continue
         name = path.removeprefix("profiles/").removesuffix(".toml")
         if name == "none":
-            raise _problem(path, "", "the name none is kept for tasks without a profile", hint="rename the file")
+            raise problem(path, "", "the name none is kept for tasks without a profile", hint="rename the file")
         try:
-            profile = read_profile(name, _toml(path, text), tools, targets)
+            profile = read_profile(name, read_toml(path, text), tools, targets)
         except InvalidRequest as error:
             if str(error).startswith(path):
                 raise
-            raise _problem(path, text, str(error), hint=error.hint) from None
+            raise problem(path, text, str(error), hint=error.hint) from None
         types = {one.name: one.type for one in profile.parameters.values()}
         for place, grant in enumerate(profile.grants):
             arguments = tools[grant.resource].arguments if grant.action == "tools/call" else {}
             schema = schema_of(grant.action, args=_shape(arguments), grant={"0": types} if types else {})
             if errors := validate(parse_policy(render(grant, 0)), schema):
                 message = f"grant {place + 1} ({grant.resource}) is not valid: {errors[0][:200]}"
-                raise _problem(path, text, message)
+                raise problem(path, text, message)
         yield name, profile
 
 
@@ -199,7 +211,7 @@ def _shape(arguments: Mapping[str, Argument], only: frozenset[str] | None = None
 
 def _registrations(text: str) -> Iterator[RegistrationEntry]:
     path = "registrations.toml"
-    table = _toml(path, text)
+    table = read_toml(path, text)
     entries, seen = table.get("registration", []), set[str]()
     try:
         only(table, ("registration",), "registrations")
@@ -212,7 +224,7 @@ def _registrations(text: str) -> Iterator[RegistrationEntry]:
             seen.add(found.name)
             yield found
     except InvalidRequest as error:
-        raise _problem(path, text, str(error), hint=error.hint) from None
+        raise problem(path, text, str(error), hint=error.hint) from None
 
 
 def _registration(where: str, entry: Any) -> RegistrationEntry:
@@ -235,7 +247,9 @@ def _registration(where: str, entry: Any) -> RegistrationEntry:
         raise InvalidRequest(f"{where}: 'groups' is no list of names")
     if not isinstance(entry.get("purpose", ""), str):
         raise InvalidRequest(f"{where}: 'purpose' is no text")
-    if not isinstance(when, Mapping) or not when or not all(type(fact) in (str, int) for fact in when.values()):
+    if entry["attestor"] == JOIN_TOKEN and when is None:  # its facts come with the token, once one is issued
+        when = {}
+    elif not isinstance(when, Mapping) or not when or not all(type(fact) in (str, int) for fact in when.values()):
         raise InvalidRequest(f"{where}: 'when' names no facts, so nobody could show them", hint="when = { uid = 1000 }")
     return RegistrationEntry(
         name=entry["id"],
@@ -262,26 +276,26 @@ def _organisation(
     known |= {Uid("Action", action) for action in RESOURCE_TYPES}
     seen: dict[str, str] = {}
     for path, text in texts.items():
-        if not path.startswith("organisation/"):
+        if not path.startswith(("organisation/", "built-in/")):
             continue
         try:
             policies = parse_policies(text)
         except InvalidRequest as error:
             line = re.match(r"line (\d+): (.*)", str(error), re.DOTALL)
             message, at = (line[2], int(line[1])) if line else (str(error), None)
-            raise _problem(path, "", message, hint=error.hint, line=at) from None
+            raise problem(path, "", message, hint=error.hint, line=at) from None
         for policy in policies:
             if policy.id is None or not _POLICY_ID.fullmatch(policy.id):
                 hint = '@id("name") before it, of letters, digits and . _ -'
                 at = _policy_line(text, re.escape(policy.text.splitlines()[0]))
-                raise _problem(path, "", "a policy has no plain @id", hint=hint, line=at)
+                raise problem(path, "", "a policy has no plain @id", hint=hint, line=at)
             if policy.id in seen:
                 message, hint, place = f"the same @id stands in {seen[policy.id]}", "give it another", -1
             else:
                 (message, hint), place = _objection(policy, places, known), 0
             if message:
                 at = _policy_line(text, rf'@id\s*\(\s*"{re.escape(policy.id)}"', place)
-                raise _problem(path, "", message, hint=hint, line=at, id=policy.id)
+                raise problem(path, "", message, hint=hint, line=at, id=policy.id)
             seen[policy.id] = path
             yield policy
 

@@ -7,10 +7,11 @@ holds, which makes each write conditional (INTERFACES 12).
 
 from collections.abc import Mapping
 from dataclasses import Field, replace
+from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from taskbound.core.errors import IllegalTransition
-from taskbound.core.event import Kind
+from taskbound.core.event import Event, Kind
 
 Lifecycle = Mapping[str, Mapping[Kind, str]]
 
@@ -52,3 +53,22 @@ def next_state(thing: Thing | type[Thing], state: str, kind: Kind, id: str = "")
 def advance(thing: T, kind: Kind, **changes: Any) -> T:
     """Return the thing as it is after the fact, or refuse a fact that cannot follow."""
     return replace(thing, state=next_state(thing, thing.state, kind, thing.id), **changes)
+
+
+def event_about(
+    thing: Thing | None,
+    kind: Kind,
+    detail: dict[str, object],
+    *,
+    org: str,
+    at: datetime,
+    by: str,
+    via: str,
+    request: object,
+    spent: Mapping[str, int],
+    shared: Mapping[str, int],
+) -> Event:
+    """Return the fact as every store states it. One about no thing has what it is about as `id` in its detail."""
+    about = str(detail.pop("id", "")) if thing is None else thing.id
+    noun = kind.partition(".")[0] if thing is None else noun_of(thing)
+    return Event(org, kind, at, by, via, noun, about, str(request), thing, dict(spent), dict(shared), detail)

@@ -24,6 +24,7 @@ class CallAsk:
 
     resource: str
     arguments: Mapping[str, Any]
+    offered: str | None = None  # pin of the definition that the upstream offers now, "" for none; None: nobody looked
 
     def __post_init__(self) -> None:
         bounded("the name of the tool", self.resource, 256)
@@ -52,7 +53,7 @@ async def _decide(
 ) -> tuple[Identity, Call, Decision]:
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
-        case = await gather(world, tx, caller, "tools/call", ask.resource, ask.arguments)
+        case = await gather(world, tx, caller, "tools/call", ask.resource, ask.arguments, offered_pin=ask.offered)
         decision = decide(case)
         call = decided(case, decision)
         if decision.permitted:

@@ -11,7 +11,7 @@ from taskbound.core.catalogue import Target
 from taskbound.core.errors import Denied, TargetUnavailable, bounded
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity
-from taskbound.core.lease import CREATE_WINDOW, SETTLE, Lease, Recipe
+from taskbound.core.lease import CREATE_WINDOW, SETTLE, STUCK, Lease, Recipe
 from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
@@ -38,6 +38,8 @@ async def issue_lease(world: World, door: Identity, asker: Claim | Identity, ask
         caller = await prove(tx, asker)
         case = await gather(world, tx, caller, "lease/issue", ask.resource)
         decision = decide(case)
+        if decision.permitted and (stuck := await _stuck(tx, case.about)):
+            decision = decision.refused(stuck)
         if decision.permitted:
             lease = _requested(world, case)
             await tx.record(Kind.LEASE_REQUESTED, lease, by=caller, spent=decision.spent, decision=decision.record_of())
@@ -58,6 +60,19 @@ async def issue_lease(world: World, door: Identity, asker: Claim | Identity, ask
         await tx.record(Kind.LEASE_ACTIVATED, lease, by=caller)
     # Only now may the caller hold it. A task that ended meanwhile has raised TaskEnded.
     return lease, credential
+
+
+async def _stuck(tx: Transaction, target: object) -> Denied | None:
+    """Return the refusal of a target at which a lease could not be taken back for too long (S3, D9)."""
+    if isinstance(target, Target):
+        for state in ("revoking", "cut"):
+            if late := await tx.find(Lease, due=tx.now - STUCK, target=target.name, state=state):
+                message = (
+                    f"{len(late)} leases at {target.name} could not be taken back for {STUCK.seconds // 60} minutes"
+                )
+                hint = f"make {target.name} reachable again, or see what blocks it: taskbound leases"
+                return Denied(message, code="target_overdue", hint=hint)
+    return None
 
 
 async def _require_holder(tx: Transaction, case: Case) -> None:

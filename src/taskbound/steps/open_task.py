@@ -1,8 +1,9 @@
 """Open a task, or delegate part of one: from an intent to grants, budget and deadline, in one transaction.
 
 A root task gets what its profile (or its authorization details) says, within the organisation's
-policy. A child gets what it asks for and its parent holds: `narrow` refuses a wish that is wider,
-and every call is decided at each level anyway. Budgets move from the parent's rows to the child's.
+policy; with an intent alone, every tool that only reads. A child gets what it asks for and its
+parent holds: `narrow` refuses a wish that is wider, and every call is decided at each level anyway.
+Budgets move from the parent's rows to the child's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,21 +11,31 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from taskbound.core.call import decide
-from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, NotFound, bounded
+from taskbound.core.call import Decision, decide
+from taskbound.core.catalogue import nearest
+from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest, NotFound, Replayed, bounded
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, narrow
 from taskbound.core.identity import Claim, Identity, Registration
-from taskbound.core.intent import DEFAULT_BUDGET, Intent, bind, grants_from_details
+from taskbound.core.intent import (
+    DEFAULT_BUDGET,
+    Intent,
+    bind,
+    grants_from_details,
+    grants_of_intent,
+    grants_that_read,
+)
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.secret import Secret
 from taskbound.core.task import MAX_DEPTH, Task
 from taskbound.core.thing import advance
+from taskbound.formats import canonical
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import Transaction, World
 from taskbound.prove import gather, prove, refuse, registered
 
 DEFAULT_LIFE = timedelta(minutes=10)  # of a task opened without a profile
+REMEMBERED = timedelta(days=1)  # an idempotency key: longer than anybody repeats a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +51,13 @@ class TaskAsk:
     cause: str | None = None
     life: timedelta | None = None
     budget: Mapping[str, int] | None = None
+    idempotency_key: str | None = None
 
     def __post_init__(self) -> None:
         bounded("the intent", self.intent, 16_384)
         for text in (self.profile, self.actor, self.parent, self.cause):
             bounded("a name", text, 512)
+        bounded("the idempotency key", self.idempotency_key, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +68,77 @@ class Wish:
     grants: tuple[Grant, ...]
     budget: Mapping[str, int]
     life: timedelta
+    held: bool = False  # its grants are the parent's own, and narrow enough
 
 
 async def open_task(world: World, door: Identity, asker: Claim | Identity, ask: TaskAsk) -> tuple[Task, Secret]:
     """Open a task and return it with its handle, the only time the handle is seen.
 
     A caller that is in a task opens a child of it. Raises InvalidRequest, Denied (`outside_grants`,
-    `not_permitted`, …), BudgetSpent, NotFound for an unknown actor, TaskEnded.
+    `not_permitted`, …), BudgetSpent, NotFound for an unknown actor, TaskEnded, and Conflict
+    (`already_opened`) for an idempotency key that this caller used within a day.
     """
     handle, digest = world.new_handle()
+    try:
+        task, decision = await _open(world, door, asker, ask, digest)
+    except BudgetSpent:  # a call of the parent, or another child, took it between our look and our record
+        task, decision = await _open(world, door, asker, ask, digest)
+    if task is None:
+        raise decision.refusal()
+    return task, handle
+
+
+async def _open(
+    world: World, door: Identity, asker: Claim | Identity, ask: TaskAsk, handle: str
+) -> tuple[Task | None, Decision]:
+    policies, task = world.policies.current, None
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         parent = await tx.get(Task, caller.task, lock=True) if caller.task else None
-        wish = _wish(world.policies.current, ask)
+        left = await tx.left(parent.id) if parent else {}
+        wish = _wish(policies, ask, parent, left)
         if ask.cause is not None:
             await tx.get(Task, ask.cause)
         case = await gather(world, tx, caller, "task/delegate" if parent else "task/open", ask.profile or "none")
         decision = decide(case)
+        if decision.code == "unknown_profile":
+            decision = decision.hinted(nearest(ask.profile, policies.profiles))
         if decision.permitted:
             try:
                 actor = await _actor(world, tx, caller, ask)
-                task = _opened(world.new_id("t"), tx, caller, actor, wish, parent, ask.cause, digest)
-                shared = _shares(task, wish, await tx.left(parent.id) if parent else {})
+                task = _opened(world.new_id("t"), tx, caller, actor, wish, parent, ask.cause, handle)
+                shared = _shares(task, wish, left)
+                task = await _once(tx, caller, task, ask.idempotency_key)
             except Denied as refusal:  # a wish wider than what the caller holds is recorded like any denial
-                decision = decision.refused(refusal)
-        if decision.permitted:
+                decision, task = decision.refused(refusal), None
+        if task is None:
+            await refuse(tx, case, decision)
+        else:
             if parent:
                 await tx.record(Kind.TASK_DELEGATED, advance(parent, Kind.TASK_DELEGATED), by=caller, child=task.id)
             await tx.record(Kind.TASK_OPENED, task, by=caller, shared=shared, decision=decision.record_of())
-        else:
-            await refuse(tx, case, decision)
-    decision.require_permit()
-    return task, handle
+    return task, decision
 
 
-def _wish(policies: PolicyDir, ask: TaskAsk) -> Wish:
+async def _once(tx: Transaction, caller: Identity, task: Task, key: str | None) -> Task:
+    """Return the task marked with the idempotency key. Raises Conflict when the caller used it before (D32).
+
+    The handle is not kept, so it cannot be given out again: who lost the answer opens a new task.
+    """
+    if key is None:
+        return task
+    asked = canonical.digest([caller.spiffe_id, caller.task, key])
+    try:
+        await tx.once("open_task", asked, tx.now + REMEMBERED)
+    except Replayed:
+        opened = [one.id for one in await tx.find(Task, actor=task.actor) if one.intent.asked == asked]
+        what = f"task {opened[-1]} was opened" if opened else "another task was opened"
+        hint = "end it, and open a task with another key"
+        raise Conflict(f"{what} with this idempotency key", code="already_opened", hint=hint) from None
+    return replace(task, intent=replace(task.intent, asked=asked))
+
+
+def _wish(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[str, int]) -> Wish:
     if ask.profile is not None and ask.details is not None:
         raise InvalidRequest("a task has a profile or authorization_details, not both")
     if ask.profile is not None:
@@ -109,11 +158,29 @@ def _wish(policies: PolicyDir, ask: TaskAsk) -> Wish:
     if ask.set:
         raise InvalidRequest("values are set for a profile, and none is named", hint="name a profile")
     if ask.details is None:
-        raise InvalidRequest("a task needs a profile or authorization_details", hint="add --profile NAME")
+        return _wish_of_intent(policies, ask, parent, left)
     grants, bound, named = grants_from_details(ask.details, policies.tools, policies.targets)
     _budget(DEFAULT_BUDGET, named)
     _budget({**DEFAULT_BUDGET, **named}, ask.budget)
     return Wish(Intent(None, ask.intent, bound), grants, {**named, **(ask.budget or {})}, _life(DEFAULT_LIFE, ask.life))
+
+
+def _wish_of_intent(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[str, int]) -> Wish:
+    """Return what an intent alone asks for: all that only reads; inside a task, of what that task holds."""
+    if not (ask.intent or "").strip():
+        message = "a task needs a profile, an intent or authorization_details"
+        raise InvalidRequest(message, hint="add --profile NAME or --intent TEXT")
+    if parent:
+        grants, values = grants_that_read(parent.grants, policies.tools, left), parent.intent.values
+    else:
+        grants, values = grants_of_intent(policies.tools), {}
+    if not grants:
+        what = f"task {parent.id} holds no tool that only reads" if parent else "no pinned tool only reads"
+        hint = "name a profile, or pin the tools first: taskbound tools derive UPSTREAM --write"
+        raise InvalidRequest(f"{what}, and an intent alone grants nothing else", hint=hint)
+    _budget(DEFAULT_BUDGET, ask.budget)
+    budget, life = dict(ask.budget or {}), _life(DEFAULT_LIFE, ask.life)
+    return Wish(Intent(None, ask.intent, values), grants, budget, life, held=parent is not None)
 
 
 def _budget(most: Mapping[str, int], asked: Mapping[str, int] | None) -> Mapping[str, int]:
@@ -175,7 +242,9 @@ def _opened(
         if parent.depth + 1 >= MAX_DEPTH:
             raise Denied(f"task {parent.id} is at depth {parent.depth}: nothing is delegated further", code="too_deep")
         deadline = min(deadline, parent.deadline)
-        grants = narrow(parent.grants, parent.intent.values, wish.grants, wish.intent.values)
+        # What the parent holds descends from its own root: `narrow` would take the first that covers it.
+        held, values = wish.grants, wish.intent.values
+        grants = held if wish.held else narrow(parent.grants, parent.intent.values, held, values)
         _require_own_limits(grants)
         subject = parent.subject
     else:

@@ -1,16 +1,21 @@
-"""Register an identity: a name, what it is for, how it is proven, and the living human who answers for it."""
+"""Register an identity: a name, what it is for, how it is proven, and the living human who answers for it.
+
+And take it back: who is suspended proves nothing until resumed, who is retired never again. In the
+same transaction every task ends in which it acts; with a human also those opened for that human,
+and those of all that the human owns (INTERFACES 1). What is asked and is so already is success.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from taskbound.core.call import decide
-from taskbound.core.errors import Conflict, Denied, InvalidRequest, bounded
+from taskbound.core.errors import Conflict, InvalidRequest, bounded
 from taskbound.core.event import Kind
-from taskbound.core.identity import KINDS, Claim, Identity, Registration
+from taskbound.core.identity import Claim, Identity, Registration, name_of, registration_of
+from taskbound.core.task import Task
 from taskbound.core.thing import advance
-from taskbound.formats.spiffe import MalformedSpiffeId, make
-from taskbound.ports import World
-from taskbound.prove import gather, prove, refuse, registered
+from taskbound.ending import LIVE, end_tree
+from taskbound.ports import Transaction, World
+from taskbound.prove import denial, named, prove, registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,51 +40,78 @@ async def register_identity(
     world: World, door: Identity, asker: Claim | Identity, ask: RegistrationAsk
 ) -> Registration:
     """Register a name. Raises InvalidRequest, Denied, NotFound for an owner nobody knows, Conflict for a known name."""
+    wanted = registration_of(world.new_id("i"), door.org, world.trust_domain, ask)
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
-        wanted = _wanted(world, door, ask)
-        decision = None
-        if not caller.is_ours:  # our own start registers the local operator; nobody else is exempt from policy
-            case = await gather(world, tx, caller, "identity/register", ask.name)
-            decision = decide(case)
-            if decision.permitted and wanted.owner != caller.spiffe_id:
-                refusal = Denied(f"{caller.name} registers only what it owns itself", code="not_yours")
-                decision = decision.refused(refusal)
-        if decision is None or decision.permitted:
+        denied = await denial(world, tx, caller, "identity/register", wanted)
+        if denied is None:
             if wanted.kind != "human" and not (await registered(tx, wanted.owner)).is_live:
                 raise InvalidRequest(f"owner {ask.owner} is not live", hint="name a registered human as the owner")
             if await tx.find(Registration, spiffe_id=wanted.spiffe_id):
                 raise Conflict(f"{ask.name} is registered already")
             wanted = advance(wanted, Kind.IDENTITY_REGISTERED)
             await tx.record(Kind.IDENTITY_REGISTERED, wanted, by=caller)
-        else:
-            await refuse(tx, case, decision)
-    if decision is not None:
-        decision.require_permit()
+    if denied:
+        raise denied
     return wanted
 
 
-def _wanted(world: World, door: Identity, ask: RegistrationAsk) -> Registration:
-    kind, _, rest = ask.name.partition("/")
-    if kind not in KINDS or not rest:
-        raise InvalidRequest(f"{ask.name[:64]!r} is no name of an identity", hint="use human/…, service/… or agent/…")
-    if not ask.owner.startswith("human/") or (kind == "human" and ask.owner != ask.name):
-        raise InvalidRequest(f"the owner of {ask.name[:64]} must be a human", hint="use owner human/NAME")
-    if not ask.when:
-        raise InvalidRequest(f"{ask.name[:64]} has no facts by which it is proven", hint="add `when`")
-    try:
-        name, owner = make(world.trust_domain, ask.name), make(world.trust_domain, ask.owner)
-    except MalformedSpiffeId as error:
-        raise InvalidRequest(f"{ask.name[:64]!r} is no name of an identity: {error}") from None
-    return Registration(
-        id=world.new_id("i"),
-        org=door.org,
-        spiffe_id=str(name),
-        kind=kind,
-        owner=str(owner),
-        purpose=ask.purpose,
-        environment=ask.environment,
-        groups=ask.groups,
-        attestor=ask.attestor,
-        when=dict(ask.when),
-    )
+async def suspend_identity(
+    world: World, door: Identity, asker: Claim | Identity, name: str
+) -> tuple[Registration, list[Task]]:
+    """Take from a name what it can do; return it and the tasks that ended. Raises NotFound, Denied, Conflict."""
+    return await _move(world, door, asker, name, Kind.IDENTITY_SUSPENDED)
+
+
+async def resume_identity(world: World, door: Identity, asker: Claim | Identity, name: str) -> Registration:
+    """Give it back; tasks that ended stay ended. Raises NotFound, Denied, Conflict for who is retired."""
+    known, _ = await _move(world, door, asker, name, Kind.IDENTITY_RESUMED)
+    return known
+
+
+async def retire_identity(
+    world: World, door: Identity, asker: Claim | Identity, name: str
+) -> tuple[Registration, list[Task]]:
+    """Take it for ever; return the name, which stays its own, and the tasks that ended. Raises NotFound, Denied."""
+    return await _move(world, door, asker, name, Kind.IDENTITY_RETIRED)
+
+
+_LEADS_TO = {
+    Kind.IDENTITY_SUSPENDED: "suspended",
+    Kind.IDENTITY_RESUMED: "registered",
+    Kind.IDENTITY_RETIRED: "retired",
+}
+
+
+async def _move(
+    world: World, door: Identity, asker: Claim | Identity, name: str, kind: Kind
+) -> tuple[Registration, list[Task]]:
+    ended: list[Task] = []
+    async with world.store.transaction(door) as tx:
+        caller = await prove(tx, asker)
+        known = await named(world, tx, name)
+        denied = await denial(world, tx, caller, "identity/suspend", known)
+        if denied is None:
+            if known.state != _LEADS_TO[kind]:
+                known = advance(known, kind)
+                await tx.record(kind, known, by=caller)
+            if not known.is_live:
+                ended = await _end_tasks_of(tx, caller, known)
+    if denied:
+        raise denied
+    return known, ended
+
+
+async def _end_tasks_of(tx: Transaction, caller: Identity, gone: Registration) -> list[Task]:
+    """End what it acts in; for a human also what is for them, and what the identities act in that they own."""
+    owned = await tx.find(Registration, owner=gone.spiffe_id)
+    live: dict[str, Task] = {}
+    for state in LIVE:
+        found = await tx.find(Task, subject=gone.spiffe_id, state=state)
+        for actor in {gone.spiffe_id, *(one.spiffe_id for one in owned)}:
+            found += await tx.find(Task, actor=actor, state=state)
+        live |= {task.id: task for task in found}
+    ended: list[Task] = []
+    for task in sorted(live.values(), key=lambda task: (task.depth, task.id)):  # locked as in end_task: root first
+        ended += await end_tree(tx, caller, task.id, f"{name_of(gone.spiffe_id)} is {gone.state}")
+    return ended

@@ -6,13 +6,14 @@ held is cut and cleaned not before its create-deadline and a settle time have pa
 """
 
 import re
+from collections.abc import Awaitable, Callable
 
 from taskbound.core.errors import NotFound, TargetUnavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity
-from taskbound.core.lease import Lease, fall_due, orphan
+from taskbound.core.lease import LATE, Lease, fall_due, orphan
 from taskbound.core.thing import advance
-from taskbound.ports import Transaction, World
+from taskbound.ports import Provider, Transaction, World
 
 
 async def mark_due(world: World, lane: Identity) -> list[Lease]:
@@ -23,19 +24,13 @@ async def mark_due(world: World, lane: Identity) -> list[Lease]:
     async with world.store.transaction(lane) as tx:
         over = [lease for state in ("active", "pending") for lease in await tx.find(Lease, due=tx.now, state=state)]
     marked: list[Lease] = []
-    failed: list[Exception] = []
-    for lease in over:
-        try:
-            async with world.store.transaction(lane) as tx:
-                if await tx.get(Lease, lease.id) == lease:
-                    reason = "expired" if lease.activated else "never activated"
-                    due = fall_due(lease, tx.now)
-                    await tx.record(Kind.LEASE_FELL_DUE, due, reason=reason)
-                    marked.append(due)
-        except Exception as error:  # one that cannot be marked stops no other (S3)
-            failed.append(error)
-    if failed:
-        raise ExceptionGroup(f"{len(failed)} of {len(over)} leases could not be marked", failed)
+
+    async def mark(tx: Transaction, lease: Lease) -> None:
+        due = fall_due(lease, tx.now)
+        await tx.record(Kind.LEASE_FELL_DUE, due, reason="expired" if lease.activated else "never activated")
+        marked.append(due)
+
+    await _mark_each(world, lane, over, mark)
     return marked
 
 
@@ -45,22 +40,70 @@ async def due_leases(world: World, lane: Identity) -> list[Lease]:
         return [lease for state in ("revoking", "cut") for lease in await tx.find(Lease, due=tx.now, state=state)]
 
 
+async def mark_overdue(world: World, lane: Identity) -> list[Lease]:
+    """State of each lease that is taken back late that it is, once (S3); return all that are overdue now.
+
+    Retrying changes no `due`, so it counts from the moment at which the lease was to be cut.
+    Raises ExceptionGroup of what could not be stated, after every other was.
+    """
+    async with world.store.transaction(lane) as tx:
+        late = [lease for state, most in LATE.items() for lease in await tx.find(Lease, due=tx.now - most, state=state)]
+
+    async def mark(tx: Transaction, lease: Lease) -> None:
+        await tx.record(Kind.LEASE_OVERDUE, advance(lease, Kind.LEASE_OVERDUE, overdue=tx.now))
+
+    await _mark_each(world, lane, [lease for lease in late if lease.overdue is None], mark)
+    return late
+
+
+async def _mark_each(
+    world: World, lane: Identity, leases: list[Lease], mark: Callable[[Transaction, Lease], Awaitable[None]]
+) -> None:
+    """Mark the leases that are still as they were read, each in a transaction of its own."""
+    failed: list[Exception] = []
+    for lease in leases:
+        try:
+            async with world.store.transaction(lane) as tx:
+                if await tx.get(Lease, lease.id, lock=True) == lease:
+                    await mark(tx, lease)
+        except Exception as error:  # one that cannot be marked stops no other (S3)
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup(f"{len(failed)} of {len(leases)} leases could not be marked", failed)
+
+
 async def revoke_lease(world: World, lane: Identity, lease: Lease) -> None:
-    """Cut and clean one due lease. Raises TargetUnavailable; the lease stays due.
+    """Cut and clean one due lease. Raises TargetUnavailable; the lease stays due."""
+    lease = await cut_lease(world, lane, lease)
+    if lease.state == "cut":
+        await clean_lease(world, lane, lease)
+
+
+async def cut_lease(world: World, lane: Identity, lease: Lease) -> Lease:
+    """Cut one due lease, or again one that was cut: a name may have come back. Return it as it is then.
 
     Another lane may be at the same lease: only who finds it as it was records, and what is done
-    at the target may be repeated.
+    at the target may be repeated. Raises TargetUnavailable; the lease stays due.
     """
-    provider = world.providers.get(lease.target)
-    if provider is None:
-        raise TargetUnavailable(f"no provider is configured for {lease.target}, which {lease.name} waits for")
-    await provider.cut(lease)  # also what was cut before: a name that came back is not cleaned while it lets in
+    await _provider(world, lease).cut(lease)
     # A crash here leaves the same work: cutting again changes nothing.
-    if lease.state == "revoking":
-        lease = await _recorded(world, lane, lease, Kind.LEASE_CUT)
-    if lease.state == "cut":
-        await provider.clean(lease)
-        await _recorded(world, lane, lease, Kind.LEASE_REVOKED, due=None)
+    return await _recorded(world, lane, lease, Kind.LEASE_CUT) if lease.state == "revoking" else lease
+
+
+async def clean_lease(world: World, lane: Identity, lease: Lease) -> Lease:
+    """Remove every trace of a lease that was cut just now. Return it as it is then. Raises TargetUnavailable."""
+    await _provider(world, lease).clean(lease)
+    return await _recorded(world, lane, lease, Kind.LEASE_REVOKED, due=None)
+
+
+def _provider(world: World, lease: Lease) -> Provider:
+    try:
+        return world.providers[lease.target]
+    except KeyError:
+        raise TargetUnavailable(
+            f"no provider is configured for {lease.target}, which {lease.name} waits for",
+            hint=f"put the target {lease.target} back into the configuration",
+        ) from None
 
 
 async def _recorded(world: World, lane: Identity, lease: Lease, kind: Kind, **changes: object) -> Lease:
@@ -94,7 +137,9 @@ async def sweep_target(world: World, lane: Identity, target: str) -> list[Lease]
         async with world.store.transaction(lane) as tx:
             if found := await _adoptable(tx, id, target):
                 new = orphan(id, tx.org, world.instance, target, tx.now)
-                lease = advance(found if isinstance(found, Lease) else new, Kind.LEASE_FELL_DUE, due=tx.now)
+                lease = advance(
+                    found if isinstance(found, Lease) else new, Kind.LEASE_FELL_DUE, due=tx.now, overdue=None
+                )
                 await tx.record(Kind.LEASE_FELL_DUE, lease, reason="orphan")
                 adopted.append(lease)
     return adopted

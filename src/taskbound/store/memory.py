@@ -17,7 +17,7 @@ from taskbound.core.errors import BudgetSpent, Conflict, NotFound, Replayed
 from taskbound.core.event import Event, Kind
 from taskbound.core.identity import Identity
 from taskbound.core.task import Task
-from taskbound.core.thing import Thing, next_state, noun_of
+from taskbound.core.thing import Thing, event_about, next_state, noun_of
 
 T = TypeVar("T", bound=Thing)
 Key = tuple[str, str, str]  # organisation, noun, id
@@ -125,23 +125,20 @@ class MemoryTransaction:
         shared: Mapping[str, int] = {},
         **detail: object,
     ) -> Event:
-        about = str(detail.pop("id", "")) if thing is None else thing.id
         if thing is not None:
             self._require_follows(kind, thing)
         moves = self._moves(kind, thing, spent, shared)
-        event = Event(
+        event = event_about(
+            thing,
+            kind,
+            detail,
             org=self.org,
-            kind=kind,
             at=self.now,
             by=(by or self.opener).spiffe_id,
             via=self.opener.spiffe_id,
-            noun=kind.partition(".")[0] if thing is None else noun_of(thing),
-            id=about,
-            request=str(detail.pop("request", "")),
-            value=thing,
-            spent=dict(spent),
-            shared=dict(shared),
-            detail=detail,
+            request=self.opener.facts.get("request", ""),
+            spent=spent,
+            shared=shared,
         )
         # Nothing above changed anything: a refused fact leaves no trace in this transaction.
         self._budgets.update(moves)

@@ -31,7 +31,7 @@ from taskbound.core.errors import (
 from taskbound.core.event import Event, Kind
 from taskbound.core.identity import Identity
 from taskbound.core.task import Task
-from taskbound.core.thing import Thing, next_state, noun_of
+from taskbound.core.thing import Thing, event_about, next_state, noun_of
 from taskbound.store.commits import Commits, Group
 from taskbound.store.migrations import migrate, shipped
 from taskbound.store.reserve import RESERVE, Reserve
@@ -158,7 +158,7 @@ class SqliteTransaction:
 
     # --- statements ----------------------------------------------------------------------------------
 
-    def _read(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a query gives."""
         db = self._open()
         try:
@@ -166,7 +166,7 @@ class SqliteTransaction:
         except FOREIGN as error:
             raise self._translated(error) from error
 
-    def _write(self, sql: str, *values: Any) -> sqlite3.Cursor:
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         """Run a statement that gives no rows. Leaving the block will wait for its COMMIT."""
         db = self._open()
         self._wrote = True
@@ -196,7 +196,7 @@ class SqliteTransaction:
 
     async def get(self, noun: type[T], id: str, *, lock: bool = False) -> T:
         table: Table[T] = TABLES[noun]
-        rows = self._read(f"{table.select} WHERE org = ? AND id = ?", self.org, id)
+        rows = self.query(f"{table.select} WHERE org = ? AND id = ?", self.org, id)
         if not rows:
             raise NotFound(f"there is no {noun_of(noun)} {id[:32]}")
         return table.thing(rows[0])
@@ -213,13 +213,13 @@ class SqliteTransaction:
             sql += " AND due <= ?"
             values.append(from_moment(due))
         # +id: to have the order for nothing, the planner would walk the whole organisation by its key.
-        return [table.thing(row) for row in self._read(sql + " ORDER BY +id", *values)]
+        return [table.thing(row) for row in self.query(sql + " ORDER BY +id", *values)]
 
     async def left(self, task: str) -> dict[str, int]:
-        return dict(self._read('SELECT quantity, "left" FROM budgets WHERE org = ? AND task = ?', self.org, task))
+        return dict(self.query('SELECT quantity, "left" FROM budgets WHERE org = ? AND task = ?', self.org, task))
 
     async def labels(self, root: str) -> frozenset[str]:
-        rows = self._read("SELECT label FROM labels WHERE org = ? AND root = ?", self.org, root)
+        rows = self.query("SELECT label FROM labels WHERE org = ? AND root = ?", self.org, root)
         return frozenset(label for (label,) in rows)
 
     # --- writing -------------------------------------------------------------------------------------
@@ -235,23 +235,20 @@ class SqliteTransaction:
         **detail: object,
     ) -> Event:
         self._reserve.require_room(kind)
-        about = str(detail.pop("id", "")) if thing is None else thing.id
         new = thing is not None and self._require_follows(kind, thing)
-        event = Event(
+        event = event_about(
+            thing,
+            kind,
+            detail,
             org=self.org,
-            kind=kind,
             at=self.now,
             by=(by or self.opener).spiffe_id,
             via=self.opener.spiffe_id,
-            noun=kind.partition(".")[0] if thing is None else noun_of(thing),
-            id=about,
-            request=str(detail.pop("request", "")),
-            value=thing,
-            spent=dict(spent),
-            shared=dict(shared),
-            detail=detail,
+            request=self.opener.facts.get("request", ""),
+            spent=spent,
+            shared=shared,
         )
-        self._write("SAVEPOINT fact")
+        self.execute("SAVEPOINT fact")
         try:
             row = self._state(event)
             if thing is not None:
@@ -260,10 +257,10 @@ class SqliteTransaction:
         except BaseException:
             # A body may catch a refusal and go on: nothing of the fact may be left.
             if self._db is not None and self.group.failed is None:
-                self._write("ROLLBACK TO fact")
-                self._write("RELEASE fact")
+                self.execute("ROLLBACK TO fact")
+                self.execute("RELEASE fact")
             raise
-        self._write("RELEASE fact")
+        self.execute("RELEASE fact")
         self._stated = True
         return event
 
@@ -272,7 +269,7 @@ class SqliteTransaction:
         if thing.org != self.org:
             raise Conflict(f"{noun_of(thing)} {thing.id} belongs to another organisation")
         name = TABLES[type(thing)].name
-        rows = self._read(f"SELECT state FROM {name} WHERE org = ? AND id = ?", self.org, thing.id)
+        rows = self.query(f"SELECT state FROM {name} WHERE org = ? AND id = ?", self.org, thing.id)
         state = next_state(thing, rows[0][0] if rows else "", kind, thing.id)
         if state != thing.state:
             raise Conflict(f"{noun_of(thing)} {thing.id} would become {state} by {kind}, not {thing.state}")
@@ -284,13 +281,13 @@ class SqliteTransaction:
             text, salt = body(event), os.urandom(32)
         except UnicodeEncodeError as error:
             raise self._translated(error) from error
-        row = self._write(
+        row = self.execute(
             'INSERT INTO events (org, kind, at, "by", noun, thing, request, commitment)'
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             event.org, event.kind.value, from_moment(event.at), event.by, event.noun, event.id, event.request,
             hashlib.sha256(salt + text).digest(),
         ).lastrowid  # fmt: skip
-        self._write("INSERT INTO bodies (event, org, salt, body) VALUES (?, ?, ?, ?)", row, event.org, salt, text)
+        self.execute("INSERT INTO bodies (event, org, salt, body) VALUES (?, ?, ?, ?)", row, event.org, salt, text)
         assert row is not None
         return row
 
@@ -302,11 +299,11 @@ class SqliteTransaction:
             values.append(event)
             for label in thing.labels if thing.root else ():
                 sql = "INSERT OR IGNORE INTO labels (org, root, label) VALUES (?, ?, ?)"
-                self._write(sql, self.org, thing.root, label)
+                self.execute(sql, self.org, thing.root, label)
         if new:
-            self._write(_INSERT[type(thing)], *values)
+            self.execute(_INSERT[type(thing)], *values)
         else:
-            self._write(_UPDATE[type(thing)], *values, self.org, thing.id)
+            self.execute(_UPDATE[type(thing)], *values, self.org, thing.id)
 
     def _move(self, event: Event) -> None:
         """Change the budget rows as the fact says. Raises BudgetSpent."""
@@ -322,28 +319,28 @@ class SqliteTransaction:
         for quantity, amount in event.shared.items():
             if thing.parent is not None:
                 self._take(thing.parent, quantity, amount)
-            self._write(
+            self.execute(
                 'INSERT INTO budgets (org, task, quantity, "left") VALUES (?, ?, ?, ?)'
                 ' ON CONFLICT (org, task, quantity) DO UPDATE SET "left" = excluded."left"',
                 self.org, thing.id, quantity, amount,
             )  # fmt: skip
         if isinstance(thing, Task) and event.kind is Kind.TASK_ENDED and thing.parent is not None:
-            self._write(
+            self.execute(
                 'INSERT INTO budgets (org, task, quantity, "left")'
                 ' SELECT org, ?, quantity, "left" FROM budgets WHERE org = ? AND task = ? AND "left" > 0'
                 ' ON CONFLICT (org, task, quantity) DO UPDATE SET "left" = "left" + excluded."left"',
                 thing.parent, self.org, thing.id,
             )  # fmt: skip
-            self._write('UPDATE budgets SET "left" = 0 WHERE org = ? AND task = ?', self.org, thing.id)
+            self.execute('UPDATE budgets SET "left" = 0 WHERE org = ? AND task = ?', self.org, thing.id)
 
     def _take(self, task: str, quantity: str, amount: int) -> None:
-        taken = self._write(
+        taken = self.execute(
             'UPDATE budgets SET "left" = "left" - ?1'
             ' WHERE org = ?2 AND task = ?3 AND quantity = ?4 AND "left" >= ?1 AND ?1 >= 0',
             amount, self.org, task, quantity,
         )  # fmt: skip
         if not taken.rowcount:
-            rows = self._read(
+            rows = self.query(
                 'SELECT "left" FROM budgets WHERE org = ? AND task = ? AND quantity = ?', self.org, task, quantity
             )
             left = rows[0][0] if rows else 0
@@ -351,12 +348,12 @@ class SqliteTransaction:
 
     async def once(self, purpose: str, value: str, until: datetime) -> None:
         # Each takes away up to two that nobody can use any more, so the table stays as small as what is in use.
-        self._write(
+        self.execute(
             "DELETE FROM once WHERE (org, purpose, value) IN"
             " (SELECT org, purpose, value FROM once WHERE org = ? AND until < ? LIMIT 2)",
             self.org, from_moment(self.now - REMEMBERED),
         )  # fmt: skip
-        first = self._write(
+        first = self.execute(
             "INSERT OR IGNORE INTO once (org, purpose, value, until) VALUES (?, ?, ?, ?)",
             self.org, purpose, value, from_moment(until),
         )  # fmt: skip

@@ -42,7 +42,7 @@ class SqliteLog:
     async def unsealed(self, lane: Identity, limit: int) -> list[Fact]:
         async with self._store.transaction(lane) as tx:
             return [
-                _fact(row) for row in tx._read(f'{_FACT} AND e."index" IS NULL ORDER BY e.id LIMIT ?', tx.org, limit)
+                _fact(row) for row in tx.query(f'{_FACT} AND e."index" IS NULL ORDER BY e.id LIMIT ?', tx.org, limit)
             ]
 
     async def extend(
@@ -58,7 +58,7 @@ class SqliteLog:
             if _appended(tx) != start or _checkpoint(tx) != after:
                 raise Conflict("the log was extended by another")
             for index, fact in enumerate(facts, start):
-                placed = tx._write(
+                placed = tx.execute(
                     'UPDATE events SET "index" = ? WHERE org = ? AND id = ? AND "index" IS NULL',
                     index,
                     tx.org,
@@ -67,7 +67,7 @@ class SqliteLog:
                 if placed.rowcount != 1:
                     raise Conflict("an event is sealed already")
             for (level, index), data in tiles.items():
-                tx._write(
+                tx.execute(
                     "INSERT INTO tiles (org, level, tile, hashes) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (org, level, tile) DO UPDATE SET hashes = excluded.hashes",
                     tx.org, level, index, data,
@@ -77,7 +77,7 @@ class SqliteLog:
         async with self._store.transaction(lane) as tx:
             if _checkpoint(tx) != after:
                 raise Conflict("another checkpoint was published")
-            tx._write(
+            tx.execute(
                 "INSERT INTO checkpoints (org, note) VALUES (?, ?)"
                 " ON CONFLICT (org) DO UPDATE SET note = excluded.note",
                 tx.org, checkpoint,
@@ -86,16 +86,16 @@ class SqliteLog:
     async def read(self, lane: Identity, start: int, end: int) -> list[Fact]:
         where = 'AND e."index" >= ? AND e."index" < ? ORDER BY e."index", e.id'
         async with self._store.transaction(lane) as tx:
-            return [_fact(row) for row in tx._read(f"{_FACT} {where}", tx.org, start, end)]
+            return [_fact(row) for row in tx.query(f"{_FACT} {where}", tx.org, start, end)]
 
     async def tile(self, lane: Identity, level: int, index: int) -> bytes:
         async with self._store.transaction(lane) as tx:
-            rows = tx._read("SELECT hashes FROM tiles WHERE org = ? AND level = ? AND tile = ?", tx.org, level, index)
+            rows = tx.query("SELECT hashes FROM tiles WHERE org = ? AND level = ? AND tile = ?", tx.org, level, index)
             return bytes(rows[0][0]) if rows else b""
 
     async def bodies(self, lane: Identity, before: datetime, limit: int) -> list[int]:
         async with self._store.transaction(lane) as tx:
-            rows = tx._read(
+            rows = tx.query(
                 'SELECT e."index" FROM events e JOIN bodies b ON b.event = e.id'
                 ' WHERE e.org = ? AND e."index" IS NOT NULL AND e.at < ? ORDER BY e."index" LIMIT ?',
                 tx.org, from_moment(before), limit,
@@ -105,10 +105,10 @@ class SqliteLog:
     async def erase(self, lane: Identity, indexes: Sequence[int], by: Identity, reason: str) -> int:
         text, named = render_ranges(indexes)
         async with self._store.transaction(lane) as tx:
-            tx._read("PRAGMA secure_delete = ON")
+            tx.query("PRAGMA secure_delete = ON")
             await tx.record(Kind.BODY_ERASED, by=by, id=text, reason=reason)
             for index in indexes[:named]:
-                gone = tx._write(
+                gone = tx.execute(
                     'DELETE FROM bodies WHERE event = (SELECT id FROM events WHERE org = ? AND "index" = ?)',
                     tx.org,
                     index,
@@ -119,12 +119,12 @@ class SqliteLog:
 
 
 def _checkpoint(tx: SqliteTransaction) -> bytes | None:
-    rows = tx._read("SELECT note FROM checkpoints WHERE org = ?", tx.org)
+    rows = tx.query("SELECT note FROM checkpoints WHERE org = ?", tx.org)
     return bytes(rows[0][0]) if rows else None
 
 
 def _appended(tx: SqliteTransaction) -> int:
-    ((last,),) = tx._read('SELECT max("index") FROM events WHERE org = ? AND "index" IS NOT NULL', tx.org)
+    ((last,),) = tx.query('SELECT max("index") FROM events WHERE org = ? AND "index" IS NOT NULL', tx.org)
     return 0 if last is None else int(last) + 1
 
 

@@ -10,9 +10,10 @@ by itself to the quarantine role, in each database; then the role is gone.
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
 
@@ -30,7 +31,8 @@ CUT_WITHIN = CONNECT_WITHIN + 5.0
 CLEAN_WITHIN = 60.0
 AT_ONCE = 500  # relations given away in one transaction: a server has room for some thousands of locks
 LOOK = 0.01  # between two looks at what is to be gone
-AGAIN = 0.1  # a login that was let in before NOLOGIN was committed shows among the sessions by then (D7)
+AGAIN = 0.05  # a login that was let in before NOLOGIN was committed shows among the sessions by then (D7)
+NO_URL = "the admin login of the target is no URL of a PostgreSQL database"
 FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 CONTESTED = (asyncpg.LockNotAvailableError, asyncpg.InternalServerError)  # the second: "tuple concurrently updated"
 
@@ -38,8 +40,8 @@ CONTESTED = (asyncpg.LockNotAvailableError, asyncpg.InternalServerError)  # the 
 class PostgresProvider:
     """Makes and takes back roles at one PostgreSQL server, version 16 or newer.
 
-    `on_quarantine` is told what a lease made that was not given to the owner role, before that is
-    committed: it may hear the same again, and misses nothing.
+    `on_quarantine` is told what a lease made that was not given to the owner role, and that is
+    committed only when it has returned: it may hear the same again, and misses nothing.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class PostgresProvider:
         node: str,
         epoch: str,
         new_password: Callable[[], Secret],
-        on_quarantine: Callable[[Lease, tuple[str, ...]], None] | None = None,
+        on_quarantine: Callable[[Lease, tuple[str, ...]], Awaitable[None]] | None = None,
     ) -> None:
         self._mark = f"tb/{instance}/{node}/{epoch}"
         # PostgreSQL cuts an application_name at 63 bytes: two epochs would look alike.
@@ -122,6 +124,25 @@ class PostgresProvider:
     async def names(self) -> set[str]:
         async with self._asked("list names", CUT_WITHIN), self._cutting.connection() as at:
             return {row["rolname"] for row in await at.fetch(sql.NAMES, self._prefix)}
+
+    def address(self, lease: Lease) -> Mapping[str, str | int]:
+        """Return where the lease's login works: where the admin login does, by its URL. Raises TargetUnavailable."""
+        try:
+            url = urlsplit(self._admin.reveal())
+            asked = dict(parse_qsl(url.query))
+            # Of several servers the first: it is also the one that we try first.
+            place = (url.netloc.rpartition("@")[2] or asked.get("host", "localhost")).split(",")[0]
+            host, colon, port = place.rpartition(":")
+            if not colon or port.endswith("]"):
+                host, port = place, ""
+            return {
+                "host": unquote(host.strip("[]")),
+                "port": int(port or asked.get("port", "5432").split(",")[0]),
+                "database": unquote(url.path.lstrip("/")) or asked.get("dbname") or unquote(url.username or ""),
+                "user": lease.name,
+            }
+        except ValueError:  # it would quote the URL
+            raise TargetUnavailable(NO_URL) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -193,7 +214,7 @@ class PostgresProvider:
             await at.execute(f"ALTER {row['kind']} {row['name']} OWNER TO {sql.quote_ident(self._owner)}")
         kept = await at.fetch(sql.KEPT, classes, ids, self._quarantine)
         if kept and self._on_quarantine is not None:
-            self._on_quarantine(lease, tuple(row["thing"] for row in kept))
+            await self._on_quarantine(lease, tuple(row["thing"] for row in kept))
 
     async def _require_fit(self, at: "Connection", member_of: tuple[str, ...]) -> None:
         """Raises TargetUnavailable where what is made could not be taken back whole: taking back is still tried."""
@@ -251,7 +272,7 @@ class PostgresProvider:
                 self._admin.reveal(), database=database, timeout=CONNECT_WITHIN, server_settings=settings
             )
         except ValueError:  # it would quote the URL
-            raise TargetUnavailable("the admin login of the target is no URL of a PostgreSQL database") from None
+            raise TargetUnavailable(NO_URL) from None
 
     @asynccontextmanager
     async def _elsewhere(self, database: str) -> AsyncIterator["Connection"]:

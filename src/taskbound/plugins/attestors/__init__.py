@@ -1,0 +1,1 @@
+"""Attestors: what a workload is, learned from the machine it runs on."""

@@ -1,0 +1,1 @@
+"""Upstreams: MCP servers behind the gateway, port `Upstream`."""

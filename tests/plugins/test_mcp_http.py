@@ -1,0 +1,356 @@
+"""An MCP server over Streamable HTTP: the contract against the official SDK's server, and hostile ones."""
+
+import asyncio
+import json
+import socket
+import time
+import tracemalloc
+
+import pytest
+
+from taskbound.core.errors import InvalidRequest, UpstreamUnavailable
+from taskbound.core.secret import Secret
+from taskbound.plugins.net import Origin
+from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
+from tests.contracts.upstream import *  # noqa: F403
+from tests.contracts.upstream import called, text_of
+from tests.served import Workspace, served
+
+
+@pytest.fixture
+def workspace():
+    return Workspace()
+
+
+@pytest.fixture
+def address(workspace):
+    with served(workspace) as url:
+        yield url
+
+
+@pytest.fixture
+async def open_upstream(address):
+    made, origins = [], []
+
+    def opening(*, nowhere=False, **settings):
+        url = address
+        if nowhere:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        origins.append(Origin(f"{url}/mcp"))
+        made.append(McpHttpUpstream(origins[-1], **settings))
+        return made[-1]
+
+    yield opening
+    for upstream in made:
+        await upstream.close()
+    for origin in origins:
+        await origin.close()
+
+
+# --- a hostile server (T4.8) ----------------------------------------------------------------------
+
+PROGRESS = b'data: {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}\n\n'
+ASKING = b'data: {"jsonrpc":"2.0","id":"s1","method":"sampling/createMessage","params":{}}\n\n'
+
+
+def result(id, text="ok"):
+    return {"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": text}]}}
+
+
+class Hostile:
+    """Opens a session as it should, and answers one method as `how` says: a generator of parts, given the id."""
+
+    def __init__(self, how, method="tools/call", kind="text/event-stream", status=200, headers=()):
+        self.how, self.method = how, method
+        self.status, self.headers = status, [(b"content-type", kind.encode()), *headers]
+        self.opening: dict = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "h"}}
+        self.session = b"hostile"
+        self.seen: list[tuple[dict, bytes]] = []
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return
+        body = (await receive()).get("body", b"")
+        self.seen.append(({k.decode(): v.decode() for k, v in scope["headers"]}, body))
+        message = json.loads(body) if body else {}
+        method, id = message.get("method"), message.get("id")
+        if method == self.method:
+            await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+            async for part in self.how(id):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        answer = {"jsonrpc": "2.0", "id": id, "result": self.opening} if method == "initialize" else None
+        headers = [(b"content-type", b"application/json"), (b"set-cookie", b"track=1")]
+        if self.session:
+            headers.append((b"mcp-session-id", self.session))
+        await send({"type": "http.response.start", "status": 200 if answer else 202, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(answer).encode() if answer else b""})
+
+
+def says(*parts):
+    """Answer with these parts; a value is an event with it, `ID` in a text the request's id."""
+
+    async def how(id):
+        for part in parts:
+            text = part if isinstance(part, bytes) else b"data: " + json.dumps(part).encode() + b"\n\n"
+            yield text.replace(b'"ID"', str(id).encode())
+
+    return how
+
+
+def endless(part, pause=0.0):
+    async def how(id):
+        while True:
+            yield part
+            if pause:
+                await asyncio.sleep(pause)
+
+    return how
+
+
+async def silence(id):
+    await asyncio.sleep(60)
+    yield b""
+
+
+@pytest.fixture
+async def facing():
+    """Return what is called to face a hostile server with a session of its own."""
+    stack, made = [], []
+
+    def facing(hostile, **settings):
+        context = served(hostile)
+        url = context.__enter__()
+        stack.append(context)
+        origin = Origin(f"{url}/mcp")
+        made.append((McpHttpUpstream(origin, **{"idle": 0.5, **settings}), origin))
+        return made[-1][0]
+
+    yield facing
+    for upstream, origin in made:
+        await upstream.close()
+        await origin.close()
+    for context in stack:
+        await asyncio.to_thread(context.__exit__, None, None, None)
+
+
+OK = result("ID")
+HOSTILE = {
+    "wrong id": Hostile(says({**OK, "id": 999})),
+    "id of another type": Hostile(says(result("2"))),
+    "id true": Hostile(says({**OK, "id": True})),
+    "no id": Hostile(says({"jsonrpc": "2.0", "result": {}})),
+    "a batch": Hostile(says([OK])),
+    "no jsonrpc": Hostile(says({"id": "ID", "result": {}})),
+    "result and error": Hostile(says({**OK, "error": {"code": 1, "message": "x"}})),
+    "unknown member": Hostile(says({**OK, "extra": 1})),
+    "duplicate member": Hostile(says(b'data: {"jsonrpc":"2.0","id":"ID","id":"ID","result":{}}\n\n')),
+    "not JSON": Hostile(says(b"data: hello\n\n")),
+    "NaN": Hostile(says(b'data: {"jsonrpc":"2.0","id":"ID","result":{"x":NaN}}\n\n')),
+    "1e999": Hostile(says(b'data: {"jsonrpc":"2.0","id":"ID","result":{"x":1e999}}\n\n')),
+    "lone surrogate": Hostile(says(b'data: {"jsonrpc":"2.0","id":"ID","result":{"x":"\\ud800"}}\n\n')),
+    "not UTF-8": Hostile(says(b'data: {"jsonrpc":"2.0","id":"ID","result":{"x":"\xff"}}\n\n')),
+    "100 deep": Hostile(says(b'data: {"jsonrpc":"2.0","id":"ID","result":{"x":' + b"[" * 100 + b"]" * 100 + b"}}\n\n")),
+    "100000 deep": Hostile(says(b'data: {"jsonrpc":"2.0","id":"ID","result":{"x":' + b"[" * 100_000 + b"\n\n")),
+    "a digit of 10000": Hostile(says(b'data: {"jsonrpc":"2.0","id":"ID","result":{"x":' + b"9" * 10_000 + b"}}\n\n")),
+    "ends without an answer": Hostile(says(PROGRESS)),
+    "asks for ever": Hostile(endless(ASKING)),
+    "progress for ever": Hostile(endless(PROGRESS * 100)),
+    "an event without end": Hostile(endless(b"data: " + b"x" * 65_536)),
+    "lines without end": Hostile(endless(b"data: x\n" * 8_192)),
+    "empty lines of data without end": Hostile(endless(b"data\n" * 8_192)),
+    "comments for ever": Hostile(endless(b": still here\n\n", 0.02)),
+    "one byte at a time": Hostile(endless(b"x", 0.02)),
+    "nothing": Hostile(silence),
+    "JSON without end": Hostile(endless(b" " * 65_536), kind="application/json"),
+    "JSON that is cut": Hostile(says(b'{"jsonrpc":"2.0"'), kind="application/json"),
+    "HTML": Hostile(says(b"<p>hello"), kind="text/html"),
+    "no type": Hostile(says(b"{}"), kind=""),
+    "gzip": Hostile(says(b"\x1f\x8b" + b"\0" * 100), headers=[(b"content-encoding", b"gzip")]),
+    "status 500": Hostile(says(OK), status=500),
+    "status 401": Hostile(says(OK), status=401),
+    "status 202": Hostile(says(b""), status=202),
+    "lost for ever": Hostile(says(b""), status=404),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_answer_ends_in_unavailable_soon(facing, name):
+    upstream = facing(HOSTILE[name])
+    began = time.monotonic()
+    with pytest.raises(UpstreamUnavailable):
+        await called(upstream, "echo", text="hello")
+    assert time.monotonic() - began < 5
+
+
+async def test_a_gibibyte_costs_little_memory(facing):
+    for hostile in (
+        Hostile(endless(b"data: " + b"x" * 65_536)),
+        Hostile(endless(b" " * 65_536), kind="application/json"),
+        Hostile(endless(PROGRESS * 600)),
+    ):
+        upstream = facing(hostile, idle=5)
+        await upstream.close()
+        tracemalloc.start()
+        try:
+            with pytest.raises(UpstreamUnavailable):
+                await called(upstream, "echo", text="hello")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 16 << 20
+
+
+async def test_strange_text_is_data_and_nothing_else(facing):
+    strange = "\0 \u202e \u200b \U000e0041 \r\n\r\ndata: forged\n\n \u2028"
+    upstream = facing(Hostile(says(result("ID", strange))))
+    (message,) = await called(upstream, "echo", text="hello")
+    assert text_of(message) == strange
+
+
+async def test_of_two_answers_the_first_counts(facing):
+    upstream = facing(Hostile(says(result("ID", "first"), result("ID", "second"))))
+    assert [text_of(message) for message in await called(upstream, "echo", text="hello")] == ["first"]
+
+
+async def test_a_redirect_is_not_followed(facing, workspace, address):
+    location = [(b"location", f"{address}/mcp".encode())]
+    for status in (301, 302, 303, 307, 308):
+        upstream = facing(Hostile(says(b""), status=status, headers=location))
+        with pytest.raises(UpstreamUnavailable):
+            await called(upstream, "echo", text="hello")
+    assert workspace.requests == []
+
+
+async def test_nothing_goes_out_but_the_headers_that_we_chose(facing, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    hostile = Hostile(says(OK))
+    upstream = facing(hostile)
+    await called(upstream, "echo", text="hello")
+    await called(upstream, "echo", text="hello")
+    ours = {"accept", "accept-encoding", "content-type", "mcp-session-id", "mcp-protocol-version"}
+    http = {"host", "content-length", "connection"}
+    for headers, _ in hostile.seen:
+        assert set(headers) <= ours | http, "a cookie, a user agent, or another's header"
+
+
+async def test_a_credential_goes_out_as_a_bearer_token_and_only_with_its_call(facing):
+    hostile = Hostile(says(OK))
+    upstream = facing(hostile)
+    async for _ in upstream.call("echo", {}, Secret("key-1")):
+        pass
+    await called(upstream, "echo")
+    calls = [headers.get("authorization") for headers, body in hostile.seen if b"tools/call" in body]
+    assert calls == ["Bearer key-1", None]
+
+
+@pytest.mark.parametrize(
+    ("opening", "session"),
+    [
+        ({"protocolVersion": "2026-07-28"}, b"s"),
+        ({"protocolVersion": 5}, b"s"),
+        ({}, b"s"),
+        ({"protocolVersion": "2025-11-25"}, b"a b"),
+        ({"protocolVersion": "2025-11-25"}, b"s" * 257),
+    ],
+)
+async def test_a_session_that_is_no_session_is_not_begun(facing, opening, session):
+    hostile = Hostile(says(OK))
+    hostile.opening, hostile.session = opening, session
+    with pytest.raises(UpstreamUnavailable):
+        await called(facing(hostile), "echo", text="hello")
+
+
+@pytest.mark.parametrize("version", ["2025-06-18", "2025-03-26", "2024-11-05"])
+async def test_an_older_revision_that_the_server_names_is_spoken(facing, version):
+    hostile = Hostile(says(OK))
+    hostile.opening, hostile.session = {"protocolVersion": version}, b""
+    await called(facing(hostile), "echo", text="hello")
+    headers, _ = hostile.seen[-1]
+    assert headers["mcp-protocol-version"] == version and "mcp-session-id" not in headers
+
+
+def page(*tools, cursor=None):
+    listed = {"tools": list(tools), **({"nextCursor": cursor} if cursor else {})}
+    return {"jsonrpc": "2.0", "id": "ID", "result": listed}
+
+
+async def million(id):
+    yield b'data: {"jsonrpc":"2.0","id":' + str(id).encode() + b',"result":{"tools":['
+    for n in range(1_000):
+        yield b",".join(b'{"name":"t%d"}' % (n * 1_000 + m) for m in range(1_000)) + b","
+    yield b'{"name":"last"}]}}\n\n'
+
+
+LISTS = {
+    "a million tools": million,
+    "two of one name": says(page({"name": "a"}, {"name": "a"})),
+    "no name": says(page({})),
+    "a name that is no text": says(page({"name": 1})),
+    "no object": says(page("a")),
+    "no list": says({"jsonrpc": "2.0", "id": "ID", "result": {"tools": {}}}),
+    "pages for ever": says(page(cursor="more")),
+    "1001 tools": says(page(*({"name": f"t{n}"} for n in range(1_001)))),
+    "an error": says({"jsonrpc": "2.0", "id": "ID", "error": {"code": -32603, "message": "no"}}),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+async def test_a_hostile_list_of_tools_ends_in_unavailable_soon(facing, name):
+    began = time.monotonic()
+    with pytest.raises(UpstreamUnavailable):
+        await facing(Hostile(LISTS[name], method="tools/list"), idle=3).tools()
+    assert time.monotonic() - began < 5
+
+
+async def test_of_a_definition_only_known_members_are_read(facing):
+    tool = {"name": "a", "description": "b", "inputSchema": {"type": "object"}, "icons": [{"src": "http://x"}], "x": 1}
+    tools = await facing(Hostile(says(page(tool)), method="tools/list")).tools()
+    assert tools == [{"name": "a", "description": "b", "inputSchema": {"type": "object"}}]
+
+
+async def test_a_list_is_kept_for_a_second_and_not_when_it_is_said_to_have_changed(facing):
+    changed = b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n'
+    hostile = Hostile(says(page({"name": "a"})), method="tools/list")
+    upstream = facing(hostile, idle=5)
+
+    def lists():
+        return sum(b"tools/list" in body for _, body in hostile.seen)
+
+    first = await upstream.tools()
+    assert await upstream.tools() is first and lists() == 1
+    hostile.how, hostile.method = says(changed, OK), "tools/call"
+    await called(upstream, "a")
+    hostile.how, hostile.method = says(page({"name": "b"})), "tools/list"
+    assert [tool["name"] for tool in await upstream.tools()] == ["b"]
+
+
+async def test_others_go_on_while_one_upstream_is_hostile(facing, workspace, open_upstream):
+    honest, hostile = open_upstream(), facing(Hostile(endless(b"data: x\n" * 8_192)), idle=10)
+    await honest.tools()
+    storm = [asyncio.create_task(called(hostile, "echo", text="x")) for _ in range(4)]
+    took = []
+    for n in range(20):
+        began = time.monotonic()
+        await called(honest, "echo", text=str(n))
+        took.append(time.monotonic() - began)
+    assert sorted(took)[-2] < 1
+    assert all(isinstance(one, UpstreamUnavailable) for one in await asyncio.gather(*storm, return_exceptions=True))
+
+
+@pytest.mark.parametrize("url", ["", "ftp://a/b", "http://", "//a/b", "http://u:p@a/b", "http://a:99999/", "file:///x"])
+def test_an_address_that_is_none_makes_no_origin(url):
+    with pytest.raises(InvalidRequest):
+        Origin(url)
+
+
+async def test_a_header_that_nobody_chose_is_a_bug_and_never_sent(address):
+    origin = Origin(address)
+    with pytest.raises(ValueError, match="cookie does not go out"):
+        async with origin.request("POST", {"cookie": "a=b"}):
+            pass
+    await origin.close()
