@@ -38,7 +38,7 @@ def test_a_noun_reaches_no_clock_no_randomness_and_no_network(tmp_path: Path, na
 
 @pytest.mark.parametrize("text", PLANTED.values(), ids=PLANTED)
 def test_the_composition_root_may(tmp_path: Path, text: str) -> None:
-    assert banned(tmp_path, "src/taskbound/app.py", text) == []
+    assert banned(tmp_path, "src/taskbound/app/world.py", text) == []
 
 
 def test_every_ban_has_a_planted_use() -> None:

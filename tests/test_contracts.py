@@ -19,12 +19,15 @@ PLANTED = [
     ("cedar", "core/task.py", "cedarpy"),
     ("steps", "steps/open_task.py", "taskbound.steps.end_task"),
     ("plugins", "plugins/providers/memory.py", "taskbound.plugins.policies.files"),
+    ("doors", "edge/gateway.py", "taskbound.edge.api"),
     ("plugs", "plugins/providers/memory.py", "taskbound.steps.open_task"),
     ("pure", "core/task.py", "os"),
     ("verbs", "steps/open_task.py", "secrets"),
     ("handed-out", "steps/open_task.py", "taskbound.store.memory"),
     ("way-out", "plugins/providers/memory.py", "aiohttp"),
     ("command", "cli/__init__.py", "taskbound.steps.open_task"),
+    ("runner", "runner/__init__.py", "taskbound.core.task"),
+    ("sdk", "../taskbound_sdk/__init__.py", "taskbound"),
     ("acyclic", "core/task.py", "taskbound.ports"),
 ]
 

@@ -1,0 +1,42 @@
+"""The verbs on the log that need a world: export, erase, tail."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from taskbound.core.identity import Identity, door
+from taskbound.plugins.archives.directory import DirectoryArchive
+from taskbound.plugins.sinks.file import FileSink
+from taskbound.ports import Sink, World
+from taskbound.steps.erase_bodies import erase_bodies
+from taskbound.steps.export_log import export_log
+from taskbound.steps.follow_log import follow_log
+from taskbound.steps.seal_log import seal_log
+
+
+async def audit_export(world: World, org: str, directory: Path) -> int:
+    """Seal what is committed and export the log; return how many events that are."""
+    lane = await _sealed(world, org)
+    return await export_log(world, lane, DirectoryArchive(directory))
+
+
+async def audit_erase(world: World, org: str, older_than: timedelta) -> int:
+    """Erase the bodies of older events, and seal the facts that say so; return how many."""
+    lane = await _sealed(world, org)
+    erased = await erase_bodies(world, lane, door(world.trust_domain, "door/command", org), older_than)
+    await _sealed(world, org)
+    return erased
+
+
+async def audit_tail(world: World, org: str, sink: Sink | Path) -> None:
+    """Seal what is committed, and send to the sink, or append to the file, what it does not have yet."""
+    lane = await _sealed(world, org)
+    sink = FileSink(sink) if isinstance(sink, Path) else sink
+    await follow_log(world, lane, await sink.last(), [sink])
+
+
+async def _sealed(world: World, org: str) -> Identity:
+    """Seal everything that is committed; return the lane that did."""
+    lane, size = door(world.trust_domain, "lane/seal", org), -1
+    while (sealed := await seal_log(world, lane)).size > size:
+        size = sealed.size
+    return lane

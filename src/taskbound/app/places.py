@@ -1,0 +1,99 @@
+"""Where things are: the state directory, the second place for checkpoints, the configuration and its secrets.
+
+INTERFACES 2. A secret is only ever referred to, `env:NAME` or `file:/path`, and read here.
+"""
+
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from taskbound.core.config import Config, read_config
+from taskbound.core.errors import InvalidRequest, Unavailable
+from taskbound.core.secret import Secret
+
+SECRET_LIMIT = 64 << 10  # bytes; a certificate chain is the largest of them
+
+
+def state_directory() -> Path:
+    """Return the state directory: $TASKBOUND_HOME, else of $XDG_STATE_HOME, else below the home; root's is /var/lib."""
+    if home := os.environ.get("TASKBOUND_HOME"):
+        return Path(home).absolute()
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base).absolute() / "taskbound"
+    return Path("/var/lib/taskbound") if os.geteuid() == 0 else Path.home() / ".local/state/taskbound"
+
+
+def second_place() -> Path:
+    """Return the default second place for checkpoints."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local/share") / "taskbound/checkpoints"
+
+
+def load_config(path: Path | None, state: Path) -> Config:
+    """Return the configuration of a file, else of the state directory's; without one the defaults.
+
+    Raises InvalidRequest (`invalid_config`), also for a file that was named and is not there.
+    """
+    file = path or state / "taskbound.toml"
+    text = ""
+    if path or file.exists():
+        try:
+            text = file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise InvalidRequest(f"{file}: {reason}", code="invalid_config", hint="name it with --config") from None
+    return read_config(text, str(file), hostname=socket.gethostname())
+
+
+def secret(reference: str) -> Secret:
+    """Return what a reference names. Raises InvalidRequest; the value is never part of the message."""
+    scheme, _, name = reference.partition(":")
+    if scheme == "env":
+        value = os.environ.get(name)
+        if not value:
+            raise InvalidRequest(f"{reference} is not set", code="invalid_config", hint=f"export {name}=…")
+        return Secret(value)
+    try:
+        with open(name, "rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                hint = f"chmod 600 {name}"
+                raise InvalidRequest(f"{name} may be read by others", code="invalid_config", hint=hint)
+            return Secret(file.read(SECRET_LIMIT).decode().strip())
+    except (OSError, UnicodeDecodeError):
+        raise InvalidRequest(f"{reference} cannot be read", code="invalid_config") from None
+
+
+@contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Hold the state directory, made 0700 when there is none. Raises Unavailable while another process holds it."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = state.stat()
+    if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
+        private = f"{state} is open to others, or belongs to somebody else (mode {stat.S_IMODE(about.st_mode):04o})"
+        raise InvalidRequest(private, code="invalid_config", hint=f"chmod 700 {state}")
+    held = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(
+                f"another process works on {state}", code="already_running", hint="use it, or stop it first"
+            ) from None
+        yield
+    finally:
+        os.close(held)
+
+
+def instance_of(path: Path, fresh: str) -> str:
+    """Return the installation's name, which is `fresh` for the first time and ever after (INTERFACES 1)."""
+    if not path.exists():
+        new = path.with_name(f".instance.{os.getpid()}")
+        new.write_text(fresh)
+        with suppress(FileExistsError):
+            os.link(new, path)
+        new.unlink()
+    return path.read_text()

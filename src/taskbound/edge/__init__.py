@@ -1,0 +1,1 @@
+"""Doors: parse, authenticate, call one step or `enforce`, render. They hold no decisions."""

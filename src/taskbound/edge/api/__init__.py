@@ -1,0 +1,70 @@
+"""The API: tasks, leases, identities, policy, tools and the log, as a table of routes (INTERFACES 6).
+
+Each handler parses what is asked, calls a step and renders what it gives: nothing is decided here.
+"""
+
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from starlette.responses import Response
+
+from taskbound.edge.api import administration as admin
+from taskbound.edge.api import tasks
+from taskbound.edge.api.hold import end_unclaimed
+from taskbound.edge.http import Knock, Route, Rule, json_response
+from taskbound.steps.look_up import count_tasks
+
+__all__ = ["GATEWAY_ROUTES", "ROUTES", "end_unclaimed"]
+
+
+async def get_health(knock: Knock) -> Response:
+    return json_response({"alive": True})
+
+
+async def get_ready(knock: Knock) -> Response:
+    await count_tasks(knock.world, knock.door)  # Unavailable where the store does not answer
+    return json_response({"ready": True})
+
+
+async def get_metrics(knock: Knock) -> Response:
+    registry = CollectorRegistry()
+    measures = {"open_tasks": await count_tasks(knock.world, knock.door), **knock.site.measures()}
+    for name, value in measures.items():
+        Gauge(f"taskbound_{name}", name.replace("_", " "), registry=registry).set(value)
+    return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+ASKS = Rule.OPERATOR | Rule.HANDLE
+
+# fmt: off
+TASKS = (
+    Route("POST", "/v1/tasks/{id}/heartbeat",                tasks.post_heartbeat,   ASKS),
+    Route("POST", "/v1/tasks/{id}/end",                      tasks.post_end,         ASKS),
+    Route("POST", "/v1/tasks/{id}/leases",                   tasks.post_lease,       ASKS),
+)
+ROUTES = (
+    Route("POST", "/v1/tasks",                               tasks.post_task,        ASKS | Rule.JOIN),
+    Route("GET",  "/v1/tasks",                               tasks.get_tasks,        ASKS),
+    Route("GET",  "/v1/tasks/{id}",                          tasks.get_task,         ASKS),
+    Route("GET",  "/v1/tasks/{id}/hold",                     tasks.get_hold,         ASKS),
+    *TASKS,
+    Route("GET",  "/v1/identities",                          admin.get_identities,   ASKS),
+    Route("POST", "/v1/identities",                          admin.post_identity,    ASKS),
+    Route("POST", "/v1/identities/{kind}/{name}/suspend",    admin.post_suspend,     ASKS),
+    Route("POST", "/v1/identities/{kind}/{name}/resume",     admin.post_resume,      ASKS),
+    Route("POST", "/v1/identities/{kind}/{name}/retire",     admin.post_retire,      ASKS),
+    Route("POST", "/v1/identities/{kind}/{name}/join",       admin.post_join,        ASKS),
+    Route("GET",  "/v1/leases",                              admin.get_leases,       ASKS),
+    Route("GET",  "/v1/tools",                               admin.get_tools,        ASKS),
+    Route("POST", "/v1/tools/{upstream}/pin",                admin.post_pin,         ASKS),
+    Route("POST", "/v1/policy/load",                         admin.post_load,        ASKS),
+    Route("GET",  "/v1/events",                              admin.get_events,       ASKS),
+    Route("POST", "/v1/audit/export",                        admin.post_export,      ASKS),
+    Route("POST", "/v1/bodies/erase",                        admin.post_erase,       ASKS),
+    Route("GET",  "/healthz",                                get_health,             Rule.PUBLIC),
+    Route("GET",  "/readyz",                                 get_ready,              Rule.PUBLIC),
+    Route("GET",  "/metrics",                                get_metrics,            Rule.PUBLIC),
+)
+# What a handle may use on the gateway's listener, and nothing else of the API (INTERFACES 5).
+GATEWAY_ROUTES = tuple(replace(route, rule=Rule.HANDLE) for route in (ROUTES[0], *TASKS))
+# fmt: on

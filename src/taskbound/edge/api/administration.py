@@ -1,0 +1,182 @@
+"""Administration: identities, what leases there are, tools, policy, and the log. The engine decides each of them."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+from starlette.responses import Response
+
+from taskbound.core.catalogue import nearest, pin_of, quoted
+from taskbound.core.derive import derive_tools, pinnable
+from taskbound.core.errors import InvalidRequest, NotFound
+from taskbound.core.identity import Registration, name_of
+from taskbound.core.leaf import render_leaf
+from taskbound.core.lease import Lease
+from taskbound.core.task import Task
+from taskbound.edge.api.fields import (
+    MOST,
+    PAGE,
+    digits,
+    fact,
+    fields,
+    flag,
+    index,
+    many,
+    parameters,
+    seconds,
+    text,
+    texts,
+)
+from taskbound.edge.api.views import identity_view, lease_view, moment
+from taskbound.edge.http import Knock, json_response
+from taskbound.steps.attest_workload import issue_join_token
+from taskbound.steps.load_policy import load_policy
+from taskbound.steps.look_up import look_up, permit_administration, read_log
+from taskbound.steps.pin_tools import pin_tools
+from taskbound.steps.register_identity import (
+    RegistrationAsk,
+    register_identity,
+    resume_identity,
+    retire_identity,
+    suspend_identity,
+)
+
+
+async def get_identities(knock: Knock) -> Response:
+    parameters(knock.query)
+    found = await look_up(knock.world, knock.door, knock.asker, Registration, _states(Registration))
+    return json_response({"identities": [identity_view(one) for one in found]})
+
+
+async def post_identity(knock: Knock) -> Response:
+    asked = fields(
+        knock.body,
+        "name",
+        "owner",
+        "attestor",
+        name=text,
+        owner=text,
+        attestor=text,
+        when=many(fact),
+        purpose=text,
+        environment=text,
+        groups=texts,
+    )
+    ask = RegistrationAsk(**{"when": {}, **asked})
+    return json_response(identity_view(await register_identity(knock.world, knock.door, knock.asker, ask)), 201)
+
+
+async def post_suspend(knock: Knock) -> Response:
+    fields(knock.body)
+    known, ended = await suspend_identity(knock.world, knock.door, knock.asker, _name(knock))
+    return _moved(knock, known, ended)
+
+
+async def post_resume(knock: Knock) -> Response:
+    fields(knock.body)
+    return _moved(knock, await resume_identity(knock.world, knock.door, knock.asker, _name(knock)), [])
+
+
+async def post_retire(knock: Knock) -> Response:
+    fields(knock.body)
+    known, ended = await retire_identity(knock.world, knock.door, knock.asker, _name(knock))
+    return _moved(knock, known, ended)
+
+
+async def post_join(knock: Knock) -> Response:
+    life = fields(knock.body, life_s=seconds).get("life_s", timedelta(minutes=10))
+    _, token, until = await issue_join_token(knock.world, knock.door, knock.asker, _name(knock), life)
+    return json_response({"token": token.reveal(), "expires": moment(until)}, 201)
+
+
+def _name(knock: Knock) -> str:
+    return f"{knock.params['kind']}/{knock.params['name']}"
+
+
+def _moved(knock: Knock, known: Registration, ended: list[Task]) -> Response:
+    if ended:
+        knock.site.wake()
+    name = name_of(known.spiffe_id)
+    return json_response({"name": name, "state": known.state, "ended": [task.id for task in ended]})
+
+
+def _states(noun: type[Registration] | type[Lease], *without: str) -> list[str]:
+    return [state for state in noun.LIFECYCLE if state not in ("", *without)]
+
+
+# --- leases, tools, policy, the log ----------------------------------------------------------------
+
+
+async def get_leases(knock: Knock) -> Response:
+    parameters(knock.query)
+    found = await look_up(knock.world, knock.door, knock.asker, Lease, _states(Lease, "revoked"))
+    return json_response({"leases": [lease_view(lease) for lease in found]})
+
+
+async def get_tools(knock: Knock) -> Response:
+    parameters(knock.query)
+    await permit_administration(knock.world, knock.door, knock.asker, "audit/read", "tools")
+    tools = sorted(knock.world.policies.current.tools.values(), key=lambda tool: tool.resource)
+    return json_response({
+        "tools": [
+            {"tool": t.resource, "effect": t.effect, "pin": t.pin, "pinned": t.pinned, "reviewed": t.reviewed}
+            for t in tools
+        ]
+    })  # fmt: skip
+
+
+async def post_pin(knock: Knock) -> Response:
+    write = fields(knock.body, write=flag).get("write", False)
+    world, upstream = knock.world, knock.params["upstream"]
+    await permit_administration(world, knock.door, knock.asker, "tool/pin", upstream)  # before it is connected to
+    if upstream not in world.upstreams:
+        raise NotFound(f"there is no upstream {quoted(upstream)}", hint=nearest(upstream, world.upstreams))
+    session = world.upstreams[upstream]()
+    try:
+        offered = await session.tools()
+    finally:
+        await session.close()
+    toml, _ = derive_tools(upstream, offered, world.policies.tools(upstream))
+    pins = {name: pin_of(definition) for name, definition in sorted(pinnable(upstream, offered).items())}
+    if write:
+        pins = await pin_tools(world, knock.door, knock.asker, upstream, offered)
+    return json_response({"upstream": upstream, "toml": toml, "pins": pins, "written": write})
+
+
+async def post_load(knock: Knock) -> Response:
+    fields(knock.body)
+    loaded = await load_policy(knock.world, knock.door, knock.asker)
+    return json_response({
+        "version": loaded.version,
+        "profiles": len(loaded.profiles),
+        "tools": len(loaded.tools),
+        "policies": len(loaded.organisation.policies),
+    })  # fmt: skip
+
+
+async def get_events(knock: Knock) -> Response:
+    asked = parameters(knock.query, after=index, limit=digits)
+    after, limit = asked.get("after", -1), asked.get("limit", PAGE)
+    if not 1 <= limit <= MOST:
+        raise InvalidRequest(f"limit must be between 1 and {MOST}")
+    facts = await read_log(knock.world, knock.door, knock.asker, after, limit)
+    leaves = [json.loads(render_leaf(fact.header, fact.index or 0)) for fact in facts]
+    return json_response({"events": leaves, "next": leaves[-1]["index"] if leaves else after})
+
+
+async def post_export(knock: Knock) -> Response:
+    directory = Path(fields(knock.body, "directory", directory=text)["directory"])
+    if not directory.is_absolute():
+        raise InvalidRequest("directory must be an absolute path")
+    await permit_administration(knock.world, knock.door, knock.asker, "audit/read", "export")
+    if knock.site.export is None:
+        raise NotFound("nothing is exported here")
+    return json_response({"size": await knock.site.export(directory)})
+
+
+async def post_erase(knock: Knock) -> Response:
+    age = fields(knock.body, "older_than_s", older_than_s=seconds)["older_than_s"]
+    await permit_administration(knock.world, knock.door, knock.asker, "body/erase", "bodies")
+    if knock.site.erase is None:
+        raise NotFound("nothing is erased here")
+    return json_response({"erased": await knock.site.erase(age)})

@@ -1,0 +1,103 @@
+"""What is asked, as values: each member is read by its type, and a member that nobody knows is refused."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from taskbound.core.catalogue import nearest, quoted
+from taskbound.core.errors import InvalidRequest
+
+PAGE = 100  # things in one answer, unless asked otherwise
+MOST = 500
+
+Read = Callable[[str, Any], Any]  # a member's name and JSON value to its value; raises InvalidRequest
+
+
+def _unfit(name: str, expected: str) -> InvalidRequest:
+    return InvalidRequest(f"{name} must be {expected}")
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _unfit(name, "text")
+    return value
+
+
+def number(name: str, value: Any) -> int:
+    if type(value) is not int or not -(2**53) < value < 2**53:
+        raise _unfit(name, "an integer")
+    return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _unfit(name, "true or false")
+    return value
+
+
+def seconds(name: str, value: Any) -> timedelta:
+    if not 0 <= number(name, value) <= 10**9:
+        raise _unfit(name, "a number of seconds")
+    return timedelta(seconds=value)
+
+
+def fact(name: str, value: Any) -> str | int:
+    return text(name, value) if isinstance(value, str) else number(name, value)
+
+
+def many(read: Read) -> Read:
+    def members(name: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _unfit(name, "an object")
+        return {key: read(f"{name}.{quoted(key)}", one) for key, one in value.items()}
+
+    return members
+
+
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise _unfit(name, "a list of text")
+    return tuple(text(name, one) for one in value)
+
+
+def objects(name: str, value: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise _unfit(name, "a list of objects")
+    return tuple(value)
+
+
+def person(name: str, value: Any) -> str | None:
+    """Return the name of a registered person; None for one by reference."""
+    return None if isinstance(value, dict) else text(name, value)
+
+
+def fields(body: Any, *required: str, **known: Read) -> dict[str, Any]:
+    """Return the members of a body, each read; null is as absent. Raises InvalidRequest."""
+    if not isinstance(body if body is not None else {}, dict):
+        raise InvalidRequest("the body must be an object")
+    given = {name: value for name, value in (body or {}).items() if value is not None}
+    for name in body or {}:
+        if name not in known:
+            raise InvalidRequest(f"there is no member {quoted(name)}", hint=nearest(name, known))
+    for name in required:
+        if name not in given:
+            raise InvalidRequest(f"{name} is missing")
+    return {name: known[name](name, value) for name, value in given.items()}
+
+
+def parameters(query: Mapping[str, str], **known: Read) -> dict[str, Any]:
+    """Return the parameters of a query, each read. Raises InvalidRequest."""
+    for name in query:
+        if name not in known:
+            raise InvalidRequest(f"there is no parameter {quoted(name)}", hint=nearest(name, known))
+    return {name: known[name](name, value) for name, value in query.items()}
+
+
+def index(name: str, value: Any) -> int:
+    return -1 if value == "-1" else digits(name, value)  # before the first
+
+
+def digits(name: str, value: Any) -> int:
+    if not (value.isascii() and value.isdecimal() and len(value) <= 15):
+        raise _unfit(name, "a number")
+    return int(value)

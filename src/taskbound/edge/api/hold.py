@@ -1,0 +1,91 @@
+"""Holding a task: one open answer; a task that is held ends when it does (INTERFACES 6, 10).
+
+The holder died, or let go: both are the end of its connection. When it is we who stop, nothing
+ends: the holder has a few seconds to take the task up again from who is started after us.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from taskbound.core.errors import Unavailable
+from taskbound.core.identity import Identity
+from taskbound.core.task import Task
+from taskbound.edge.api.views import change_view
+from taskbound.edge.http import Holders, Knock
+from taskbound.ports import World
+from taskbound.steps.end_task import end_task
+from taskbound.steps.look_up import look_up_task
+
+POLL = 0.25  # seconds between two looks at a held task
+RETURN = 6.0  # seconds in which a holder must come back after a restart
+
+
+def hold(knock: Knock, task: Task, first: Mapping[str, Any], status: int) -> Response:
+    process = knock.peer.process if knock.peer else None
+    knock.holders.add(process, task)
+    return HeldTask(knock, task, first, status)
+
+
+class HeldTask(Response):
+    """An answer that goes on as long as the task does, and a task that goes on as long as the answer does."""
+
+    def __init__(self, knock: Knock, task: Task, first: Mapping[str, Any], status: int) -> None:
+        super().__init__(status_code=status)
+        self._knock, self._task, self._first = knock, task, first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        knock, task = self._knock, self._task
+        process = knock.peer.process if knock.peer else None
+        gone = asyncio.ensure_future(_gone(receive))
+        last = False
+        try:
+            kind = (b"content-type", b"application/x-ndjson")
+            await send({"type": "http.response.start", "status": self.status_code, "headers": [kind]})
+            await send(_line(self._first))
+            while task.state not in ("ended", "closed") and not (await asyncio.wait({gone}, timeout=POLL))[0]:
+                with suppress(Unavailable):  # the next look tells
+                    seen = await look_up_task(knock.world, knock.door, knock.door, task.id)
+                    if (seen.state, seen.deadline) != (task.state, task.deadline):
+                        await send(_line(change_view(seen)))
+                    task = seen
+        finally:
+            gone.cancel()
+            last = knock.holders.remove(process, self._task)
+        # Not reached when it is we who stop: the holder has 6 s to come back to who comes after us.
+        if last and task.state not in ("ended", "closed"):
+            await end_gone(knock.world, knock.door, task.id)
+            knock.site.wake()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _line(value: Mapping[str, Any]) -> dict[str, Any]:
+    body = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def end_gone(world: World, door: Identity, task: str) -> None:
+    """End a task whose holder is gone; tried until it is done, since nobody else will."""
+    while True:
+        try:
+            await end_task(world, door, door, task, "holder gone")
+            return
+        except Unavailable:
+            await asyncio.sleep(POLL)
+
+
+async def end_unclaimed(world: World, door: Identity, holders: Holders, within: float = RETURN) -> None:
+    """End the tasks whose holders do not come back after a restart in time (INTERFACES 6)."""
+    await asyncio.sleep(within)
+    for task in holders.unclaimed():
+        await end_gone(world, door, task.id)

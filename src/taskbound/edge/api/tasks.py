@@ -1,0 +1,155 @@
+"""Tasks and their leases: open, look up, keep alive, end."""
+
+from contextlib import suppress
+from typing import Any
+
+from starlette.responses import Response
+
+from taskbound.core.catalogue import nearest, quoted
+from taskbound.core.errors import Conflict, InvalidRequest
+from taskbound.core.identity import Identity, name_of
+from taskbound.core.secret import Secret
+from taskbound.core.task import Task
+from taskbound.edge.api.fields import (
+    MOST,
+    PAGE,
+    digits,
+    fields,
+    flag,
+    many,
+    number,
+    objects,
+    parameters,
+    seconds,
+    text,
+)
+from taskbound.edge.api.hold import hold
+from taskbound.edge.api.views import grant_view, moment, task_view
+from taskbound.edge.http import Knock, json_response
+from taskbound.ports import Addressed
+from taskbound.steps.end_task import end_task
+from taskbound.steps.issue_lease import LeaseAsk, issue_lease
+from taskbound.steps.look_up import look_up_task, look_up_tasks, require_acting
+from taskbound.steps.open_task import TaskAsk, open_task
+from taskbound.steps.register_identity import RegistrationAsk, register_identity
+
+STATES = tuple(state for state in Task.LIFECYCLE if state)
+
+
+async def post_task(knock: Knock) -> Response:
+    asked = fields(
+        knock.body,
+        profile=text,
+        set=many(text),
+        intent=text,
+        actor=text,
+        subject=person,
+        parent=text,
+        cause=text,
+        life_s=seconds,
+        budget=many(number),
+        authorization_details=objects,
+        hold=flag,
+        idempotency_key=text,
+    )
+    held, life, details = asked.pop("hold", False), asked.pop("life_s", None), asked.pop("authorization_details", None)
+    if "subject" in asked and (asked["subject"] is None or asked.pop("subject") != _who_asks(knock)):
+        hint = "leave subject out: it is the caller"
+        raise InvalidRequest("a task for somebody else is not built yet", code="unsupported", hint=hint)
+    registered = await _register_actor(knock, asked.get("actor"))
+    ask = TaskAsk(life=life, details=details, **asked)
+    task, handle = await open_task(knock.world, knock.door, knock.asker, ask)
+    view = _opened(knock, task, handle) | ({"registered": True} if registered else {})
+    if not held:
+        return json_response(view, 201)
+    return hold(knock, task, view, 201)
+
+
+def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
+    return {
+        "task": task.id,
+        "state": task.state,
+        "deadline": moment(task.deadline),
+        "grants": [grant_view(grant, task.depth) for grant in task.grants],
+        "handle": handle.reveal(),
+        "token": None,
+        "gateway": knock.site.gateway(),
+    }
+
+
+def _who_asks(knock: Knock) -> str | None:
+    """Return the name of who asks, as far as it is known before the step; None for a task handle."""
+    if isinstance(knock.claim, Identity):
+        return knock.claim.name
+    return name_of(knock.world.operator) if knock.is_operator and knock.world.operator else None
+
+
+async def _register_actor(knock: Knock, actor: str | None) -> bool:
+    """Register an agent at its first use by the local operator, who then owns it (INTERFACES 1)."""
+    asker, operator = knock.asker, knock.world.operator
+    if not (knock.is_operator and knock.site.registers_actors and operator and (actor or "").startswith("agent/")):
+        return False
+    when = {"uid": knock.peer.uid} if knock.peer else {}
+    with suppress(Conflict):  # it is registered already
+        await register_identity(
+            knock.world, knock.door, asker, RegistrationAsk(str(actor), name_of(operator), "unix", when)
+        )
+        return True
+    return False
+
+
+async def get_tasks(knock: Knock) -> Response:
+    asked = parameters(knock.query, state=text, after=text, limit=digits)
+    state, limit = asked.get("state"), asked.get("limit", PAGE)
+    if state is not None and state not in STATES:
+        raise InvalidRequest(f"there is no state {quoted(state)}", hint=nearest(state, STATES))
+    if not 1 <= limit <= MOST:
+        raise InvalidRequest(f"limit must be between 1 and {MOST}")
+    found = await look_up_tasks(knock.world, knock.door, knock.asker, state, asked.get("after", ""), limit + 1)
+    page = found[:limit]
+    return json_response({
+        "tasks": [task_view(task) for task in page],
+        "next": page[-1].id if len(found) > limit else None,
+    })  # fmt: skip
+
+
+async def get_task(knock: Knock) -> Response:
+    task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
+    return json_response({**task_view(task), "grants": [grant_view(grant, task.depth) for grant in task.grants]})
+
+
+async def get_hold(knock: Knock) -> Response:
+    task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
+    return hold(knock, task, task_view(task), 200)
+
+
+async def post_heartbeat(knock: Knock) -> Response:
+    fields(knock.body)
+    task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
+    return json_response({"state": task.state, "deadline": moment(task.deadline)})
+
+
+async def post_end(knock: Knock) -> Response:
+    asked = fields(knock.body, reason=text)
+    ended = await end_task(knock.world, knock.door, knock.asker, knock.params["id"], asked.get("reason", "asked"))
+    knock.site.wake()
+    return json_response({"ended": [task.id for task in ended]})
+
+
+async def post_lease(knock: Knock) -> Response:
+    asked = fields(knock.body, "lease", lease=text)
+    await require_acting(knock.world, knock.door, knock.asker, "lease/issue", knock.params["id"])
+    lease, credential = await issue_lease(knock.world, knock.door, knock.asker, LeaseAsk(asked["lease"]))
+    provider = knock.world.providers[lease.target]
+    address = dict(provider.address(lease)) if isinstance(provider, Addressed) else {"user": lease.name}
+    return json_response(
+        {
+            "lease": lease.id,
+            "target": lease.target,
+            "grant": lease.grant,
+            "class": lease.recipe.revocation_class,
+            "expires": moment(lease.expires),
+            "credential": {**address, "password": credential.reveal()},
+        },
+        201,
+    )

@@ -1,0 +1,70 @@
+"""What is answered: the nouns as they stand on the wire (INTERFACES 6)."""
+
+from datetime import datetime
+from typing import Any
+
+from taskbound.core.grant import Grant, render
+from taskbound.core.identity import Registration, name_of
+from taskbound.core.lease import Lease
+from taskbound.core.task import Task
+
+
+def moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def grant_view(grant: Grant, level: int) -> dict[str, Any]:
+    return {
+        "id": grant.id,
+        "text": render(grant, level),
+        "actions": [grant.action],
+        "resources": [grant.resource],
+        "ask": grant.ask,
+        "budget": None if grant.calls is None else {"calls": grant.calls},
+    }
+
+
+def task_view(task: Task) -> dict[str, Any]:
+    return {
+        "task": task.id,
+        "state": task.state,
+        "actor": name_of(task.actor),
+        "subject": name_of(task.subject) if task.subject else None,
+        "profile": task.intent.profile,
+        "intent": task.intent.text,
+        "opened": moment(task.opened),
+        "deadline": moment(task.deadline),
+        "parent": task.parent,
+        "reason": task.reason,
+    }
+
+
+def change_view(task: Task) -> dict[str, Any]:
+    return {"task": task.id, "state": task.state, "deadline": moment(task.deadline), "reason": task.reason}
+
+
+def identity_view(one: Registration) -> dict[str, Any]:
+    return {
+        "name": name_of(one.spiffe_id),
+        "kind": one.kind,
+        "owner": name_of(one.owner),
+        "state": one.state,
+        "attestor": one.attestor,
+        "environment": one.environment,
+        "groups": list(one.groups),
+        "purpose": one.purpose,
+    }
+
+
+def lease_view(lease: Lease) -> dict[str, Any]:
+    return {
+        "lease": lease.id,
+        "task": lease.task,
+        "target": lease.target,
+        "grant": lease.grant,
+        "class": lease.recipe.revocation_class,
+        "name": lease.name,
+        "state": lease.state,
+        "expires": moment(lease.expires),
+        "overdue": lease.overdue is not None,
+    }

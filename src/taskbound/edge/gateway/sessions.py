@@ -1,0 +1,134 @@
+"""Sessions: those that clients have with us, and those that we have with upstreams for a task.
+
+A client's session is a name and no proof (T4.3): it is bound to the task and the path it was opened
+in, and every request shows its handle anyway. It keeps what must not change while it lasts, the
+list of tools. A session with an upstream belongs to one task and is never shared (INTERFACES 6).
+Both are bounded in number: the one that was longest idle makes room.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from taskbound.core.errors import NotFound, UpstreamUnavailable
+from taskbound.ports import Upstream
+
+CLIENT_SESSIONS = 4_096  # each some hundred bytes, and its list of tools
+UPSTREAM_SESSIONS = 1_024  # each keeps memory at a server of somebody else's
+IDLE_SECONDS = 300.0  # after which a session with an upstream is closed; it is opened again at the next call
+
+Clock = Callable[[], float]  # monotonic
+
+
+@dataclass(slots=True)
+class ClientSession:
+    """What a client's `initialize` began."""
+
+    id: str
+    task: str
+    upstream: str | None  # of the path; None for all
+    used: float
+    tools: list[Mapping[str, Any]] | None = None  # as they were first listed
+
+
+class ClientSessions:
+    """The sessions of clients, by id. They are forgotten with the process; a client then opens another."""
+
+    def __init__(self, instance: str, new_id: Callable[[str], str], clock: Clock) -> None:
+        self._instance, self._new_id, self._clock = instance, new_id, clock
+        self._open: dict[str, ClientSession] = {}  # the longest idle first
+
+    def open(self, task: str, upstream: str | None) -> ClientSession:
+        """Return a new session, `<instance>.<200 random bits>`."""
+        id = f"{self._instance}.{self._new_id('s')[1:]}{self._new_id('s')[1:]}"
+        self._open[id] = session = ClientSession(id, task, upstream, self._clock())
+        if len(self._open) > CLIENT_SESSIONS:
+            self._open.pop(next(iter(self._open)))
+        return session
+
+    def find(self, id: str, task: str, upstream: str | None) -> ClientSession:
+        """Return the session of that task and path. Raises NotFound, whichever of it is another."""
+        session = self._open.get(id)
+        if session is None or (session.task, session.upstream) != (task, upstream):
+            raise NotFound("there is no such session", hint="send initialize again")
+        self._open[id] = self._open.pop(id)
+        session.used = self._clock()
+        return session
+
+    def end(self, session: ClientSession) -> None:
+        self._open.pop(session.id, None)
+
+
+@dataclass(slots=True)
+class UpstreamSession:
+    """One task's session with one upstream, and what it was last seen to offer."""
+
+    upstream: Upstream
+    used: float
+    users: int = 0
+    offered: list[Mapping[str, Any]] | None = None
+    pins: Mapping[str, str] = field(default_factory=dict)
+
+
+class UpstreamSessions:
+    """The sessions with upstreams, by task and upstream."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Upstream]], clock: Clock) -> None:
+        self._makers, self._clock = makers, clock
+        self._open: dict[tuple[str, str], UpstreamSession] = {}  # the longest idle first
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def tasks(self) -> set[str]:
+        """Return the tasks that have one."""
+        return {task for task, _ in self._open}
+
+    @contextmanager
+    def use(self, task: str, upstream: str) -> Iterator[UpstreamSession]:
+        """Give the task's session with the upstream, which is not closed meanwhile unless the task ends."""
+        key = task, upstream
+        session = self._open.pop(key, None)
+        if session is None:
+            self._make_room()
+            session = UpstreamSession(self._makers[upstream](), self._clock())
+        self._open[key] = session
+        session.users += 1
+        try:
+            yield session
+        finally:
+            session.users -= 1
+            session.used = self._clock()
+
+    def _make_room(self) -> None:
+        if len(self._open) >= UPSTREAM_SESSIONS:
+            idle = next((key for key, session in self._open.items() if not session.users), None)
+            if idle is None:
+                raise UpstreamUnavailable(f"{UPSTREAM_SESSIONS} sessions with upstreams are in use")
+            self._close(idle)
+
+    def close_idle(self) -> None:
+        """Close the sessions that nobody used for IDLE_SECONDS."""
+        until = self._clock() - IDLE_SECONDS
+        for key in [key for key, session in self._open.items() if not session.users and session.used < until]:
+            self._close(key)
+
+    def close_task(self, task: str) -> None:
+        """Close every session of a task, in use or not."""
+        for key in [key for key in self._open if key[0] == task]:
+            self._close(key)
+
+    def _close(self, key: tuple[str, str]) -> None:
+        closing = asyncio.create_task(self._open.pop(key).upstream.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close them all, and return when they are."""
+        for key in list(self._open):
+            self._close(key)
+        while self._closing:
+            await asyncio.wait(self._closing)

@@ -1,0 +1,209 @@
+"""`taskbound run`: a program inside a task, with what the task gives it and nothing else that stands (INTERFACES 10).
+
+The order is that of leaving nothing behind: find out what can be hidden, open the task and hold
+it, ask for its leases, write the files, fork. From then on the end of either side ends the other:
+the task when the child ends however, the child when the task ends, both when we are killed (the
+kernel kills the child, and the server sees the connection end). We know the server by its SDK only.
+"""
+
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from taskbound.runner import place
+from taskbound.runner.child import COULD_NOT_START, Child, NotStarted, Walls, start, walls_for
+from taskbound.runner.environment import LeaseFile, brought, inherited, withheld
+from taskbound.runner.hold import Hold
+from taskbound.runner.namespaces import EMPTY, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, Hidden, prctl, to_hide
+from taskbound_sdk import Client, Refused, Unreachable
+
+GRACE = 10.0  # seconds between TERM and KILL
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def run(
+    command: Sequence[str],
+    client_address: str,
+    *,
+    profile: str | None,
+    set: Mapping[str, str],
+    intent: str | None,
+    agent: str | None,
+    life: timedelta | None,
+    keep: Sequence[str],
+    must_contain: bool,
+    state: Path,
+) -> int:
+    """Run the command inside a task of its own; return its status, 128 + signal, or 125 when it could not start.
+
+    The process that calls this becomes the runner: it is made unreadable for others of its user,
+    takes over their orphans, and kills what children it has left at the end.
+    """
+    outside = dict(os.environ)
+    environment = inherited(outside, keep)
+    body = {
+        "profile": profile,
+        "set": dict(set),
+        "intent": intent,
+        "actor": _actor(agent, command[0]),
+        **({"life_s": int(life.total_seconds())} if life else {}),
+    }
+    prctl(PR_SET_DUMPABLE, 0)  # what is in our memory opens the task
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    with ExitStack() as stack:
+        bell = stack.enter_context(_signals())
+        try:
+            program = shutil.which(command[0], path=environment.get("PATH", os.defpath))
+            if program is None:
+                raise NotStarted(f"there is no program {command[0]!r}", hint="give its path, or look at PATH")
+            own = stack.enter_context(place.own_folder(outside))
+            place.write(own / EMPTY, "")
+            hidden = to_hide(state, outside)
+            walls, reason = walls_for(hidden, own)
+            reachable = _reachable(walls, hidden, reason)
+            if must_contain and reachable:
+                _say(*reachable)
+                raise NotStarted(
+                    "what is named above would stay reachable", hint="without --must-contain it starts all the same"
+                )
+            for name in keep:
+                _say(f"kept from outside: {name}" if name in environment else f"nothing to keep: {name} is not set")
+            for name in withheld(outside, keep):
+                _say(f"not handed on, a password may stand in it: {name}")
+            _say(*reachable)
+            held = Client(client_address).hold_task(**body)
+            task = held.task
+            _say(*_granted(task, body["actor"]))
+            client = Client(client_address, task["handle"])
+            hold = Hold(held, lambda: client.reopen(task["task"]))
+            try:
+                environment |= _delivered(client, task, own)
+                child = start(program, command, environment, walls, own)
+            except BaseException:
+                _end(client, task["task"], "the program could not be started")
+                raise
+        except (NotStarted, Refused, Unreachable, OSError) as error:
+            _say(f"could not start: {error}", *([f"hint: {hint}"] if (hint := getattr(error, "hint", "")) else []))
+            return COULD_NOT_START
+        try:
+            return _watch(child, hold, bell)
+        finally:
+            child.end_strays()
+            _end(client, task["task"], "the program ended")
+
+
+def _actor(agent: str | None, program: str) -> str:
+    name = agent or re.sub(r"[^A-Za-z0-9._-]", "-", os.path.basename(program))
+    return name if name.startswith("agent/") else f"agent/{name}"
+
+
+def _granted(task: Mapping[str, Any], actor: object) -> Iterator[str]:
+    if task.get("registered"):
+        yield f"{actor} was not known: it is registered now, and you are its owner"
+    yield f"task {task['task']} until {task['deadline']}, as {actor}"
+    for grant in task["grants"]:
+        yield f"  {', '.join(grant['actions'])} {', '.join(grant['resources'])}{' (asks a person)' * grant['ask']}"
+    if not task["grants"]:
+        yield "  nothing is granted"
+
+
+def _reachable(walls: Walls, hidden: Sequence[Hidden], reason: str) -> list[str]:
+    """Return what an agent could reach although it should not, by name."""
+    if walls.apart:
+        return ["you are root: the disks below /dev and the kernel's settings stay reachable"] if os.getuid() == 0 else []
+    return [
+        f"nothing can be hidden from the program here ({reason}); it can reach:",
+        *(f"  {one.name}: same user" for one in hidden),
+    ]
+
+
+def _delivered(client: Client, task: Mapping[str, Any], own: Path) -> dict[str, str]:
+    """Ask for the leases, write the child's files, and return the variables that lead to them."""
+    leases: dict[str, Mapping[str, Any]] = {}
+    upstreams: dict[str, None] = {}
+    for grant in task["grants"]:
+        for resource in grant["resources"]:
+            first, _, rest = resource.partition("/")
+            if "lease/issue" not in grant["actions"]:
+                upstreams[first] = None
+            elif grant["ask"]:
+                _say(f"no lease of {resource} yet: it needs a person's consent")
+            else:
+                leases[f"{first}_{rest}" if first in leases else first] = client.lease(task["task"], resource)
+    files = []
+    for name, lease in leases.items():
+        _say(f"lease {lease['lease']} of {lease['target']}/{lease['grant']}, {lease['class']}")
+        files.append(LeaseFile(name, place.write(own / f"{name}.json", place.lease_json(lease))))
+    services = None
+    if leases:
+        text = place.pg_services({name: lease["credential"] for name, lease in leases.items()})
+        services = place.write(own / "pg_service.conf", text)
+    config = place.write(own / "mcp.json", place.mcp_config(task["gateway"], task["handle"], list(upstreams)))
+    return brought(task["task"], task["gateway"], config, files, services)
+
+
+def _watch(child: Child, hold: Hold, bell: socket.socket) -> int:
+    """Wait until the child has ended, and return its status; end it when the task has."""
+    kill_at: float | None = None
+    while (status := child.status()) is None:
+        left = None if kill_at is None else max(0.0, kill_at - time.monotonic())
+        ready, _, _ = select.select([bell, hold, *([] if child.is_silent else [child])], [], [], left)
+        if bell in ready:
+            for number in bell.recv(4096):
+                if number in FORWARDED:
+                    child.signal(number)
+        if hold in ready:
+            for news in hold.news():
+                _say(news.text)
+                if news.over and kill_at is None:
+                    child.signal(signal.SIGTERM)
+                    kill_at = time.monotonic() + GRACE
+        if kill_at is not None and time.monotonic() >= kill_at:
+            child.kill()
+            kill_at = time.monotonic() + GRACE
+    return status
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Hear signals on a socket instead of dying of them; the child gets them (`_watch`)."""
+    ears, mouth = socket.socketpair()
+    mouth.setblocking(False)
+    before = {number: signal.getsignal(number) for number in (*FORWARDED, signal.SIGCHLD)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda number, frame: None)
+    signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    # In the background we neither stop for a line on stderr nor for taking the terminal back.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        yield ears
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        ears.close()
+        mouth.close()
+
+
+def _end(client: Client, task: str, reason: str) -> None:
+    # Without an answer it ends all the same: our end of the connection that holds it closes with us.
+    with suppress(Refused, Unreachable):
+        client.end_task(task, reason)
+
+
+def _say(*lines: str) -> None:
+    with suppress(OSError):  # nobody reads it any more
+        for line in lines:
+            print(f"taskbound: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,130 @@
+"""What an agent cannot see: folders hidden in a user and mount namespace, other processes in a PID namespace.
+
+Works unprivileged: `unshare(2)`, then `mount(2)`, between fork and exec. Three things make it hold.
+The uid is kept, so an exec leaves no capability to unmount with (and PR_SET_NO_NEW_PRIVS keeps a
+binary with capabilities from giving one). A second user and mount namespace is entered after the
+mounts: what is inherited into it is locked (mount_namespaces(7)), so that neither root nor a
+namespace that the agent makes itself takes one away. And to look into a process outside would need
+CAP_SYS_PTRACE there, which nobody in a namespace below has.
+
+This hides; it is no sandbox: the network, the rest of the home and what it runs later stay open.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+
+KEYS = (".aws", ".ssh", ".kube", ".config/gh", ".config/gcloud", ".docker", ".netrc", ".pgpass")  # below the home
+
+EMPTY = "empty"  # the file in the child's folder that stands where a file is hidden
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """One thing that is to be out of reach, and what it is called when it cannot be."""
+
+    path: Path  # resolved
+    name: str
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path.is_dir()
+
+
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process. Raises OSError."""
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), "prctl")
+
+
+def to_hide(state: Path, outside: Mapping[str, str]) -> tuple[Hidden, ...]:
+    """Return what exists of what an agent must not reach; nothing twice, and nothing below what is hidden anyway."""
+    found: dict[Path, str] = {}
+    for path, name in _unwanted(state, outside):
+        found.setdefault(path, name)
+    return tuple(Hidden(path, name) for path, name in found.items() if not found.keys() & {*path.parents})
+
+
+def _unwanted(state: Path, outside: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    home, uid = Path(outside.get("HOME") or "/"), os.getuid()
+    data = Path(outside.get("XDG_DATA_HOME") or home / ".local/share") / "taskbound"  # the second place of checkpoints
+    wanted = [(state, "taskbound's own keys, log and operator socket"), (data, f"taskbound's checkpoints: {data}")]
+    wanted += [(home / name, f"~/{name}") for name in KEYS]
+    # Sockets behind which somebody does, outside, what he is told: systemd, D-Bus, key agents, terminals, containers.
+    wanted += [(Path(path), path) for path in (f"/run/user/{uid}", "/run/docker.sock", "/run/podman/podman.sock")]
+    wanted += [(Path(outside[name]), f"${name}") for name in ("XDG_RUNTIME_DIR", "SSH_AUTH_SOCK") if outside.get(name)]
+    for base in {"/tmp", outside.get("TMUX_TMPDIR") or "/tmp"}:
+        wanted += [(found, str(found)) for kind in (f"tmux-{uid}", "ssh-*") for found in Path(base).glob(kind)]
+    for path, name in wanted:
+        try:
+            real = path.resolve(strict=True)  # a folder behind a symbolic link is hidden where it is
+        except (OSError, RuntimeError):
+            continue
+        if real != Path("/"):
+            yield real, name
+
+
+def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
+    """Enter a user and mount namespace in which none of it can be reached; `own`, the child's folder, stays. Raises OSError."""
+    here = os.getcwd()
+    _unshare_user()
+    kept = os.open(own, os.O_PATH | os.O_CLOEXEC)  # in the new namespace: the old one's cannot be mounted
+    nothing = os.open(own / EMPTY, os.O_PATH | os.O_CLOEXEC)
+    _mount(None, "/", None, MS_REC | MS_PRIVATE)
+    for one in hidden:
+        if not one.is_folder:
+            _mount(f"/proc/self/fd/{nothing}", str(one.path), None, MS_BIND)
+            continue
+        flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+        holds_own = own.is_relative_to(one.path)
+        _mount("none", str(one.path), "tmpfs", flags | (0 if holds_own else MS_RDONLY), "mode=0700,size=64k")
+        if holds_own:
+            own.mkdir(mode=0o700, parents=True)
+            _mount(f"/proc/self/fd/{kept}", str(own), None, MS_BIND)
+            _mount(None, str(one.path), None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY)
+    os.close(kept)
+    os.close(nothing)
+    _unshare_user()  # from here on the mounts are locked
+    # By its name again: the folder we were in would otherwise stay what it was below a mount.
+    try:
+        os.chdir(here)
+    except OSError:
+        raise OSError(f"the current folder is hidden from it: {here}") from None
+
+
+def _unshare_user() -> None:
+    uid, gid = os.getuid(), os.getgid()
+    prctl(PR_SET_DUMPABLE, 1)  # or the files below /proc/self belong to root
+    _checked(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def new_pid_namespace() -> None:
+    """Let the next child of this process be the first of a PID namespace. Raises OSError."""
+    _checked(_libc.unshare(CLONE_NEWPID), "unshare")
+
+
+def mount_proc() -> None:
+    """Show this PID namespace below /proc. Raises OSError where the kernel does not allow it."""
+    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    words = [None if word is None else os.fsencode(word) for word in (source, target, kind, data)]
+    _checked(_libc.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]), f"mount on {target}")
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")

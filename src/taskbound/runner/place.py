@@ -1,0 +1,90 @@
+"""The child's own files: a fresh folder 0700, files 0600 in it, gone at the end.
+
+A live folder is locked (flock) by its `run`, and the kernel gives the lock up however that process
+ends. So what a killed one left behind is told from what is in use without looking at pids, which
+mean something else in another PID namespace. Each start sweeps what is not locked.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+PREFIX = "taskbound-run-"
+CONNECTION = ("host", "port", "dbname", "user", "password")
+
+
+@contextmanager
+def own_folder(outside: Mapping[str, str]) -> Iterator[Path]:
+    """Make the folder, in memory where the system offers that, and remove it at the end."""
+    base = _base(outside)
+    _sweep(base)
+    # Locked before it has the name that is swept: no other start can take it for a dead one's.
+    fresh = Path(tempfile.mkdtemp(prefix=".taskbound-", dir=base))
+    lock = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = fresh.rename(base / f"{PREFIX}{fresh.name.removeprefix('.taskbound-')}")
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _base(outside: Mapping[str, str]) -> Path:
+    runtime = Path(outside.get("XDG_RUNTIME_DIR") or "/nonexistent")
+    with suppress(OSError):
+        about = runtime.stat()
+        if about.st_uid == os.geteuid() and not stat.S_IMODE(about.st_mode) & 0o077:
+            return runtime.resolve()
+    return Path(tempfile.gettempdir()).resolve()
+
+
+def _sweep(base: Path) -> None:
+    for left in base.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another user's, or gone meanwhile
+            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.fstat(lock).st_uid == os.geteuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def write(file: Path, text: str) -> str:
+    """Write a new file that only its owner can read; return where it is."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as opened:
+        opened.write(text)
+    return str(file)
+
+
+def mcp_config(gateway: str, handle: str, upstreams: Sequence[str]) -> str:
+    """Render the configuration that MCP clients read: one server for each upstream that the task may use."""
+    url = gateway.removesuffix("/")
+    servers = {name: f"{url}/{name}" for name in upstreams} or {"taskbound": url}
+    headers = {"Authorization": f"Bearer {handle}"}
+    entries = {name: {"type": "http", "url": url, "headers": headers} for name, url in servers.items()}
+    return json.dumps({"mcpServers": entries}, indent=2)
+
+
+def lease_json(lease: Mapping[str, Any]) -> str:
+    """Render one lease as its file holds it."""
+    return json.dumps({key: lease[key] for key in ("target", "class", "expires")} | dict(lease["credential"]), indent=2)
+
+
+def pg_services(credentials: Mapping[str, Mapping[str, Any]]) -> str:
+    """Render a connection service file of libpq: one section for each credential, the password in it."""
+    lines = []
+    for name, credential in credentials.items():
+        about = {"dbname": credential["database"], **credential}
+        lines += [f"[{name}]", *(f"{key}={about[key]}" for key in CONNECTION), ""]
+    return "\n".join(lines)

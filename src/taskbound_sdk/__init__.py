@@ -1,0 +1,221 @@
+"""A client for Taskbound: open a task, work in it, end it. One file, the standard library, no dependency.
+
+    with Client("unix:/home/alice/.local/state/taskbound/run/api.sock").hold_task(profile="nightly") as held:
+        agent = Client("http://127.0.0.1:8441", held.task["handle"])
+        lease = agent.lease(held.task["task"], "shopdb/reader")
+
+The wire is plain HTTP/1.1 with JSON. What the server refuses is `Refused`, with its own code and
+hint; what it does not answer is `Unreachable`.
+"""
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+ANSWER_LIMIT = 64 << 20  # bytes
+
+
+class Refused(Exception):
+    """The server said no: `error` is the standard's code, `hint` what to do."""
+
+    def __init__(self, error: str, description: str, hint: str = "", status: int = 0, request: str = "") -> None:
+        super().__init__(f"{description} ({error})")
+        self.error, self.description, self.hint, self.status, self.request = error, description, hint, status, request
+
+
+class Unreachable(Exception):
+    """Nobody answered, or not in HTTP and JSON."""
+
+    hint = "is it running? taskbound up"
+
+
+class _Unix(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._path)
+        except BaseException:
+            self.sock.close()
+            raise
+
+
+class Client:
+    """Requests to one server: `unix:/path/api.sock` as oneself, or `http://127.0.0.1:8441` with a task's handle."""
+
+    def __init__(self, address: str, handle: str | None = None, timeout: float = 10.0) -> None:
+        self._address, self._handle, self._timeout = address, handle, timeout
+
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        """Return the JSON value of the answer, None without one. Raises Refused, Unreachable."""
+        connection, response = self._asked(method, path, body, self._timeout)
+        try:
+            return _value(response)
+        finally:
+            connection.close()
+
+    def open_task(self, **body: Any) -> dict[str, Any]:
+        """Open a task (INTERFACES 6: profile, set, intent, actor, life_s, budget, …); return what was granted."""
+        opened: dict[str, Any] = self.request("POST", "/v1/tasks", body)
+        return opened
+
+    def hold_task(self, **body: Any) -> "Held":
+        """Open a task that ends when the answer is closed, or this process dies."""
+        return self._held("POST", "/v1/tasks", {**body, "hold": True})
+
+    def reopen(self, task: str) -> "Held":
+        """Hold a task again, after the server was away."""
+        return self._held("GET", f"/v1/tasks/{quote(task, safe='')}/hold")
+
+    def end_task(self, task: str, reason: str = "") -> dict[str, Any]:
+        """End a task and everything below it. Ending what has ended is success."""
+        ended: dict[str, Any] = self.request("POST", f"/v1/tasks/{quote(task, safe='')}/end", {"reason": reason})
+        return ended
+
+    def lease(self, task: str, resource: str) -> dict[str, Any]:
+        """Return a credential for a target, "shopdb/reader", that lives as long as the task. It is shown once."""
+        path = f"/v1/tasks/{quote(task, safe='')}/leases"
+        issued: dict[str, Any] = self.request("POST", path, {"lease": resource})
+        return issued
+
+    def heartbeat(self, task: str) -> dict[str, Any]:
+        """Say that one is still at work; return the task's state and deadline."""
+        state: dict[str, Any] = self.request("POST", f"/v1/tasks/{quote(task, safe='')}/heartbeat", {})
+        return state
+
+    def _held(self, method: str, path: str, body: object = None) -> "Held":
+        connection, response = self._asked(method, path, body, self._timeout)
+        if response.status >= 400:
+            try:
+                _value(response)
+            finally:
+                connection.close()
+        if connection.sock is not None:
+            connection.sock.settimeout(None)  # from here on silence is what is hoped for
+        return Held(connection, response)
+
+    def _asked(
+        self, method: str, path: str, body: object, timeout: float
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = _connection(self._address, timeout)
+        headers = {"Accept": "application/json, application/x-ndjson"}
+        if self._handle is not None:
+            headers["Authorization"] = f"Bearer {self._handle}"
+        data = None
+        if body is not None:
+            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        try:
+            connection.request(method, path, data, headers)
+            return connection, connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise Unreachable(f"no answer from {self._address}: {reason}") from error
+
+
+class Held:
+    """A task that is held: `task` is what was opened; iterating gives what happens to it."""
+
+    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+        self._connection, self._response, self._socket = connection, response, connection.sock
+        self.task: dict[str, Any] = next(self, {})
+        if not self.task:
+            self.close()
+            raise Unreachable("the server ended its answer before it said what was opened")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        """Return the next line; wait for it."""
+        try:
+            line = self._response.readline(ANSWER_LIMIT)
+            while line in (b"\n", b"\r\n"):
+                line = self._response.readline(ANSWER_LIMIT)
+            if not line:
+                raise StopIteration
+            told: dict[str, Any] = json.loads(line)
+            return told
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise Unreachable(f"the answer broke off: {type(error).__name__}") from error
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Return the file that is readable when there is news."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def close(self) -> None:
+        """Let go: the task ends."""
+        self._response.close()
+        self._connection.close()
+
+
+def from_environment() -> Client:
+    """Return the client of the task that this process runs in, else of the machine's own server. Raises Unreachable."""
+    if url := os.environ.get("TASKBOUND_URL"):
+        return Client(url, _handle_of(os.environ.get("TASKBOUND_MCP_CONFIG", "")))
+    return Client(f"unix:{_state() / 'run/api.sock'}")
+
+
+def _state() -> Path:
+    if home := os.environ.get("TASKBOUND_HOME"):
+        return Path(home).absolute()
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base).absolute() / "taskbound"
+    return Path("/var/lib/taskbound") if os.geteuid() == 0 else Path.home() / ".local/state/taskbound"
+
+
+def _handle_of(config: str) -> str:
+    """Return the handle that stands in the MCP configuration which `taskbound run` wrote."""
+    try:
+        servers: Mapping[str, Any] = json.loads(Path(config).read_bytes())["mcpServers"]
+        authorization = next(iter(servers.values()))["headers"]["Authorization"]
+        return str(authorization).removeprefix("Bearer ")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        raise Unreachable(f"TASKBOUND_MCP_CONFIG names no file with a task's handle: {config!r}") from None
+
+
+def _connection(address: str, timeout: float) -> http.client.HTTPConnection:
+    if address.startswith("unix:"):
+        return _Unix(address.removeprefix("unix:"), timeout)
+    parts = urlsplit(address)
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout)
+    if parts.scheme != "http" or not parts.hostname:
+        raise Unreachable(f"{address!r} is no address of a server")
+    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+
+
+def _value(response: http.client.HTTPResponse) -> Any:
+    try:
+        data = response.read(ANSWER_LIMIT)
+        value = json.loads(data) if data else None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Unreachable(f"the answer is not JSON (HTTP {response.status})") from error
+    if response.status < 400:
+        return value
+    told = value if isinstance(value, dict) else {}
+    raise Refused(
+        str(told.get("error", "internal")),
+        str(told.get("error_description", f"HTTP {response.status}")),
+        str(told.get("hint", "")),
+        response.status,
+        str(told.get("request", "")),
+    )

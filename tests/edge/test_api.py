@@ -1,0 +1,444 @@
+"""The API over real sockets: whole answers, who may knock, and no refusal without a record (INTERFACES 6)."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taskbound.core.identity import door
+from taskbound.edge import api
+from taskbound.edge.http import Rule
+from taskbound.steps.seal_log import seal_log
+from tests.edge.doors import REFUND, served
+
+PUBLIC = (Path(__file__).parent / "public_routes.txt").read_text().split("\n")[:-1]
+NOWHERE = "t" + "a" * 20
+
+
+@pytest.fixture
+async def doors():
+    async with served() as doors:
+        yield doors
+
+
+def refusal(answer, status, code, description, hint=""):
+    """Assert the whole body of a refusal; return the id of the request."""
+    told = answer.json
+    request = told.pop("request")
+    assert request[0] == "r" and len(request) == 21
+    assert (answer.status, told) == (status, {"error": code, "error_description": description, "hint": hint})
+    return request
+
+
+# --- tasks -----------------------------------------------------------------------------------------
+
+
+async def test_opening_a_task_gives_its_grants_and_its_handle(doors):
+    answer = await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/support", "life_s": 60})
+    told = answer.json
+    task, handle = told.pop("task"), told.pop("handle")
+    assert (task[0], len(task)) == ("t", 21)
+    assert (handle[:4], len(handle)) == ("tbh_", 47)
+    assert (answer.status, told) == (
+        201,
+        {
+            "state": "open",
+            "deadline": "2026-11-24T12:01:00Z",
+            "grants": [
+                {
+                    "id": "g0",
+                    "text": 'permit(principal, action == Action::"tools/call", resource == Tool::"crm/get_order")\n'
+                    'when { context.args.id == context.grant["0"].order_id };',
+                    "actions": ["tools/call"],
+                    "resources": ["crm/get_order"],
+                    "ask": False,
+                    "budget": None,
+                },
+                {
+                    "id": "g1",
+                    "text": 'permit(principal, action == Action::"tools/call", resource == Tool::"crm/refund")\n'
+                    'when { context.args.amount.lessThanOrEqual(context.grant["0"].max) }\n'
+                    'when { context.args.order_id == context.grant["0"].order_id }\n'
+                    "when { !(context.args has note) };",
+                    "actions": ["tools/call"],
+                    "resources": ["crm/refund"],
+                    "ask": False,
+                    "budget": {"calls": 1},
+                },
+                {
+                    "id": "g2",
+                    "text": 'permit(principal, action == Action::"lease/issue", resource == Target::"shopdb/reader");',
+                    "actions": ["lease/issue"],
+                    "resources": ["shopdb/reader"],
+                    "ask": False,
+                    "budget": None,
+                },
+            ],
+            "token": None,
+            "gateway": "http://127.0.0.1:8441/mcp",
+        },
+    )
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_task_is_seen_kept_alive_and_ended(doors):
+    opened = await doors.task(intent="refund what broke")
+    seen = {
+        "task": opened["task"],
+        "state": "open",
+        "actor": "agent/support",
+        "subject": "human/alice",
+        "profile": "refund-order",
+        "intent": "refund what broke",
+        "opened": "2026-11-24T12:00:00Z",
+        "deadline": "2026-11-24T12:10:00Z",
+        "parent": None,
+        "reason": "",
+    }
+    path = f"/v1/tasks/{opened['task']}"
+    assert (await doors.ask("GET", "/v1/tasks")).json == {"tasks": [seen], "next": None}
+    assert (await doors.ask("GET", path)).json == seen | {"grants": opened["grants"]}
+    before = len(doors.rig.store.events)
+    beat = await doors.ask("POST", f"{path}/heartbeat", handle=opened["handle"], to="tcp")
+    assert beat.json == {"state": "open", "deadline": "2026-11-24T12:10:00Z"}
+    assert len(doors.rig.store.events) == before  # INTERFACES 9: a heartbeat records nothing
+    assert (await doors.ask("POST", f"{path}/end", {"reason": "done"})).json == {"ended": [opened["task"]]}
+    again = await doors.ask("POST", f"{path}/end", {"reason": "done"})
+    assert (again.status, again.json) == (200, {"ended": []})
+    assert (await doors.ask("GET", f"{path}")).json["reason"] == "done"
+    assert (await doors.ask("GET", "/v1/tasks?state=open")).json == {"tasks": [], "next": None}
+
+
+async def test_tasks_come_in_pages(doors):
+    opened = sorted([(await doors.task())["task"] for _ in range(5)])
+    seen, after = [], ""
+    while after is not None:
+        page = (await doors.ask("GET", f"/v1/tasks?limit=2&after={after}")).json
+        seen += [task["task"] for task in page["tasks"]]
+        after = page["next"]
+    assert seen == opened
+
+
+async def test_a_lease_is_delivered_once_with_what_the_target_takes(doors):
+    opened = await doors.task()
+    answer = await doors.ask(
+        "POST", f"/v1/tasks/{opened['task']}/leases", {"lease": "shopdb/reader"}, handle=opened["handle"], to="gateway"
+    )
+    told = answer.json
+    credential, lease = told.pop("credential"), told.pop("lease")
+    assert (answer.status, told) == (
+        201,
+        {"target": "shopdb", "grant": "reader", "class": "cut now", "expires": "2026-11-24T12:10:00Z"},
+    )
+    assert doors.rig.targets["shopdb"].accepts(credential["user"], credential["password"])
+    assert (await doors.ask("GET", "/v1/leases")).json == {
+        "leases": [
+            {
+                "lease": lease,
+                "task": opened["task"],
+                "target": "shopdb",
+                "grant": "reader",
+                "class": "cut now",
+                "name": credential["user"],
+                "state": "active",
+                "expires": "2026-11-24T12:10:00Z",
+                "overdue": False,
+            }
+        ]
+    }
+
+
+async def test_a_handle_opens_children_of_its_own_task_only(doors):
+    opened, other = await doors.task(), await doors.task()
+    child = {"profile": "look-up-order", "set": {"order_id": "4711"}, "budget": {"calls": 1, "leases": 0}}
+    answer = await doors.ask("POST", "/v1/tasks", child, handle=opened["handle"], to="gateway")
+    assert answer.status == 201, answer.body
+    below = answer.json
+    theirs = (await doors.ask("GET", "/v1/tasks", handle=opened["handle"], to="tcp")).json["tasks"]
+    assert {one["task"] for one in theirs} == {opened["task"], below["task"]}
+    for handle in (other["handle"], below["handle"]):  # neither a stranger nor who is below
+        for method, what, body in (
+            ("GET", "", None),
+            ("POST", "/end", {}),
+            ("POST", "/heartbeat", None),
+            ("POST", "/leases", {"lease": "shopdb/reader"}),
+        ):
+            before = len(doors.denials())
+            answer = await doors.ask(method, f"/v1/tasks/{opened['task']}{what}", body, handle=handle, to="tcp")
+            assert (answer.status, answer.json["error"]) == (403, "not_yours"), (what, answer.body)
+            assert len(doors.denials()) == before + 1
+    ended = await doors.ask("POST", f"/v1/tasks/{opened['task']}/end", {}, handle=opened["handle"], to="gateway")
+    assert ended.json == {"ended": [below["task"], opened["task"]]}
+
+
+async def test_an_ended_handle_is_no_longer_one_and_that_is_on_record(doors):
+    opened = await doors.task()
+    await doors.ask("POST", f"/v1/tasks/{opened['task']}/end", {})
+    for method, path, body in (
+        ("POST", "/v1/tasks", {"profile": "look-up-order", "set": {"order_id": "4711"}}),
+        ("POST", f"/v1/tasks/{opened['task']}/leases", {"lease": "shopdb/reader"}),
+        ("POST", f"/v1/tasks/{opened['task']}/heartbeat", None),
+        ("GET", f"/v1/tasks/{opened['task']}", None),
+        ("POST", "/v1/policy/load", None),
+    ):
+        before = len(doors.denials())
+        answer = await doors.ask(method, path, body, handle=opened["handle"], to="tcp")
+        assert (answer.status, answer.json["error"]) == (401, "invalid_token"), (path, answer.body)
+        assert opened["task"] in answer.json["error_description"]
+        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+        assert [denied.code for denied in doors.denials()[before:]] == ["task_ended"]
+
+
+@pytest.mark.parametrize(
+    ("body", "description", "hint"),
+    [
+        ({"profil": "x"}, "there is no member 'profil'", "did you mean 'profile'?"),
+        ({"profile": 1}, "profile must be text", ""),
+        ({"profile": "refund-order", "life_s": "60"}, "life_s must be an integer", ""),
+        ({"profile": "refund-order", "life_s": 1.5}, "life_s must be an integer", ""),
+        ({"profile": "refund-order", "life_s": -1}, "life_s must be a number of seconds", ""),
+        ({"profile": "refund-order", "hold": "yes"}, "hold must be true or false", ""),
+        ({"profile": "refund-order", "set": {"max": 50}}, "set.'max' must be text", ""),
+        ({"profile": "refund-order", "set": ["max"]}, "set must be an object", ""),
+        ({"profile": "refund-order", "budget": {"calls": True}}, "budget.'calls' must be an integer", ""),
+        ({"authorization_details": [1]}, "authorization_details must be a list of objects", ""),
+        ([], "the body must be an object", ""),
+        ("text", "the body must be an object", ""),
+    ],
+)
+async def test_what_is_not_understood_is_named(doors, body, description, hint):
+    refusal(await doors.ask("POST", "/v1/tasks", body), 400, "invalid_request", description, hint)
+    assert not doors.denials()
+
+
+async def test_a_task_for_somebody_else_is_not_built_yet(doors):
+    for subject in ("human/bob", {"iss": "https://issuer.example", "sub": "4711"}):
+        answer = await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/support", "subject": subject})
+        assert (answer.status, answer.json["error"]) == (400, "unsupported")
+    assert (await doors.task(subject="human/alice"))["state"] == "open"
+    assert (await doors.task(subject=None))["state"] == "open"
+
+
+async def test_an_agent_is_registered_at_its_first_use_and_never_again(doors):
+    first = await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/bash"})
+    second = await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/bash"})
+    assert (first.status, first.json["registered"]) == (201, True)
+    assert (second.status, "registered" in second.json) == (201, False)
+    assert not doors.denials()
+
+
+async def test_where_nothing_registers_itself_an_unknown_agent_is_refused():
+    async with served(registers_actors=False) as doors:
+        answer = await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/bash"})
+        assert (answer.status, answer.json["error"]) == (403, "unknown_agent")
+        assert answer.json["hint"].startswith("taskbound identity register")
+        assert [denied.code for denied in doors.denials()] == ["unknown_agent"]
+
+
+async def test_a_request_that_is_repeated_opens_no_second_task(doors):
+    body = REFUND | {"actor": "agent/support", "idempotency_key": "k1"}
+    first, second = await doors.ask("POST", "/v1/tasks", body), await doors.ask("POST", "/v1/tasks", body)
+    assert (first.status, second.status, second.json["error"]) == (201, 409, "already_opened")
+
+
+# --- administration --------------------------------------------------------------------------------
+
+
+async def test_identities_are_registered_suspended_resumed_and_retired(doors):
+    body = {"name": "agent/night/ly", "owner": "human/alice", "attestor": "unix", "when": {"uid": 7}, "groups": ["ci"]}
+    answer = await doors.ask("POST", "/v1/identities", body | {"environment": "dev", "purpose": "sums"})
+    known = {
+        "name": "agent/night/ly",
+        "kind": "agent",
+        "owner": "human/alice",
+        "state": "registered",
+        "attestor": "unix",
+        "environment": "dev",
+        "groups": ["ci"],
+        "purpose": "sums",
+    }
+    assert (answer.status, answer.json) == (201, known)
+    assert known in (await doors.ask("GET", "/v1/identities")).json["identities"]
+    task = (await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/night/ly"})).json["task"]
+    path = "/v1/identities/agent/night%2Fly"
+    for verb, state, ended in (
+        ("suspend", "suspended", [task]),
+        ("resume", "registered", []),
+        ("retire", "retired", []),
+    ):
+        answer = await doors.ask("POST", f"{path}/{verb}")
+        assert (answer.status, answer.json) == (200, {"name": "agent/night/ly", "state": state, "ended": ended})
+    assert (await doors.ask("POST", "/v1/identities/agent/nobody/suspend")).status == 404
+
+
+async def test_a_join_token_opens_one_task(doors):
+    await doors.ask("POST", "/v1/identities", {"name": "agent/new", "owner": "human/alice", "attestor": "join_token"})
+    answer = await doors.ask("POST", "/v1/identities/agent/new/join", {"life_s": 60})
+    assert (answer.status, answer.json["expires"]) == (201, "2026-11-24T12:01:00Z")
+    token = answer.json["token"]
+    body = {"profile": "look-up-order", "set": {"order_id": "4711"}}
+    elsewhere = await doors.ask("POST", "/v1/tasks", body, handle=token, to="gateway")  # the API's listener only
+    assert (elsewhere.status, elsewhere.json["error"]) == (403, "access_denied")
+    assert (await doors.ask("GET", "/v1/tasks", handle=token, to="tcp")).status == 403
+    first = await doors.ask("POST", "/v1/tasks", body, handle=token, to="tcp")
+    assert first.status == 201, first.body
+    again = await doors.ask("POST", "/v1/tasks", body, handle=token, to="tcp")
+    assert again.status in (401, 409)
+    events = [event for event in doors.rig.store.events if event.kind == "identity.attested"]
+    assert [event.detail["attestor"] for event in events] == ["join_token"]
+    assert token not in repr(doors.rig.store.events)
+
+
+async def test_policy_is_loaded_and_tools_are_listed(doors):
+    loaded = (await doors.ask("POST", "/v1/policy/load")).json
+    current = doors.world.policies.current
+    assert loaded == {"version": current.version, "profiles": 2, "tools": 3, "policies": 4}
+    tools = (await doors.ask("GET", "/v1/tools")).json["tools"]
+    assert [tool["tool"] for tool in tools] == ["crm/get_order", "crm/refund", "mail/send"]
+    assert tools[0] == {
+        "tool": "crm/get_order",
+        "effect": "read",
+        "pin": current.tools["crm/get_order"].pin,
+        "pinned": True,
+        "reviewed": True,
+    }
+    pinned = (await doors.ask("POST", "/v1/tools/crm/pin", {"write": False})).json
+    pins = {name: current.tools[f"crm/{name}"].pin for name in ("get_order", "refund")}
+    assert (pinned["upstream"], pinned["pins"], pinned["written"]) == ("crm", pins, False)
+    assert pinned["toml"].startswith("[get_order]") or "[get_order]" in pinned["toml"]
+    assert (await doors.ask("POST", "/v1/tools/nowhere/pin", {})).status == 404
+
+
+async def test_the_log_is_read_exported_and_erased():
+    exported, erased = [], []
+
+    async def export(directory):
+        exported.append(directory)
+        return 7
+
+    async def erase(age):
+        erased.append(age)
+        return 3
+
+    async with served(export=export, erase=erase) as doors:
+        await doors.task()
+        while (await seal_log(doors.world, door("example.org", "lane/seal", "main"))).size < len(
+            doors.rig.store.events
+        ):
+            pass
+        first = (await doors.ask("GET", "/v1/events?limit=2")).json
+        assert ([leaf["index"] for leaf in first["events"]], first["next"]) == ([0, 1], 1)
+        rest = (await doors.ask("GET", "/v1/events?after=1")).json
+        assert rest["events"][-1]["kind"] == "task.opened"
+        assert rest["events"][-1]["request"][0] == "r"
+        assert (await doors.ask("GET", f"/v1/events?after={rest['next']}")).json == {"events": [], "next": rest["next"]}
+        assert (await doors.ask("POST", "/v1/audit/export", {"directory": "/x"})).json == {"size": 7}
+        assert (await doors.ask("POST", "/v1/audit/export", {"directory": "x"})).status == 400
+        assert (await doors.ask("POST", "/v1/bodies/erase", {"older_than_s": 90})).json == {"erased": 3}
+        assert ([str(path) for path in exported], [age.seconds for age in erased]) == (["/x"], [90])
+
+
+async def test_how_it_is_can_be_asked_by_anybody():
+    async with served(measures=lambda: {"overdue_leases": 2, "checkpoint_age_seconds": 0.5}) as doors:
+        await doors.task()
+        assert (await doors.ask("GET", "/healthz", to="tcp")).json == {"alive": True}
+        assert (await doors.ask("GET", "/readyz", to="tcp")).json == {"ready": True}
+        told = (await doors.ask("GET", "/metrics", to="tcp")).body.decode().splitlines()
+        values = [line for line in told if not line.startswith("#")]
+        assert values == [
+            "taskbound_open_tasks 1.0",
+            "taskbound_overdue_leases 2.0",
+            "taskbound_checkpoint_age_seconds 0.5",
+        ]
+
+
+# --- T5.4: every route, every wrong caller ---------------------------------------------------------
+
+
+def test_what_anybody_may_ask_is_a_short_list():
+    found = sorted(f"{r.method} {r.path}" for r in (*api.ROUTES, *api.GATEWAY_ROUTES) if Rule.PUBLIC in r.rule)
+    assert found == PUBLIC and len(found) <= 15
+
+
+async def test_no_route_lets_in_who_shows_nothing_or_what_is_no_longer_good(doors):
+    ended, other, task = await doors.task(), await doors.task(), await doors.task()
+    await doors.ask("POST", f"/v1/tasks/{ended['task']}/end", {})
+    callers = {
+        "nothing": {},
+        "garbage": {"authorization": "Bearer tbh_" + "A" * 43},
+        "another scheme": {"authorization": "Basic YWxpY2U6eA=="},
+        "no token": {"authorization": "Bearer"},
+        "two": {"authorization": f"Bearer {task['handle']} {task['handle']}"},
+        "an expired join token": {"authorization": f"Bearer tbj_{'A' * 43}.1"},
+        "ended": {"authorization": f"Bearer {ended['handle']}"},
+        "another task's": {"authorization": f"Bearer {other['handle']}"},
+    }
+    bodies = {
+        "/v1/tasks": {"profile": "refund-order", "parent": task["task"], "set": REFUND["set"]},
+        "/v1/tasks/{id}/leases": {"lease": "shopdb/reader"},
+        "/v1/identities": {"name": "agent/evil", "owner": "human/alice", "attestor": "unix", "when": {"uid": 0}},
+        "/v1/audit/export": {"directory": "/tmp/x"},
+        "/v1/bodies/erase": {"older_than_s": 0},
+    }
+    listeners = {"tcp": api.ROUTES, "gateway": api.GATEWAY_ROUTES}
+    asked = 0
+    for to, routes in listeners.items():
+        for route in routes:
+            if Rule.PUBLIC in route.rule:
+                continue
+            path = route.path.replace("{id}", task["task"]).replace("{kind}", "agent").replace("{name}", "support")
+            path = path.replace("{upstream}", "crm")
+            for who, headers in callers.items():
+                body = bodies.get(route.path) if route.method == "POST" else None
+                answer = await doors.ask(route.method, path, body, to=to, **headers)
+                if (route.method, route.path, who) == ("GET", "/v1/tasks", "another task's"):
+                    assert [one["task"] for one in answer.json["tasks"]] == [other["task"]]  # its own, and no other
+                else:
+                    assert answer.status in (401, 403, 404), (who, route.method, path, answer)
+                asked += 1
+    assert asked > 150
+    seen = (await doors.ask("GET", f"/v1/tasks/{task['task']}")).json
+    assert seen["state"] == "open"
+    assert "agent/evil" not in str((await doors.ask("GET", "/v1/identities")).json)
+
+
+async def test_the_gateway_listener_serves_four_routes_and_nothing_else(doors):
+    opened = await doors.task()
+    for route in api.ROUTES:
+        if any((route.method, route.path) == (other.method, other.path) for other in api.GATEWAY_ROUTES):
+            continue
+        path = route.path.replace("{id}", opened["task"])
+        answer = await doors.ask(route.method, path, to="gateway", handle=opened["handle"])
+        assert answer.status in (404, 405), path
+    assert len(api.GATEWAY_ROUTES) == 4
+
+
+async def test_a_handle_is_never_let_into_administration_and_each_attempt_is_on_record(doors):
+    opened = await doors.task()
+    attempts = [
+        ("GET", "/v1/identities", None),
+        ("POST", "/v1/identities", {"name": "agent/e", "owner": "human/alice", "attestor": "unix", "when": {"uid": 1}}),
+        ("POST", "/v1/identities/human/alice/suspend", None),
+        ("POST", "/v1/identities/agent/helper/retire", None),
+        ("POST", "/v1/identities/agent/helper/join", {}),
+        ("GET", "/v1/leases", None),
+        ("GET", "/v1/tools", None),
+        ("POST", "/v1/tools/crm/pin", {"write": True}),
+        ("POST", "/v1/policy/load", None),
+        ("GET", "/v1/events", None),
+        ("POST", "/v1/audit/export", {"directory": "/tmp/x"}),
+        ("POST", "/v1/bodies/erase", {"older_than_s": 0}),
+    ]
+    for to in ("unix", "tcp"):
+        for method, path, body in attempts:
+            before = len(doors.denials())
+            answer = await doors.ask(method, path, body, handle=opened["handle"], to=to)
+            assert (answer.status, answer.json["error"]) == (403, "not_permitted"), (path, answer.body)
+            new = doors.denials()[before:]
+            assert [(denied.task, denied.code) for denied in new] == [(opened["task"], "not_permitted")], path
+            events = [event for event in doors.rig.store.events if event.value is new[0]]
+            assert events[0].request == answer.json["request"]
+    # The control: who runs this process is let in by the same routes.
+    assert (await doors.ask("POST", "/v1/policy/load")).status == 200
+    assert json.loads((await doors.ask("GET", "/v1/tools")).body)["tools"]

@@ -1,0 +1,499 @@
+"""What runs by itself: an end is a cut at once, trouble stays where it is, and nothing is given up (S3, S9, D9)."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from demo.targets import TARGETS
+from taskbound import lanes as module
+from taskbound.core.errors import Denied, TargetUnavailable
+from taskbound.core.event import Kind
+from taskbound.core.identity import door
+from taskbound.core.lease import Lease, fall_due, orphan
+from taskbound.core.thing import advance
+from taskbound.lanes import Lanes, quarantined, run_lanes
+from taskbound.steps.end_task import end_task
+from taskbound.steps.issue_lease import LeaseAsk, issue_lease
+from taskbound.steps.open_task import open_task
+from tests.rig import ALICE, Rig
+from tests.stories.story import REFUND, claim_of
+
+READER = LeaseAsk("shopdb/reader")
+FOREIGN = "a text from outside with a password in it"
+
+
+class Faulty:
+    """A provider whose target can be made to fail, to hang, or to answer slowly."""
+
+    def __init__(self, provider) -> None:
+        self._provider = provider
+        self.mode = {"cut": "up", "clean": "up", "names": "up"}
+        self.slow = 0.0
+        self.inside, self.most_inside = 0, 0
+        self.tries: list[tuple[str, str]] = []  # method, lease
+
+    def all(self, mode: str) -> None:
+        self.mode = dict.fromkeys(self.mode, mode)
+
+    async def create(self, lease):
+        return await self._provider.create(lease)
+
+    async def cut(self, lease):
+        return await self._try("cut", lease)
+
+    async def clean(self, lease):
+        return await self._try("clean", lease)
+
+    async def names(self):
+        return await self._try("names")
+
+    async def _try(self, method, *lease):
+        self.tries.append((method, lease[0].id if lease else ""))
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        try:
+            await asyncio.sleep(self.slow)
+            if self.mode[method] == "hangs":
+                await asyncio.Event().wait()
+            if self.mode[method] == "down":
+                raise TargetUnavailable("the target is down")
+            if self.mode[method] == "raises":
+                raise RuntimeError(FOREIGN)
+            return await getattr(self._provider, method)(*lease)
+        finally:
+            self.inside -= 1
+
+
+@pytest.fixture
+async def rig(monkeypatch):
+    shop = replace(TARGETS["shopdb/reader"], max_life=timedelta(minutes=10))
+    monkeypatch.setitem(TARGETS, "shopdb/reader", shop)
+    monkeypatch.setitem(TARGETS, "other/reader", replace(shop, name="other"))
+    made = Rig()
+    await made.people()
+    made.providers = {name: Faulty(provider) for name, provider in made.world.providers.items()}
+    made.world = replace(made.world, store=made.store, providers=made.providers)
+    return made
+
+
+def lanes_of(rig, **changed):
+    end, revoke, seal = (door("example.org", f"lane/{name}", "main") for name in ("end", "revoke", "seal"))
+    return Lanes(end, revoke, seal, jitter=lambda: 0.5, **changed)
+
+
+@asynccontextmanager
+async def running(rig, world=None, **changed):
+    """The lanes of the rig's world while the block runs."""
+    lanes, stopping = lanes_of(rig, **changed), asyncio.Event()
+    task = asyncio.create_task(run_lanes(world or rig.world, lanes, stopping))
+    await asyncio.sleep(0.02)
+    try:
+        yield lanes
+    finally:
+        stopping.set()
+        await asyncio.wait_for(task, 2)
+
+
+async def due(rig, target="shopdb", n=1):
+    """Leases whose login is at the target and that are to be cut now."""
+    made = []
+    for _ in range(n):
+        async with rig.store.transaction(rig.lane) as tx:
+            lease = orphan(rig.world.new_id("l"), "main", rig.world.instance, target, tx.now)
+            lease = advance(lease, Kind.LEASE_FELL_DUE)
+            rig.targets[target].logins[lease.name] = "0" * 64
+            await tx.record(Kind.LEASE_FELL_DUE, lease, reason="planted")
+            made.append(lease)
+    return made
+
+
+async def stored(rig, lease):
+    async with rig.store.transaction(rig.lane) as tx:
+        return await tx.get(Lease, lease.id)
+
+
+async def until(holds, within):
+    """Wait until it holds; return the seconds that it took."""
+    started = time.monotonic()
+    while not (answer := holds()):
+        assert time.monotonic() - started < within, f"not within {within} s"
+        await asyncio.sleep(0.002)
+    assert answer
+    return time.monotonic() - started
+
+
+def state_of(rig, lease):
+    return rig.store.things[("main", "lease", lease.id)].state
+
+
+def is_revoked(rig, *leases):
+    return lambda: all(state_of(rig, lease) == "revoked" for lease in leases)
+
+
+def is_cut(rig, lease):
+    return lambda: rig.targets[lease.target].logins.get(lease.name) is None
+
+
+def kinds(rig, lease):
+    return [str(event.kind) for event in rig.store.events if event.id == lease.id]
+
+
+async def issued(rig):
+    task, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    agent = claim_of(handle)
+    lease, credential = await issue_lease(rig.world, rig.door, agent, READER)
+    return task, agent, lease, credential
+
+
+# An end is a cut
+
+
+async def ends(rig, *, wakes):
+    """Seconds from an end to the cut, over some tasks."""
+    took = []
+    async with running(rig) as lanes:
+        for _ in range(20):
+            task, agent, lease, credential = await issued(rig)
+            await asyncio.sleep(0.01)
+            await end_task(rig.world, rig.door, agent, task.id, "done")
+            if wakes:
+                lanes.progress.wake()
+            took.append(await until(is_cut(rig, lease), 2))
+            assert not rig.targets["shopdb"].accepts(lease.name, credential.reveal())
+        await until(is_revoked(rig, lease), 1)
+    return sorted(took)
+
+
+async def test_the_login_of_a_task_that_ended_is_cut_at_once(rig):
+    took = await ends(rig, wakes=True)
+    print(f"end to cut: p50 {took[10] * 1000:.1f} ms, most {took[-1] * 1000:.1f} ms")
+    assert took[10] < 0.1
+
+
+async def test_control_lanes_that_nobody_wakes_cut_at_the_next_look(rig):
+    took = await ends(rig, wakes=False)
+    assert took[10] > 0.1 and took[-1] < 0.5
+
+
+async def test_a_deadline_ends_the_task_and_cuts_its_lease(rig):
+    task, _, lease, _ = await issued(rig)
+    async with running(rig):
+        rig.clock.at = task.deadline
+        assert await until(is_revoked(rig, lease), 2) < 1
+    assert kinds(rig, task)[-1] == "task.ended"
+    rig.check()
+
+
+async def test_a_lease_whose_time_is_over_is_cut(rig):
+    _, _, lease, _ = await issued(rig)
+    async with running(rig):
+        rig.clock.at = lease.expires
+        await until(is_revoked(rig, lease), 1)
+    rig.check()
+
+
+async def test_a_name_that_no_lease_explains_is_swept_at_the_start_and_counted(rig):
+    name = f"tb_{rig.world.instance}_{'a' * 20}"
+    rig.targets["other"].logins[name] = "0" * 64
+    async with running(rig) as lanes:
+        await until(lambda: name not in rig.targets["other"].logins, 1)
+        assert lanes.progress.orphans_found == 1
+
+
+async def test_a_lease_without_a_provider_waits_and_the_others_go_on(rig):
+    gone, here = *await due(rig, "other"), *await due(rig)
+    world = replace(rig.world, providers={"shopdb": rig.providers["shopdb"]})
+    async with running(rig, world) as lanes:
+        await until(is_revoked(rig, here), 1)
+        assert lanes.progress.failures == {"other": 1} and state_of(rig, gone) == "revoking"
+
+
+# Trouble at a target
+
+
+async def test_a_target_that_comes_back_is_rid_of_what_is_due_at_once(rig):
+    provider = rig.providers["shopdb"]
+    provider.all("down")
+    leases = await due(rig, n=12)
+    async with running(rig) as lanes:
+        await asyncio.sleep(3)
+        assert lanes.progress.failing == {"shopdb"} and lanes.progress.failures["shopdb"] >= 10
+        provider.all("up")
+        first = await until(lambda: not lanes.progress.failing, 5)
+        rest = await until(is_revoked(rig, *leases), 5)
+        print(f"back: first answer after {first:.2f} s, all {len(leases)} revoked {rest * 1000:.0f} ms later")
+        assert rest < 0.5
+    assert all(kinds(rig, lease)[-2:] == ["lease.cut", "lease.revoked"] for lease in leases)
+
+
+async def test_a_failing_target_is_probed_with_one_lease_at_a_time(rig):
+    provider = rig.providers["shopdb"]
+    provider.mode["cut"], provider.slow = "down", 0.05
+    await due(rig, n=30)
+    async with running(rig) as lanes:
+        await until(lambda: lanes.progress.failing, 2)
+        await asyncio.sleep(0.1)  # what had begun before it was known
+        provider.most_inside = 0
+        await until(lambda: len({lease for _, lease in provider.tries if lease}) == 30, 5)
+        before = len(provider.tries)
+        await asyncio.sleep(2)
+        assert provider.most_inside == 1 and len(provider.tries) - before <= 3, "they wait for a probe's answer"
+
+
+@pytest.mark.parametrize("mode", ["hangs", "down"])
+async def test_a_target_in_trouble_delays_no_other(rig, mode):
+    rig.providers["other"].all(mode)
+    await due(rig, "other", n=50)
+    took = []
+    async with running(rig) as lanes:
+        for _ in range(50):
+            (lease,) = await due(rig)
+            lanes.progress.wake()
+            took.append(await until(is_revoked(rig, lease), 1))
+    took.sort()
+    print(f"revoked beside a target that {mode}: p50 {took[25] * 1000:.1f} ms, p99 {took[-1] * 1000:.1f} ms")
+    assert took[-1] < 0.1
+
+
+async def test_control_without_bulkheads_one_target_delays_another(rig, monkeypatch):
+    class OneForAll(dict):
+        def __contains__(self, name):
+            return len(self) > 0
+
+        def __setitem__(self, name, bulkhead):
+            super().__setitem__("all", bulkhead)
+
+        def __getitem__(self, name):
+            return super().__getitem__("all")
+
+    made = module.Revoking.__init__
+
+    def shared(self, *args):
+        made(self, *args)
+        self.targets = OneForAll()
+
+    monkeypatch.setattr(module.Revoking, "__init__", shared)
+    rig.providers["other"].all("hangs")
+    await due(rig, "other", n=50)
+    async with running(rig):
+        (lease,) = await due(rig)
+        with pytest.raises(AssertionError, match="not within"):
+            await until(is_revoked(rig, lease), 1)
+
+
+async def test_cleaning_that_waits_delays_no_cut(rig):
+    rig.providers["shopdb"].mode["clean"] = "hangs"
+    async with running(rig) as lanes:
+        for _ in range(20):
+            (lease,) = await due(rig)
+            lanes.progress.wake()
+            assert await until(is_cut(rig, lease), 1) < 0.1
+
+
+async def test_what_was_cut_and_came_back_is_cut_again_before_it_is_cleaned(rig):
+    provider = rig.providers["shopdb"]
+    provider.mode["clean"] = "down"
+    (lease,) = await due(rig)
+    async with running(rig):
+        await until(lambda: state_of(rig, lease) == "cut", 1)
+        rig.targets["shopdb"].logins[lease.name] = "0" * 64  # the target was restored
+        provider.mode["clean"] = "up"
+        await until(is_revoked(rig, lease), 2)
+
+
+async def test_a_restart_tries_at_once_what_waited_long(rig, monkeypatch):
+    monkeypatch.setattr(module, "_backoff", lambda *_: 3600.0)
+    provider = rig.providers["shopdb"]
+    provider.mode["cut"] = "down"
+    (lease,) = await due(rig)
+    async with running(rig):
+        await until(lambda: ("cut", lease.id) in provider.tries, 1)
+    provider.mode["cut"] = "up"
+    async with running(rig):
+        assert await until(is_revoked(rig, lease), 1) < 0.2
+
+
+def test_the_gap_between_two_tries_grows_from_one_second_and_stays_under_a_minute():
+    for jitter in (0.0, 0.999):
+        lanes = replace(lanes_of(None), jitter=lambda: jitter)  # noqa: B023 - called in this round
+        gaps = [module._backoff(lanes, n, module.RETRY) for n in range(1, 10_000)]
+        assert 0.75 <= gaps[0] <= 1 and gaps == sorted(gaps)
+        assert max(gaps) + module.CUT_WITHIN <= 65 and max(gaps) <= 60
+        assert [module._backoff(lanes, n, 1e9) for n in (1, 2, 3)] == pytest.approx([gaps[0] * n for n in (1, 2, 4)])
+
+
+async def test_a_provider_that_never_returns_is_given_up_and_tried_again(rig, monkeypatch):
+    monkeypatch.setattr(module, "CUT_WITHIN", 0.2)
+    rig.providers["shopdb"].mode["cut"] = "hangs"
+    (lease,) = await due(rig)
+    async with running(rig):
+        await asyncio.sleep(0.3)
+        rig.providers["shopdb"].mode["cut"] = "up"
+        await until(is_revoked(rig, lease), 2)
+
+
+# Overdue
+
+
+async def test_a_lease_that_is_not_cut_in_time_is_overdue_once(rig):
+    rig.providers["shopdb"].all("down")
+    (lease,) = await due(rig)
+    with capture_logs() as said:
+        async with running(rig) as lanes:
+            rig.clock.advance(4)
+            await asyncio.sleep(1.2)
+            assert lanes.progress.overdue == 0 and "lease.overdue" not in kinds(rig, lease)
+            rig.clock.advance(2)
+            await until(lambda: "lease.overdue" in kinds(rig, lease), 2)
+            await until(lambda: lanes.progress.overdue == 1, 1)
+            rig.clock.advance(60)
+            await asyncio.sleep(1.2)
+            late = await stored(rig, lease)
+            assert kinds(rig, lease).count("lease.overdue") == 1
+            assert late.due == lease.due and late.overdue is not None and late.state == "revoking"
+            rig.providers["shopdb"].all("up")
+            await until(is_revoked(rig, lease), 5)
+            await until(lambda: lanes.progress.overdue == 0, 2)
+    (alarm,) = [line for line in said if line["event"] == "lease_overdue"]
+    assert (alarm["log_level"], alarm["lease"], alarm["target"]) == ("error", lease.id, "shopdb")
+
+
+async def test_a_lease_that_is_cut_and_not_cleaned_is_overdue_when_its_target_is_closed(rig):
+    rig.providers["shopdb"].mode["clean"] = "down"
+    (lease,) = await due(rig)
+    async with running(rig):
+        await until(lambda: state_of(rig, lease) == "cut", 1)
+        rig.clock.advance(299)
+        await asyncio.sleep(1.2)
+        assert "lease.overdue" not in kinds(rig, lease)
+        rig.clock.advance(2)
+        await until(lambda: kinds(rig, lease)[-1] == "lease.overdue", 2)
+
+
+async def test_a_target_that_cannot_be_made_to_take_back_gives_nothing_new(rig):
+    _, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    agent = claim_of(handle)
+    rig.providers["shopdb"].mode["cut"] = rig.providers["other"].mode["cut"] = "down"
+    await due(rig, "other")
+    async with running(rig):
+        rig.clock.advance(301)
+        await issue_lease(rig.world, rig.door, agent, READER)  # the control: trouble at another target
+        (stuck,) = await due(rig)
+        rig.clock.advance(299)
+        _, fresh = await open_task(rig.world, rig.door, ALICE, REFUND)
+        agent = claim_of(fresh)
+        await issue_lease(rig.world, rig.door, agent, READER)  # and in the first five minutes
+        rig.clock.advance(2)
+        with pytest.raises(Denied) as denied:
+            await issue_lease(rig.world, rig.door, agent, READER)
+        assert denied.value.code == "target_overdue"
+        event = rig.store.events[-1]
+        assert (str(event.kind), event.value.action, event.value.code) == (
+            "call.denied",
+            "lease/issue",
+            "target_overdue",
+        )
+        rig.providers["shopdb"].all("up")
+        await until(is_revoked(rig, stuck), 5)
+        await issue_lease(rig.world, rig.door, agent, READER)
+
+
+# Trouble of a lane
+
+
+async def test_a_lane_that_fails_stops_no_other_and_says_nothing_foreign(rig):
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError(FOREIGN)
+
+    world = replace(rig.world, log=Broken(), keys=Broken())
+    rig.providers["other"].mode["names"] = rig.providers["other"].mode["cut"] = "raises"
+    await due(rig, "other")
+    with capture_logs() as said:
+        async with running(rig, world) as lanes:
+            (lease,) = await due(rig)
+            lanes.progress.wake()
+            await until(is_revoked(rig, lease), 1)
+            await asyncio.sleep(0.1)
+            assert lanes.progress.lane_failures == {"seal": 1} and lanes.progress.failures == {"other": 2}
+    assert {line["event"] for line in said} >= {"lane_failed", "lease_not_cut"}
+    assert FOREIGN not in str(said) and "RuntimeError" in str(said)
+
+
+async def test_one_lease_that_cannot_be_marked_stops_no_other(rig):
+    (one, *_), (other, *_) = await due(rig), await due(rig)
+    rig.providers["shopdb"].mode["cut"] = "down"
+
+    class Refusing:
+        """A store that refuses one lease's facts."""
+
+        @asynccontextmanager
+        async def transaction(self, opener):
+            async with rig.store.transaction(opener) as tx:
+                record = tx.record
+
+                async def refusing(kind, thing=None, **more):
+                    if thing is not None and thing.id == one.id:
+                        raise TargetUnavailable("no")
+                    return await record(kind, thing, **more)
+
+                tx.record = refusing
+                yield tx
+
+    async with running(rig, replace(rig.world, store=Refusing())):
+        rig.clock.advance(6)
+        await until(lambda: "lease.overdue" in kinds(rig, other), 3)
+
+
+# The log
+
+
+class Kept:
+    """A sink in memory that can refuse."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.facts: list = []
+        self.fails = fails
+
+    async def last(self):
+        return self.facts[-1].index if self.facts else -1
+
+    async def send(self, facts):
+        if self.fails:
+            raise TargetUnavailable("the sink is away")
+        self.facts += facts
+
+
+async def test_events_are_sealed_and_followed_and_an_idle_log_is_left_alone(rig):
+    good, bad = Kept(), Kept(fails=True)
+    async with running(rig, sinks=[bad, good]) as lanes:
+        await until(lambda: lanes.progress.sealed == len(rig.store.events), 2)
+        await until(lambda: len(good.facts) == len(rig.store.events), 3)
+        note = await rig.world.log.checkpoint(lanes.seal)
+        await asyncio.sleep(1.2)
+        assert await rig.world.log.checkpoint(lanes.seal) == note
+        await due(rig, n=2)
+        await until(lambda: lanes.progress.sealed == len(rig.store.events) > 6, 3)
+        bad.fails = False
+        await until(lambda: [f.index for f in bad.facts] == [f.index for f in good.facts], 10)
+        assert lanes.progress.sealed_at == int(rig.clock.at.timestamp())
+        assert lanes.progress.lane_failures["follow"] >= 1
+
+
+async def test_what_a_lease_made_and_is_quarantined_is_a_finding(rig):
+    (lease,) = await due(rig)
+    await quarantined(rig.store, rig.lane, lease, ("view made.v",))
+    event = rig.store.events[-1]
+    assert (str(event.kind), event.id, event.by) == ("finding.raised", lease.id, rig.lane.spiffe_id)
+    assert event.detail["about"] == {"target": "shopdb", "task": None, "things": ("view made.v",)}
+
+
+async def test_a_lease_that_falls_due_again_may_be_overdue_again(rig):
+    (lease,) = await due(rig)
+    again = replace(lease, state="active", overdue=rig.clock.at)
+    assert fall_due(again, rig.clock.at).state == "revoking"
