@@ -44,12 +44,8 @@ class _Unix(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._path)
-        except BaseException:
-            self.sock.close()
-            raise
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 class Client:
@@ -60,7 +56,7 @@ class Client:
 
     def request(self, method: str, path: str, body: object = None) -> Any:
         """Return the JSON value of the answer, None without one. Raises Refused, Unreachable."""
-        connection, response = self._asked(method, path, body, self._timeout)
+        connection, response, _ = self._asked(method, path, body)
         try:
             return _value(response)
         finally:
@@ -96,20 +92,19 @@ class Client:
         return state
 
     def _held(self, method: str, path: str, body: object = None) -> "Held":
-        connection, response = self._asked(method, path, body, self._timeout)
+        connection, response, wire = self._asked(method, path, body)
         if response.status >= 400:
             try:
                 _value(response)
             finally:
                 connection.close()
-        if connection.sock is not None:
-            connection.sock.settimeout(None)  # from here on silence is what is hoped for
-        return Held(connection, response)
+        wire.settimeout(None)  # from here on silence is what is hoped for
+        return Held(connection, response, wire)
 
     def _asked(
-        self, method: str, path: str, body: object, timeout: float
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        connection = _connection(self._address, timeout)
+        self, method: str, path: str, body: object
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, socket.socket]:
+        connection = _connection(self._address, self._timeout)
         headers = {"Accept": "application/json, application/x-ndjson"}
         if self._handle is not None:
             headers["Authorization"] = f"Bearer {self._handle}"
@@ -118,7 +113,8 @@ class Client:
             data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
         try:
             connection.request(method, path, data, headers)
-            return connection, connection.getresponse()
+            wire: socket.socket = connection.sock  # which the connection forgets when the answer is its last
+            return connection, connection.getresponse(), wire
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             reason = getattr(error, "strerror", None) or type(error).__name__
@@ -126,13 +122,22 @@ class Client:
 
 
 class Held:
-    """A task that is held: `task` is what was opened; iterating gives what happens to it."""
+    """A task that is held: `task` is what was opened; iterating gives what happens to it.
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
-        self._connection, self._response, self._socket = connection, response, connection.sock
-        self.task: dict[str, Any] = next(self, {})
+    The iteration ends when the task has, or when the server is gone: `Client.reopen` tells which.
+    """
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, wire: socket.socket
+    ) -> None:
+        self._connection, self._response, self._wire = connection, response, wire
+        self.task: dict[str, Any] = {}
+        try:
+            self.task = next(self, {})
+        finally:
+            if not self.task:
+                self.close()
         if not self.task:
-            self.close()
             raise Unreachable("the server ended its answer before it said what was opened")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -157,14 +162,29 @@ class Held:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a line came together with one that was read; `fileno` does not tell of those."""
+        if self._response.isclosed():
+            return False
+        self._wire.setblocking(False)
+        try:
+            # What is left of the line before, when nothing has come yet, is the end of its chunk.
+            return bool(self._response.fp.peek().strip())
+        except OSError:
+            return True  # the next line says what is wrong
+        finally:
+            self._wire.setblocking(True)
+
     def fileno(self) -> int:
-        """Return the file that is readable when there is news."""
-        return -1 if self._socket is None else self._socket.fileno()
+        """Return the file that is readable when there is news: select on it while nothing is `waiting`."""
+        return self._wire.fileno()
 
     def close(self) -> None:
         """Let go: the task ends."""
         self._response.close()
         self._connection.close()
+        self._wire.close()
 
 
 def from_environment() -> Client:
@@ -195,12 +215,15 @@ def _handle_of(config: str) -> str:
 def _connection(address: str, timeout: float) -> http.client.HTTPConnection:
     if address.startswith("unix:"):
         return _Unix(address.removeprefix("unix:"), timeout)
-    parts = urlsplit(address)
-    if parts.scheme == "https":
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout)
-    if parts.scheme != "http" or not parts.hostname:
-        raise Unreachable(f"{address!r} is no address of a server")
-    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+    try:
+        parts = urlsplit(address)
+        if parts.scheme == "https" and parts.hostname:
+            return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout)
+        if parts.scheme == "http" and parts.hostname:
+            return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+    except ValueError:  # a port that is none
+        pass
+    raise Unreachable(f"{address!r} is no address of a server, such as http://127.0.0.1:8441")
 
 
 def _value(response: http.client.HTTPResponse) -> Any:

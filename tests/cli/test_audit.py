@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -148,7 +149,8 @@ def test_the_checkpoint_is_in_the_second_place_and_an_older_store_is_refused(pla
     ("words", "code"),
     [
         ([], 2), (["fly"], 2), (["verify"], 2), (["erase", "--older-than", "soon"], 2), (["erase"], 2),
-        (["export", "x", "--no-such"], 2), (["--help"], 0), (["verify", "no-such-directory"], 1),
+        (["export", "x", "--no-such"], 2), (["--help"], 0), (["tail", "--help"], 0),
+        (["verify", "no-such-directory"], 1),
         (["export", "x", "--state", "no-such-directory"], 1), (["verify", ".", "--vkey", "no key"], 1),
         (["verify", ".", "--from", "no-such-file"], 1),
     ],
@@ -166,7 +168,55 @@ def test_an_export_goes_into_a_directory_of_its_own(place, capsys):
     assert "is not empty" in capsys.readouterr().err
 
 
-def test_a_directory_without_an_export_is_not_verified(place, capsys):
+def test_a_directory_without_an_export_is_refused(place, capsys):
     (place.root / "empty").mkdir()
-    assert place.run("verify", place.root / "empty") == 4
-    assert "there is no checkpoint" in capsys.readouterr().out
+    assert place.run("verify", place.root / "empty") == 1
+    assert "empty is no export: there is no checkpoint" in capsys.readouterr().err
+
+
+def test_a_second_place_that_never_saw_the_log_is_refused(place, capsys):
+    place.export()
+    (place.root / "other").mkdir()
+    for wrong in ("mistyped", "other"):
+        words = ["audit", "tail", "--state", str(place.state), "--checkpoints", str(place.root / wrong)]
+        assert main(words) == 1
+        assert f"{wrong} holds no checkpoint of this log" in capsys.readouterr().err
+        assert not (place.root / wrong / (place.state / "instance").read_text()).exists()
+    assert place.run("tail") == 0
+
+
+def test_the_second_place_is_the_configured_one(place, capsys):
+    (place.state / "taskbound.toml").write_text(f'checkpoints = "file:{place.second}"\n')
+    assert main(["audit", "export", "--state", str(place.state), str(place.root / "export")]) == 0
+    assert [path.name for path in place.second.rglob("main/*")] == ["300"]
+
+
+def test_a_log_that_may_not_be_read_is_refused_by_name(place, capfd):
+    place.root.chmod(0o711)
+    for above in place.root.parents[:2]:
+        above.chmod(0o711)
+    place.state.chmod(0o755)
+    (place.state / "taskbound.db").chmod(0o600)
+    assert as_nobody(lambda: main(["audit", "tail", "--state", str(place.state)])) == 1
+    told = capfd.readouterr()
+    assert f"{place.state}/taskbound.db: Permission denied" in told.err
+    assert f"hint: look at whose it is: ls -ld {place.state}/taskbound.db" in told.err
+    place.state.chmod(0o700)
+    assert as_nobody(lambda: main(["audit", "tail", "--state", str(place.state), "--json"])) == 1
+    assert json.loads(capfd.readouterr().out)["error_description"].endswith("Permission denied")
+
+
+def as_nobody(act) -> int:
+    """Run something in a child that is no longer root; return its status."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            os.setresuid(65534, 65534, 65534)
+            assert os.geteuid() != 0
+            status = act()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -27,10 +27,22 @@ async def audit_erase(world: World, org: str, older_than: timedelta) -> int:
     return erased
 
 
+async def audit_has_second_place(world: World, org: str) -> bool:
+    """Whether the second place has seen this log. A log that was never sealed has nothing to be seen."""
+    if await world.log.checkpoint(door(world.trust_domain, "lane/seal", org)) is None:
+        return True
+    return await world.checkpoints.newest(f"{world.instance}/{org}") is not None
+
+
+def file_sink(path: Path) -> Sink:
+    """Return a file as a sink of sealed events."""
+    return FileSink(path)
+
+
 async def audit_tail(world: World, org: str, sink: Sink | Path) -> None:
     """Seal what is committed, and send to the sink, or append to the file, what it does not have yet."""
     lane = await _sealed(world, org)
-    sink = FileSink(sink) if isinstance(sink, Path) else sink
+    sink = file_sink(sink) if isinstance(sink, Path) else sink
     await follow_log(world, lane, await sink.last(), [sink])
 
 

@@ -1,34 +1,49 @@
-"""The command `taskbound`."""
+"""The command `taskbound`: one module a noun, imported when it is asked for."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 
-HELP = """\
-taskbound: access that begins and ends with a task
+from taskbound.cli.answer import Usage, answered, unknown
 
-usage:
-  taskbound version     print the version (also: taskbound --version)
-  taskbound help        print this (also: taskbound --help)
-  taskbound audit       export, verify, erase, follow the log (taskbound audit --help)
-"""
+COMMANDS: Mapping[str, str] = {
+    "up": "run everything on this machine: store, gateway, API",
+    "run": "run a program inside a task of its own",
+    "task": "open, list, show, end tasks",
+    "identity": "register, list, suspend, resume, retire identities; join tokens",
+    "policy": "write a first policy directory, check it, load it",
+    "tools": "derive and pin the tools of an upstream, list them",
+    "lease": "list leases",
+    "audit": "export, verify, erase, follow the log",
+}
+NOT_BUILT = ("why", "receipt", "discover", "connect", "serve")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    return answered(_command, list(sys.argv[1:] if argv is None else argv))
+
+
+def _command(words: Sequence[str]) -> int:
     match words:
         case ["version" | "--version"]:
             print(f"taskbound {installed_version()}")
-        case ["audit", *rest]:
-            from taskbound.cli import audit
-
-            return audit.main(rest)
+        case ["help", name] if name in COMMANDS:
+            return _command([name, "--help"])
+        case [name, *rest] if name in COMMANDS:
+            status: int = import_module(f"taskbound.cli.{name}").main(rest)
+            return status
+        case [name, *_] if name in NOT_BUILT:
+            raise Usage(f"taskbound {name} is not built yet", hint="taskbound help")
         case [] | ["help" | "--help" | "-h"]:
-            print(HELP, end="")
+            print("taskbound: access that begins and ends with a task\n\nusage:")
+            for name, does in {**COMMANDS, "version": "print the version", "help": "print this"}.items():
+                print(f"  taskbound {name:10} {does}")
+            print("\ntaskbound COMMAND --help says more. Where it is running: $TASKBOUND_HOME, or taskbound up.")
+        case [name] | [name, "--json"]:
+            raise unknown("taskbound", name, [*COMMANDS, "version", "help"])
         case _:
-            print(f"taskbound does not know the command {' '.join(words)!r}", file=sys.stderr)
-            print("hint: taskbound help", file=sys.stderr)
-            return 2
+            raise unknown("taskbound", " ".join(words), COMMANDS)
     return 0
 
 

@@ -1,75 +1,72 @@
 """`taskbound audit`: check an exported log without us, or export, erase and follow the one of a state directory.
 
-`verify` reads files and nothing else. The others open the store by themselves until `up` comes,
-so no other process may have it open.
+`verify` reads files and nothing else. The others ask the `up` that runs there, and open the store
+by themselves when none does.
 """
 
 import argparse
 import asyncio
-import json
+import errno
 import os
-import re
-import sys
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from taskbound.cli import answer
 from taskbound.core.audit import LINE, Verdict, verify
-from taskbound.core.errors import InvalidRequest, Refused, TaskboundError
-from taskbound.core.leaf import Fact, render_leaf
+from taskbound.core.errors import InvalidRequest, Unavailable
+from taskbound.core.leaf import Fact, MalformedLeaf, parse_leaf, render_flat, render_leaf
 from taskbound.formats.note import MalformedNote, parse_key
+from taskbound_sdk import Client, Unreachable
 
-DONE, REFUSED, UNAVAILABLE, UNVERIFIED = 0, 1, 3, 4  # INTERFACES 6; 2 is argparse's
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+ABOUT = """\
+The log: every fact, sealed.
+
+  export DIR              write the log as files that anybody can verify
+                            taskbound audit export /mnt/audit/2027-01
+  verify DIR              verify an export, offline: needs nothing but its files; 4 where it does not verify
+                            taskbound audit verify /mnt/audit/2027-01 --vkey "$(cat vkey-from-elsewhere)"
+  erase --older-than AGE  erase the bodies of old events; headers and proofs stay, and the log says what was erased
+                            taskbound audit erase --older-than 90d
+  tail                    print sealed events, one JSON line each, or append to a file what it does not have yet
+                            taskbound audit tail --to /var/log/taskbound.jsonl
+"""
+VERBS = {
+    "export": "write the log as files that anybody can verify",
+    "verify": "verify an export, offline",
+    "erase": "erase the bodies of old events; headers and proofs stay",
+    "tail": "print sealed events, one JSON line each",
+}
+ORG = "main"
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one `taskbound audit …` and return its exit code."""
-    try:
-        asked = _parser().parse_args(argv)
-    except SystemExit as left:  # argparse has said why
-        return int(left.code or 0)
-    try:
-        return _verify(asked) if asked.verb == "verify" else asyncio.run(_with_state(asked))
-    except TaskboundError as error:
-        print(f"{error} ({error.code})", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        if error.code == "log_broken":
-            return UNVERIFIED
-        return REFUSED if isinstance(error, Refused) else UNAVAILABLE
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("taskbound audit", description="The log: every fact, sealed.", allow_abbrev=False)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="export|verify|erase|tail")
-    export = verbs.add_parser("export", help="write the log as files that anybody can verify", allow_abbrev=False)
-    export.add_argument("directory", metavar="DIR", type=Path)
-    check = verbs.add_parser("verify", help="verify an export, offline", allow_abbrev=False)
-    check.add_argument("directory", metavar="DIR", type=Path)
-    check.add_argument("--vkey", metavar="KEY", help="the log's key, from elsewhere than the export")
-    check.add_argument("--from", dest="earlier", metavar="CHECKPOINT", type=Path, help="a checkpoint you kept")
-    erase = verbs.add_parser(
-        "erase", help="erase the bodies of old events; headers and proofs stay", allow_abbrev=False
+def main(words: Sequence[str]) -> int:
+    """Run one `taskbound audit …`."""
+    parser, verbs = answer.with_verbs("audit", ABOUT, VERBS, words)
+    for verb in ("export", "verify"):
+        verbs[verb].add_argument("directory", metavar="DIR", type=Path)
+    verbs["verify"].add_argument("--vkey", metavar="KEY", help="the log's key, from elsewhere than the export")
+    verbs["verify"].add_argument(
+        "--from", dest="earlier", metavar="CHECKPOINT", type=Path, help="a checkpoint you kept"
     )
-    erase.add_argument("--older-than", required=True, metavar="AGE", type=_age, help="such as 90d, 12h, 30m or 45s")
-    tail = verbs.add_parser("tail", help="print sealed events, one JSON line each", allow_abbrev=False)
-    tail.add_argument("--after", metavar="INDEX", type=int, default=-1, help="only those behind this index")
-    tail.add_argument("--to", metavar="FILE", type=Path, help="append to this file what it does not have yet")
-    for verb in (export, erase, tail):
-        verb.add_argument("--state", metavar="DIR", type=Path, default=None, help="the state directory")
-        verb.add_argument("--checkpoints", metavar="DIR", type=Path, default=None, help="the second place")
-    for verb in (export, erase, check):
-        verb.add_argument("--json", action="store_true", help="print one JSON value")
-    return parser
-
-
-def _age(text: str) -> timedelta:
-    spelled = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if not spelled:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age such as 90d, 12h, 30m or 45s")
-    return timedelta(seconds=int(spelled[1]) * UNITS[spelled[2]])
+    verbs["erase"].add_argument(
+        "--older-than", required=True, metavar="AGE", type=answer.duration, help="such as 90d, 12h, 30m or 45s"
+    )
+    verbs["tail"].add_argument("--after", metavar="INDEX", type=int, default=-1, help="only those behind this index")
+    verbs["tail"].add_argument("--to", metavar="FILE", type=Path, help="append to this file what it does not have yet")
+    for verb in VERBS.keys() - {"verify"}:
+        verbs[verb].add_argument("--state", metavar="DIR", type=Path, help="the state directory")
+        verbs[verb].add_argument("--checkpoints", metavar="DIR", type=Path, help="the second place, while no up runs")
+    asked = parser.parse_args(words)
+    if asked.verb == "verify":
+        return _verify(asked)
+    state = (asked.state or answer.state_directory()).absolute()
+    client = _running(state)
+    if client is None:
+        return asyncio.run(_with_state(state, asked))
+    if asked.checkpoints:
+        raise answer.Usage("taskbound up runs, and has a second place of its own", hint="leave --checkpoints out")
+    return asyncio.run(_with_server(client, asked))
 
 
 # --- verify -----------------------------------------------------------------------------------------------
@@ -97,22 +94,23 @@ class _Directory:
 def _verify(asked: argparse.Namespace) -> int:
     if not asked.directory.is_dir():
         raise InvalidRequest(f"{asked.directory} is no directory", hint="taskbound audit export DIR")
+    if not (asked.directory / "checkpoint").exists():
+        raise InvalidRequest(
+            f"{asked.directory} is no export: there is no checkpoint", hint="taskbound audit export DIR"
+        )
     try:
         key = parse_key(asked.vkey) if asked.vkey else None
     except MalformedNote as error:
         raise InvalidRequest(
             f"the key given is none: {error}", hint="it is spelled as in the export's file vkey"
         ) from None
-    try:
-        earlier = asked.earlier.read_bytes() if asked.earlier else None
-        verdict = verify(_Directory(asked.directory), key, earlier)
-    except OSError as error:
-        raise InvalidRequest(f"a file cannot be read: {error}") from None
+    earlier = asked.earlier.read_bytes() if asked.earlier else None
+    verdict = verify(_Directory(asked.directory), key, earlier)
     if asked.json:
-        print(json.dumps(_told(verdict, given=key is not None)))
+        answer.show_json(_told(verdict, given=key is not None))
     else:
         _tell(verdict, given=key is not None)
-    return UNVERIFIED if verdict.problems else DONE
+    return answer.UNVERIFIED if verdict.problems else answer.DONE
 
 
 def _told(verdict: Verdict, *, given: bool) -> dict[str, Any]:
@@ -130,14 +128,14 @@ def _told(verdict: Verdict, *, given: bool) -> dict[str, Any]:
 
 
 def _tell(verdict: Verdict, *, given: bool) -> None:
-    for problem in verdict.problems:
-        print(problem)
+    answer.show(*map(str, verdict.problems))
     if verdict.more:
-        print(f"and {verdict.more} more")
+        answer.show(f"and {verdict.more} more")
     erased = f", {verdict.erased} bodies erased" if verdict.erased else ""
-    print(f"{verdict.origin}: {verdict.size} events{erased}: {'NOT verified' if verdict.problems else 'verified'}")
+    verified = "NOT verified" if verdict.problems else "verified"
+    answer.show(f"{verdict.origin}: {verdict.size} events{erased}: {verified}")
     if not given:
-        print("key taken from the export: integrity, not origin")
+        answer.show("key taken from the export: integrity, not origin")
 
 
 # --- the others -------------------------------------------------------------------------------------------
@@ -159,35 +157,78 @@ class _Printed:
                 self._last = fact.index
 
 
-async def _with_state(asked: argparse.Namespace) -> int:
+def _running(state: Path) -> Client | None:
+    """Return the client of the `up` that runs on a state directory; None when none does."""
+    client = Client(answer.socket_of(state), timeout=answer.PATIENCE)
+    try:
+        client.request("GET", "/healthz")
+    except Unreachable:
+        return None
+    return client
+
+
+async def _with_server(client: Client, asked: argparse.Namespace) -> int:
+    if asked.verb == "export":
+        size = client.request("POST", "/v1/audit/export", {"directory": str(asked.directory.absolute())})["size"]
+        return _exported(size, asked)
+    if asked.verb == "erase":
+        age = int(asked.older_than.total_seconds())
+        return _erased(client.request("POST", "/v1/bodies/erase", {"older_than_s": age})["erased"], asked)
+    sink: Any = _Printed(asked.after)
+    if asked.to:
+        from taskbound import app
+
+        sink = app.file_sink(asked.to)
+    after = await sink.last()
+    while leaves := client.request("GET", f"/v1/events?after={after}")["events"]:
+        await sink.send([_fact(leaf) for leaf in leaves])
+        after = leaves[-1]["index"]
+    return answer.DONE
+
+
+def _fact(leaf: dict[str, Any]) -> Fact:
+    """Return the fact that a leaf says; who follows the log needs no row and no body."""
+    try:
+        index, header = parse_leaf(render_flat(leaf))
+    except MalformedLeaf as error:
+        raise Unavailable(f"the server sent what is no leaf: {error}") from None
+    return Fact(index, index, header, None, None)
+
+
+async def _with_state(state: Path, asked: argparse.Namespace) -> int:
+    store = state / "taskbound.db"
+    if not store.is_file():
+        raise InvalidRequest(f"{state} holds no taskbound.db", hint="name the state directory with --state DIR")
+    if not os.access(store, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(store))
+
     from taskbound import app  # knows everything, so it costs more than `verify` should wait for
 
-    state = asked.state or _state()
-    if not (state / "taskbound.db").is_file():
-        raise InvalidRequest(f"{state} holds no taskbound.db", hint="name the state directory with --state DIR")
-    async with app.open_state(state, asked.checkpoints or _second_place()) as world:
+    configured = app.load_config(None, state).checkpoints
+    second = Path(configured) if configured else app.second_place()
+    async with app.open_state(state, asked.checkpoints or second) as world:
+        if asked.checkpoints not in (None, second) and not await app.audit_has_second_place(world, ORG):
+            hint = f"without --checkpoints it is {second}"
+            raise InvalidRequest(f"{asked.checkpoints} holds no checkpoint of this log", hint=hint)
         if asked.verb == "export":
-            size = await app.audit_export(world, "main", asked.directory)
-            said, people = {"size": size}, f"{size} events exported to {asked.directory}"
-        elif asked.verb == "erase":
-            erased = await app.audit_erase(world, "main", asked.older_than)
-            said, people = {"erased": erased}, f"{erased} bodies erased"
-        else:
-            await app.audit_tail(world, "main", asked.to or _Printed(asked.after))
-            return DONE
-    print(json.dumps(said) if asked.json else people)
-    return DONE
+            return _exported(await app.audit_export(world, ORG, asked.directory), asked)
+        if asked.verb == "erase":
+            return _erased(await app.audit_erase(world, ORG, asked.older_than), asked)
+        await app.audit_tail(world, ORG, asked.to or _Printed(asked.after))
+    return answer.DONE
 
 
-def _state() -> Path:
-    """Return the state directory (INTERFACES 2)."""
-    if home := os.environ.get("TASKBOUND_HOME"):
-        return Path(home)
-    if base := os.environ.get("XDG_STATE_HOME"):
-        return Path(base) / "taskbound"
-    return Path("/var/lib/taskbound") if os.geteuid() == 0 else Path.home() / ".local/state/taskbound"
+def _exported(size: int, asked: argparse.Namespace) -> int:
+    return _counted({"size": size}, f"{size} events exported to {asked.directory}", asked)
 
 
-def _second_place() -> Path:
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local/share") / "taskbound/checkpoints"
+def _erased(count: int, asked: argparse.Namespace) -> int:
+    return _counted({"erased": count}, f"{count} bodies erased", asked)
+
+
+def _counted(value: dict[str, int], people: str, asked: argparse.Namespace) -> int:
+    if asked.json:
+        answer.show_json(value)
+    else:
+        answer.show(people)
+    return answer.DONE

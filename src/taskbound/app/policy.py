@@ -1,0 +1,13 @@
+"""A look at a policy directory without a world."""
+
+from pathlib import Path
+
+from taskbound.core.config import Config
+from taskbound.core.policy_dir import PolicyDir
+from taskbound.plugins.policies.files import PolicyFiles
+
+
+def check_policy(directory: Path, config: Config) -> PolicyDir:
+    """Return a policy directory, read whole with the configured targets. Raises InvalidRequest."""
+    targets = {resource: target for one in config.targets for resource, target in one.targets().items()}
+    return PolicyFiles(directory, targets).read()

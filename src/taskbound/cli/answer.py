@@ -1,0 +1,197 @@
+"""What every command shares: how it finds the server, what it prints, and the status it ends with (INTERFACES 6).
+
+A listing or a result goes to stdout, progress and warnings to stderr. With `--json` stdout gets one
+JSON value, an error's too. Nothing heavy is imported here: a command answers within 0.25 s.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from taskbound.core.errors import InvalidRequest, TaskboundError, Unavailable
+from taskbound_sdk import Client, Refused, Unreachable, from_environment
+
+DONE, REFUSED, USAGE, UNAVAILABLE, UNVERIFIED = range(5)
+INTERRUPTED, NOBODY_READS = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell tells them
+PATIENCE = 600.0  # seconds for what asks another server, or walks through the whole log
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+STATUS = {"usage": USAGE, "invalid_config": USAGE, "log_broken": UNVERIFIED}  # by code; else by family
+
+
+class Usage(InvalidRequest):
+    """The words are not what the command takes."""
+
+    code = "usage"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no shortened option, and raises Usage instead of leaving the process."""
+
+    def __init__(self, prog: str, **words: Any) -> None:
+        shape = {"formatter_class": argparse.RawDescriptionHelpFormatter, **words}
+        super().__init__(prog, **{**shape, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        raise Usage(message, hint=f"{self.prog} --help")
+
+
+def with_verbs(noun: str, about: str, verbs: Mapping[str, str], words: Sequence[str]) -> tuple[Parser, dict[str, Any]]:
+    """Return a noun's parser and those of its verbs, each with `--json`. Raises Usage for a verb there is not."""
+    if words and not words[0].startswith("-") and words[0] not in verbs:
+        raise unknown(f"taskbound {noun}", words[0], verbs)
+    parser = Parser(f"taskbound {noun}", description=about)
+    kinds = parser.add_subparsers(dest="verb", required=True, metavar="|".join(verbs))
+    parsers = {verb: kinds.add_parser(verb, help=does, description=does) for verb, does in verbs.items()}
+    for verb in parsers.values():
+        verb.add_argument("--json", action="store_true", help="print one JSON value")
+    return parser, parsers
+
+
+def unknown(command: str, word: str, known: Iterable[str]) -> Usage:
+    """Return the refusal of a word that is no command, with the nearest that is one."""
+    near = difflib.get_close_matches(word.partition(" ")[0], list(known), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"{command} help" if " " not in command else f"{command} --help"
+    kind = "command" if " " not in command else "verb"
+    return Usage(f"{command} does not know the {kind} {word!r}", hint=hint)
+
+
+def answered(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
+    """Run a command, say what went wrong where something did, and return the status."""
+    try:
+        try:
+            status = command(words)
+        except SystemExit as left:  # --help
+            status = int(left.code or 0)
+        except (TaskboundError, Refused, Unreachable, OSError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            status = _refuse(error, as_json="--json" in _own(words))
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has left. What is still buffered must not fail once more when Python ends.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+
+
+def _own(words: Sequence[str]) -> Sequence[str]:
+    """Return the words that are ours: those before `--`."""
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _refuse(error: Exception, *, as_json: bool) -> int:
+    code, text, hint = getattr(error, "code", ""), str(error), getattr(error, "hint", "")
+    request, family = "", UNAVAILABLE if isinstance(error, Unavailable | Unreachable) else REFUSED
+    if isinstance(error, Refused):
+        code, text, request = error.error, error.description, error.request
+        family = UNAVAILABLE if error.status == 503 else REFUSED
+    elif isinstance(error, Unreachable):
+        code, hint = "unreachable", hint or "taskbound up"
+    elif isinstance(error, OSError):
+        file = "" if error.filename is None else str(error.filename)
+        code, text = "not_possible", f"{file}: {error.strerror}" if file else str(error)
+        hint = f"look at whose it is: ls -ld {file}" if isinstance(error, PermissionError) and file else ""
+    if as_json:
+        show_json({"error": code, "error_description": text, "hint": hint, "request": request})
+    else:
+        shown = "" if code == "usage" else f" ({code})"
+        say(f"{text}{shown}", *([f"hint: {hint}"] if hint else []))
+    return STATUS.get(code, family)
+
+
+# --- printing --------------------------------------------------------------------------------------
+
+
+def plain(text: object) -> str:
+    """Return a text as it may be shown on a terminal: what steers one is spelled out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+
+
+def say(*lines: str) -> None:
+    """Tell people, on stderr: progress, warnings, what went wrong."""
+    for line in lines:
+        print(plain(line), file=sys.stderr)
+
+
+def show(*lines: str) -> None:
+    """Print what was asked for."""
+    for line in lines:
+        print(plain(line))
+
+
+def show_json(value: object) -> None:
+    """Print one JSON value, at once."""
+    print(json.dumps(value), flush=True)
+
+
+def show_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], empty: str) -> None:
+    """Print rows as aligned columns: titles, and the member that each shows."""
+    cells = [[plain(_cell(row.get(member))) for member in columns.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in [list(columns), *cells] if rows else []:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if not rows:
+        say(empty)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else "" if value is None else str(value)
+
+
+# --- words -----------------------------------------------------------------------------------------
+
+
+def duration(text: str) -> timedelta:
+    """Read 90d, 12h, 30m or 45s. Raises argparse's error."""
+    spelled = re.fullmatch(r"([0-9]{1,6})([smhd])", text, re.ASCII)
+    if not spelled:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90d, 12h, 30m or 45s")
+    return timedelta(seconds=int(spelled[1]) * UNITS[spelled[2]])
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Read `name=value`. Raises argparse's error."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not spelled name=value")
+    return name, value
+
+
+# --- where the server is ---------------------------------------------------------------------------
+
+
+def state_directory() -> Path:
+    """Return the state directory (INTERFACES 2), as `app` does, which costs too much to ask."""
+    if home := os.environ.get("TASKBOUND_HOME"):
+        return Path(home).absolute()
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base).absolute() / "taskbound"
+    return Path("/var/lib/taskbound") if os.geteuid() == 0 else Path.home() / ".local/state/taskbound"
+
+
+def socket_of(state: Path) -> str:
+    """Return the address of the API of a state directory."""
+    return f"unix:{state / 'run/api.sock'}"
+
+
+def within_task() -> bool:
+    """Whether this command runs inside a task."""
+    return bool(os.environ.get("TASKBOUND_TASK"))
+
+
+def client(timeout: float = 10.0) -> Client:
+    """Return the client of the task this runs in, else of this machine's own server. Raises Unreachable."""
+    return from_environment() if within_task() else Client(socket_of(state_directory()), timeout=timeout)

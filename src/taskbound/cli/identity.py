@@ -1,0 +1,103 @@
+"""`taskbound identity`: who may work here, who owns it, and how it is proven."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from taskbound.cli import answer
+from taskbound_sdk import Client
+
+VERBS = {
+    "register": "register an agent or a service, with the human who owns it",
+    "list": "list identities",
+    "suspend": "stop an identity and end its tasks; a human's also those of all it owns",
+    "resume": "let a suspended identity work again",
+    "retire": "stop an identity for good",
+    "join": "print a join token, which proves an identity once",
+}
+JOIN_TOKEN = "join_token"
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one `taskbound identity …`."""
+    parser, verbs = answer.with_verbs("identity", "Who may work here.", VERBS, words)
+    for verb in VERBS.keys() - {"list"}:
+        verbs[verb].add_argument("name", metavar="NAME", help="such as agent/nightly or human/alice")
+    register = verbs["register"]
+    register.add_argument("--owner", metavar="human/NAME", required=True)
+    register.add_argument("--purpose", metavar="TEXT", default="")
+    register.add_argument("--environment", metavar="NAME", default="dev", help="where it works (dev)")
+    register.add_argument("--group", dest="groups", metavar="NAME", action="append", default=[])
+    register.add_argument("--attestor", choices=("unix", JOIN_TOKEN), default="unix", help="how it is proven (unix)")
+    register.add_argument(
+        "--when", metavar="k=v", type=answer.pair, action="append", default=[], help="a fact it must show (your uid)"
+    )
+    verbs["join"].add_argument("--life", metavar="TIME", type=answer.duration, help="at most 10m, which it is without")
+    asked = parser.parse_args(words)
+    act = {"register": _register, "list": _list, "join": _join}.get(asked.verb, _move)
+    return act(answer.client(), asked)
+
+
+def _register(client: Client, asked: argparse.Namespace) -> int:
+    facts = {name: int(value) if value.isascii() and value.isdecimal() else value for name, value in asked.when}
+    if asked.attestor == JOIN_TOKEN and facts:
+        raise answer.Usage("a join token shows no facts of its own", hint="leave --when out")
+    if asked.attestor != JOIN_TOKEN and not facts:
+        facts = {"uid": os.getuid()}
+    known = client.request(
+        "POST",
+        "/v1/identities",
+        {
+            "name": asked.name,
+            "owner": asked.owner,
+            "attestor": asked.attestor,
+            "when": facts,
+            "purpose": asked.purpose,
+            "environment": asked.environment,
+            "groups": asked.groups,
+        },
+    )
+    if asked.json:
+        answer.show_json(known)
+    else:
+        shown = " and ".join(f"{name} {value}" for name, value in facts.items())
+        answer.show(f"registered {known['name']}, owner {known['owner']}, proven by {asked.attestor} {shown}".rstrip())
+    return answer.DONE
+
+
+def _list(client: Client, asked: argparse.Namespace) -> int:
+    found = client.request("GET", "/v1/identities")
+    if asked.json:
+        answer.show_json(found)
+        return answer.DONE
+    names = ("name", "owner", "state", "attestor", "environment", "groups", "purpose")
+    answer.show_table({name: name for name in names}, found["identities"], "nobody is registered")
+    return answer.DONE
+
+
+def _move(client: Client, asked: argparse.Namespace) -> int:
+    told = client.request("POST", f"{_path(asked.name)}/{asked.verb}", {})
+    if asked.json:
+        answer.show_json(told)
+    else:
+        answer.show(f"{told['name']} is {told['state']}", *(f"ended {task}" for task in told["ended"]))
+    return answer.DONE
+
+
+def _join(client: Client, asked: argparse.Namespace) -> int:
+    life = {"life_s": int(asked.life.total_seconds())} if asked.life else {}
+    told = client.request("POST", f"{_path(asked.name)}/join", life)
+    if asked.json:
+        answer.show_json(told)
+    else:
+        answer.show(told["token"])
+        answer.say(f"good once, until {told['expires']}")
+    return answer.DONE
+
+
+def _path(name: str) -> str:
+    kind, slash, rest = name.partition("/")
+    if not slash or not kind or not rest:
+        raise answer.Usage(f"{name!r} is no name of an identity", hint="such as agent/nightly or human/alice")
+    return f"/v1/identities/{quote(kind, safe='')}/{quote(rest, safe='')}"

@@ -1,0 +1,44 @@
+"""`taskbound run`: a program inside a task of its own; the task ends when the program does, and the other way round."""
+
+from collections.abc import Sequence
+
+from taskbound.cli import answer, task
+
+ABOUT = """\
+Run a program inside a task of its own. It starts with nothing that stands: an environment of a few names, credential
+folders hidden, and what the task grants. Ends with the program's own status; 125 when it could not start.
+
+  taskbound run --profile nightly --set day=2027-01-31 -- python report.py
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the program and return its status."""
+    parser = answer.Parser(
+        "taskbound run", description=ABOUT, usage="taskbound run [--profile P --set k=v …] [--intent TEXT] … -- CMD…"
+    )
+    task.add_intent(parser)
+    parser.add_argument("--keep", metavar="VAR", action="append", default=[], help="hand on this variable; recorded")
+    parser.add_argument("--must-contain", action="store_true", help="do not start where something stays reachable")
+    at = words.index("--") if "--" in words else len(words)
+    asked, command = parser.parse_args(words[:at]), words[at + 1 :]
+    if not command:
+        raise answer.Usage(
+            "there is no program to run", hint="put it behind --, as in: taskbound run -- python agent.py"
+        )
+
+    from taskbound import runner
+
+    state = answer.state_directory()
+    return runner.run(
+        list(command),
+        answer.socket_of(state),
+        profile=asked.profile,
+        set=dict(asked.set),
+        intent=task.intent_of(asked),
+        agent=asked.agent,
+        life=asked.life,
+        keep=asked.keep,
+        must_contain=asked.must_contain,
+        state=state,
+    )

@@ -1,0 +1,57 @@
+"""`taskbound up`: everything on this machine in one process, until it is told to stop."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from taskbound.cli import answer
+
+ABOUT = """\
+Run the store, the gateway and the API on this machine, until SIGTERM or Ctrl-C. SIGHUP loads the policy again.
+
+  taskbound policy init; taskbound up
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run until the process is told to stop."""
+    parser = answer.Parser("taskbound up", description=ABOUT)
+    parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout once it listens")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="instead of taskbound.toml in the state directory")
+    parser.add_argument("--production", action="store_true", help="nothing is registered or pinned by its first use")
+    asked = parser.parse_args(words)
+
+    import structlog
+    import uvloop
+
+    from taskbound import app
+
+    json_lines = not sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    state = app.state_directory()
+    config = app.load_config(asked.config, state)
+    announce = answer.show_json if asked.json else _announce
+    uvloop.run(app.up(config, state, announce=announce, production=asked.production))
+    return answer.DONE
+
+
+def _announce(about: Mapping[str, Any]) -> None:
+    answer.say(
+        f"taskbound listens on {', '.join(about['api'])}",
+        f"gateway {about['gateway']}",
+        f"policy {about['policy'][:12]}",
+        f"operator {about['operator']}",
+        *(f"warning: {warning}" for warning in about["warnings"]),
+    )

@@ -1,0 +1,440 @@
+"""The command as people and scripts type it, against canned answers on a real Unix socket."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from taskbound.cli import COMMANDS, NOT_BUILT, main
+from tests.sdk.canned import canned
+
+COMMAND = Path(sys.executable).with_name("taskbound")
+TASK = {
+    "task": "t1", "state": "open", "deadline": "2027-01-01T00:00:00Z", "token": None, "handle": "tbh_x",
+    "gateway": "http://127.0.0.1:8441/mcp",
+    "grants": [{"id": "g", "text": "permit(…);", "actions": ["tools/call"], "resources": ["w/x"], "ask": False}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def state(monkeypatch):
+    for name in ("TASKBOUND_TASK", "TASKBOUND_URL", "TASKBOUND_MCP_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a socket's path is short
+        monkeypatch.setenv("TASKBOUND_HOME", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+def api(state):
+    (state / "run").mkdir(mode=0o700)
+    with canned(state / "run/api.sock") as api:
+        yield api
+
+
+@pytest.fixture
+def say(capsys):
+    def say(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([str(word) for word in words])
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return say
+
+
+# --- tasks -----------------------------------------------------------------------------------------
+
+
+def test_an_opened_task_is_told_to_a_script_as_three_members(api, say, state):
+    api.answers["POST /v1/tasks"] = (201, TASK)
+    (state / "intent.txt").write_text("look at the mail\n")
+    words = ["--intent-file", state / "intent.txt", "--agent", "agent", "--life", "10m", "--json"]
+    status, out, _ = say("task", "open", *words)
+    assert (status, json.loads(out)) == (0, {"task": "t1", "token": "tbh_x", "gateway": "http://127.0.0.1:8441/mcp"})
+    assert api.last.body == {"intent": "look at the mail\n", "actor": "agent/agent", "life_s": 600}
+    status, out, _ = say("task", "open", "--profile", "p", "--set", "a=1", "b=x=y", "--set", "c=", "--cause", "t0",
+                         "--agent", "agent/n", "--upstream", "w", "--json")  # fmt: skip
+    assert json.loads(out)["gateway"] == "http://127.0.0.1:8441/mcp/w"
+    body = {"profile": "p", "set": {"a": "1", "b": "x=y", "c": ""}, "actor": "agent/n", "cause": "t0"}
+    assert (status, api.last.body) == (0, body)
+
+
+def test_an_opened_task_is_told_to_people_with_what_it_may_do_and_how_to_use_it(api, say):
+    api.answers["POST /v1/tasks"] = (201, TASK | {"registered": True})
+    status, out, err = say("task", "open", "--intent", "look", "--agent", "nightly")
+    assert (status, out.splitlines()) == (0, [
+        "task t1 until 2027-01-01T00:00:00Z", "  permit(…);", "MCP at http://127.0.0.1:8441/mcp",
+        "Authorization: Bearer tbh_x",
+    ])  # fmt: skip
+    assert "agent/nightly was not known: it is registered now" in err
+
+
+def test_tasks_are_listed_whole_however_many_pages_there_are(api, say):
+    one = {"task": "t1", "state": "open", "actor": "agent/a", "profile": None, "deadline": "d", "reason": ""}
+    api.answers |= {
+        "GET /v1/tasks?state=open": (200, {"tasks": [one], "next": "t1"}),
+        "GET /v1/tasks?state=open&after=t1": (200, {"tasks": [one | {"task": "t2"}], "next": None}),
+        "GET /v1/tasks": (200, {"tasks": [], "next": None}),
+    }
+    status, out, _ = say("task", "list", "--state", "open", "--json")
+    assert (status, [task["task"] for task in json.loads(out)["tasks"]]) == (0, ["t1", "t2"])
+    _, out, _ = say("task", "list", "--state", "open")
+    assert [line.split() for line in out.splitlines()][1:] == [
+        ["t1", "open", "agent/a", "d"],
+        ["t2", "open", "agent/a", "d"],
+    ]
+    assert say("task", "list") == (0, "", "there are no tasks\n")
+
+
+def test_ending_what_had_ended_is_success(api, say):
+    api.answers["POST /v1/tasks/t1/end"] = (200, {"ended": []})
+    assert say("task", "end", "t1") == (0, "t1 had ended\n", "")
+    api.answers["POST /v1/tasks/t1/end"] = (200, {"ended": ["t1", "t2"]})
+    assert say("task", "end", "t1", "--json") == (0, '{"ended": ["t1", "t2"]}\n', "")
+
+
+def test_what_others_wrote_cannot_steer_the_terminal(api, say):
+    api.answers["GET /v1/tasks/t1"] = (200, TASK | {"intent": "\x1b[2Jgone\nstate closed"})
+    _, out, _ = say("task", "show", "t1")
+    assert "intent    \\x1b[2Jgone\\nstate closed" in out.splitlines() and "\x1b" not in out
+    said = {"error": "x", "error_description": "\x1b[2J", "hint": "\x1b]0;x"}
+    api.answers["GET /v1/tasks/t1"] = (403, said)
+    _, _, err = say("task", "show", "t1")
+    assert "\x1b" not in err
+
+
+def test_inside_a_task_the_command_talks_to_the_gateway_with_the_handle(api, say, state, monkeypatch):
+    config = {"mcpServers": {"w": {"headers": {"Authorization": "Bearer tbh_mine"}}}}
+    (state / "mcp.json").write_text(json.dumps(config))
+    with canned() as gateway:
+        gateway.answers["POST /v1/tasks"] = (201, TASK)
+        monkeypatch.setenv("TASKBOUND_TASK", "t0")
+        monkeypatch.setenv("TASKBOUND_URL", gateway.address)
+        monkeypatch.setenv("TASKBOUND_MCP_CONFIG", str(state / "mcp.json"))
+        assert say("task", "open", "--intent", "less", "--json")[0] == 0
+        assert (gateway.last.authorization, gateway.last.body) == ("Bearer tbh_mine", {"intent": "less"})
+    assert api.asked == []
+
+
+# --- identities, policy, tools, leases -------------------------------------------------------------
+
+
+def test_an_agent_is_registered_with_what_is_usual_where_nothing_is_said(api, say):
+    api.answers["POST /v1/identities"] = (201, {"name": "agent/a", "owner": "human/x"})
+    status, out, _ = say("identity", "register", "agent/a", "--owner", "human/x")
+    assert (status, out) == (0, f"registered agent/a, owner human/x, proven by unix uid {os.getuid()}\n")
+    assert api.last.body == {
+        "name": "agent/a", "owner": "human/x", "attestor": "unix", "when": {"uid": os.getuid()}, "purpose": "",
+        "environment": "dev", "groups": [],
+    }  # fmt: skip
+    say("identity", "register", "agent/a", "--owner", "human/x", "--when", "uid=7", "--when", "path=/bin/x", "--group",
+        "ci", "--group", "night", "--environment", "production", "--purpose", "why")  # fmt: skip
+    assert api.last.body["when"] == {"uid": 7, "path": "/bin/x"}
+    assert (api.last.body["groups"], api.last.body["environment"]) == (["ci", "night"], "production")
+    say("identity", "register", "agent/a", "--owner", "human/x", "--attestor", "join_token")
+    assert (api.last.body["attestor"], api.last.body["when"]) == ("join_token", {})
+
+
+@pytest.mark.parametrize("verb", ["suspend", "resume", "retire"])
+def test_an_identity_is_moved_by_its_name(api, say, verb):
+    told = {"name": "agent/a/b", "state": "suspended", "ended": ["t1"]}
+    api.answers[f"POST /v1/identities/agent/a%2Fb/{verb}"] = (200, told)
+    assert say("identity", verb, "agent/a/b") == (0, "agent/a/b is suspended\nended t1\n", "")
+    assert json.loads(say("identity", verb, "agent/a/b", "--json")[1]) == told
+
+
+def test_a_join_token_alone_is_on_stdout(api, say):
+    api.answers["POST /v1/identities/agent/a/join"] = (201, {"token": "tbj_x", "expires": "soon"})
+    assert say("identity", "join", "agent/a", "--life", "2m")[:2] == (0, "tbj_x\n")
+    assert api.last.body == {"life_s": 120}
+
+
+def test_derived_tools_are_printed_as_the_file_they_would_be(api, say):
+    told = {"upstream": "w", "toml": '[x]\npin = "sha256:0"\n', "pins": {"x": "sha256:0"}, "written": False}
+    api.answers["POST /v1/tools/w/pin"] = (200, told)
+    assert say("tools", "derive", "w")[:2] == (0, told["toml"])
+    assert api.last.body == {"write": False}
+    api.answers["POST /v1/tools/w/pin"] = (200, told | {"written": True})
+    assert say("tools", "derive", "w", "--write")[1] == "1 tools of w pinned in tools/w.toml\n"
+    assert api.last.body == {"write": True}
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "member"),
+    [
+        ("identity list", "identities", "identities"),
+        ("tools list", "tools", "tools"),
+        ("lease list", "leases", "leases"),
+    ],
+)
+def test_a_listing_is_a_table_for_people_and_the_apis_value_for_scripts(api, say, words, path, member):
+    value = {member: [{"name": "agent/a", "tool": "w/x", "lease": "l1", "groups": ["a", "b"], "overdue": True}]}
+    api.answers[f"GET /v1/{path}"] = (200, value)
+    assert json.loads(say(*words.split(), "--json")[1]) == value
+    status, out, err = say(*words.split())
+    assert (status, len(out.splitlines()), err) == (0, 2, "")
+    api.answers[f"GET /v1/{path}"] = (200, {member: []})
+    status, out, err = say(*words.split())
+    assert (status, out) == (0, "") and err
+
+
+def test_a_policy_directory_is_written_once_checked_and_loaded(state, say, monkeypatch):
+    monkeypatch.setenv("TASKBOUND_HOME", str(state / "new"))
+    status, out, _ = say("policy", "init", "--json")
+    assert (status, json.loads(out)["directory"]) == (0, str(state / "new/policy"))
+    assert (state / "new").stat().st_mode & 0o777 == 0o700
+    text = (state / "new/policy/organisation/start.cedar").read_text()
+    status, out, err = say("policy", "init")
+    assert (status, out) == (1, "") and "start.cedar exists already (conflict)" in err
+    assert say("policy", "init", state / "elsewhere")[0] == 0
+    status, out, _ = say("policy", "check", "--json")
+    assert (status, json.loads(out)["policies"] >= 4) == (0, True)
+    (state / "elsewhere/organisation/start.cedar").write_text(text + "\npermit(principal, action, resource);")
+    status, out, err = say("policy", "check", state / "elsewhere")
+    assert (status, out) == (1, "") and "organisation/start.cedar line" in err and "@id" in err
+
+
+def test_a_loaded_policy_is_told_with_its_version(api, say):
+    about = {"version": "abc", "profiles": 1, "tools": 2, "policies": 3}
+    api.answers["POST /v1/policy/load"] = (200, about)
+    assert say("policy", "load") == (0, "policy abc: 3 policies, 1 profiles, 2 tools: in force\n", "")
+    assert json.loads(say("policy", "load", "--json")[1]) == about
+
+
+# --- the log of a server that runs -----------------------------------------------------------------
+
+
+def test_the_log_of_a_running_server_is_asked_for(api, say, state):
+    leaf = {"at": "2027-01-01T00:00:00.000000Z", "body": "0" * 64, "by": "spiffe://x/agent/a", "id": "t1", "index": 0,
+            "kind": "task.opened", "noun": "task", "org": "main", "request": "r1", "v": 1}  # fmt: skip
+    api.answers |= {
+        "GET /healthz": (200, {"alive": True}),
+        "POST /v1/audit/export": (200, {"size": 3}),
+        "POST /v1/bodies/erase": (200, {"erased": 2}),
+        "GET /v1/events?after=-1": (200, {"events": [leaf, leaf | {"index": 1}], "next": 1}),
+        "GET /v1/events?after=1": (200, {"events": [], "next": 1}),
+    }
+    assert say("audit", "export", "x") == (0, "3 events exported to x\n", "")
+    assert api.last.body == {"directory": str(Path.cwd() / "x")}
+    assert say("audit", "erase", "--older-than", "2d", "--json") == (0, '{"erased": 2}\n', "")
+    assert api.last.body == {"older_than_s": 172_800}
+    status, out, _ = say("audit", "tail")
+    assert (status, [json.loads(line)["index"] for line in out.splitlines()]) == (0, [0, 1])
+    for _ in range(2):  # the file goes on where it ends
+        assert say("audit", "tail", "--to", state / "log")[0] == 0
+    assert (state / "log").read_text() == out
+    assert say("audit", "export", "x", "--checkpoints", state)[0] == 2
+    api.answers["GET /v1/events?after=-1"] = (200, {"events": [{"index": 0}], "next": 1})
+    assert say("audit", "tail")[0] == 3
+
+
+# --- what goes wrong -------------------------------------------------------------------------------
+
+
+def test_a_refusal_is_one_line_and_a_hint_or_one_json_value(api, say):
+    said = {
+        "error": "unknown_agent",
+        "error_description": "agent/x is not registered",
+        "hint": "register it",
+        "request": "r9",
+    }
+    api.answers["POST /v1/tasks"] = (403, said)
+    words = ["task", "open", "--agent", "x"]
+    assert say(*words) == (1, "", "agent/x is not registered (unknown_agent)\nhint: register it\n")
+    status, out, err = say(*words, "--json")
+    assert (status, json.loads(out), err) == (1, said, "")
+
+
+@pytest.mark.parametrize(
+    ("http", "code", "status"),
+    [(404, "not_found", 1), (500, "internal", 1), (503, "store_unavailable", 3), (503, "log_broken", 4)],
+)
+def test_the_status_tells_whose_trouble_it_is(api, say, http, code, status):
+    api.answers["GET /v1/leases"] = (http, {"error": code, "error_description": "x"})
+    assert say("lease", "list")[0] == status
+
+
+def test_without_a_server_the_hint_is_to_start_one(state, say):
+    status, out, err = say("task", "list")
+    assert (status, out) == (3, "") and "no answer from unix:" in err and "taskbound up" in err
+    status, out, err = say("task", "list", "--json")
+    told = json.loads(out)
+    assert (status, told["error"], err) == (3, "unreachable", "") and "taskbound up" in told["hint"]
+    assert told.keys() == {"error", "error_description", "hint", "request"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "task", "task open --set a", "task open --set =1", "task open --life soon", "task open --life 5",
+        "task open --intent a --intent-file b", "task open --prof x", "task end", "task list extra", "task fly",
+        "identity register agent/a", "identity suspend alice", "identity suspend human/", "identity join /x",
+        "identity register a --owner b --attestor magic",
+        "identity register a --owner b --attestor join_token --when x=1",
+        "tools derive", "lease", "policy nothing", "run", "run --profile p", "run --", "run cmd",
+        "up --port 7", "audit fly",
+    ],
+)  # fmt: skip
+def test_words_it_does_not_take_are_a_usage_error_in_either_form(api, say, words):
+    status, out, err = say(*words.split())
+    assert (status, out) == (2, "") and re.fullmatch(r"[^\n]+\nhint: [^\n]+\n", err)
+    json_words = words.replace(" --", " --json --", 1) if words.endswith("--") else f"{words} --json"
+    status, out, err = say(*json_words.split())
+    assert (status, json.loads(out)["error"], err) == (2, "usage", "")
+    assert api.asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("tsk list", "did you mean 'task'?"), ("polcy", "did you mean 'policy'?"), ("xyzzy", "taskbound help"),
+        ("task lst", "did you mean 'list'?"), ("audit exprot x", "did you mean 'export'?"),
+        ("task xyzzy", "taskbound task --help"),
+    ],
+)  # fmt: skip
+def test_an_unknown_command_gets_the_nearest_as_a_hint(say, words, hint):
+    status, _, err = say(*words.split())
+    assert (status, err.splitlines()[-1]) == (2, f"hint: {hint}")
+
+
+@pytest.mark.parametrize("name", NOT_BUILT)
+def test_what_is_not_built_says_so(say, name):
+    assert say(name, "x")[0::2] == (2, f"taskbound {name} is not built yet\nhint: taskbound help\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_a_help(say, name):
+    status, out, _ = say(name, "--help")
+    assert (status, say("help", name)[1]) == (0, out) and f"usage: taskbound {name}" in out
+    assert name in say("help")[1]
+
+
+def test_a_file_that_cannot_be_read_is_named(api, say, state):
+    assert say("task", "open", "--intent-file", state / "none")[2].startswith(
+        f"{state}/none: No such file or directory ("
+    )
+    (state / "binary").write_bytes(b"\xff")
+    assert say("task", "open", "--intent-file", state / "binary")[0] == 2
+
+
+# --- as a process ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "help",
+        "version",
+        "task list",
+        "task open --intent x",
+        "identity list",
+        "tools list",
+        "lease list",
+        "policy load",
+    ],
+)
+def test_a_command_imports_nothing_but_the_sdk_and_what_it_says_itself(api, words):
+    """The budget of 0.25 s, as what costs it: no server, no engine, no third party."""
+    code = (
+        "import sys; before = set(sys.modules); from taskbound.cli import main; main(sys.argv[1:])\n"
+        "print('\\n', *sorted(set(sys.modules) - before), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, timeout=30)
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "taskbound.cli.answer" in loaded
+    own = {name for name in loaded if name.startswith("taskbound")}
+    allowed = {"taskbound", "taskbound.cli", "taskbound.core", "taskbound.core.errors", "taskbound_sdk"}
+    assert {name for name in own - allowed if not name.startswith("taskbound.cli.")} == set()
+    assert {name.split(".")[0] for name in loaded - own} <= sys.stdlib_module_names
+
+
+def test_run_imports_the_runner_and_nothing_behind_it(state):
+    code = "import sys; from taskbound.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "run", "--", "true"], capture_output=True, text=True, timeout=30)
+    loaded = set(done.stdout.split())
+    assert "taskbound.runner" in loaded and not loaded & {"taskbound.app", "uvicorn", "structlog", "cedarpy", "aiohttp"}
+
+
+def test_run_passes_on_what_was_typed_and_gives_back_the_status(state, say, monkeypatch):
+    from taskbound import runner
+
+    seen: dict[str, object] = {}
+
+    def run(command, address, **words):
+        seen.update(words, command=command, address=address)
+        return 137
+
+    monkeypatch.setattr(runner, "run", run)
+    words = ["--profile", "p", "--set", "a=1", "--set", "b=2", "--intent", "i", "--agent", "n", "--life", "2m"]
+    assert (
+        say("run", *words, "--keep", "A", "--keep", "B", "--must-contain", "--", "prog", "--json", "--", "x")[0] == 137
+    )
+    assert seen == {
+        "command": ["prog", "--json", "--", "x"], "address": f"unix:{state}/run/api.sock", "profile": "p",
+        "set": {"a": "1", "b": "2"}, "intent": "i", "agent": "n", "life": timedelta(minutes=2), "keep": ["A", "B"],
+        "must_contain": True, "state": state,
+    }  # fmt: skip
+    assert say("run", "--", "prog")[0] == 137
+    assert (seen["profile"], seen["set"], seen["intent"], seen["life"], seen["must_contain"]) == (
+        None,
+        {},
+        None,
+        None,
+        False,
+    )
+
+
+def test_who_stops_reading_is_told_nothing(api):
+    tasks = [{"task": f"t{n}", "state": "open", "actor": "agent/" + "x" * 200} for n in range(2000)]
+    api.answers["GET /v1/tasks"] = (200, {"tasks": tasks, "next": None})
+    command = subprocess.Popen([COMMAND, "task", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.stdout and command.stderr
+    command.stdout.readline()
+    command.stdout.close()
+    assert (command.wait(10), command.stderr.read()) == (141, b"")
+    command.stderr.close()
+
+
+def test_ctrl_c_is_130(api):
+    api.answers["GET /v1/leases"] = lambda handler: time.sleep(3)
+    command = subprocess.Popen([COMMAND, "lease", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not api.asked:
+        time.sleep(0.01)
+    command.send_signal(signal.SIGINT)
+    out, err = command.communicate(timeout=10)
+    assert (command.returncode, out, err) == (130, b"", b"")
+
+
+def test_up_says_one_line_of_json_once_it_listens_and_leaves_at_sigterm(state):
+    (state / "taskbound.toml").write_text('[listen]\ngateway = "127.0.0.1:0"\n')
+    places = {**os.environ, "XDG_DATA_HOME": str(state / "data")}
+    up = subprocess.Popen([COMMAND, "up", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=places)
+    try:
+        assert isinstance(up.stdout, io.BufferedReader)
+        about = json.loads(up.stdout.readline())
+        assert (about["api"], about["state"]) == ([f"unix:{state}/run/api.sock"], str(state))
+        listed = subprocess.run([COMMAND, "task", "list", "--json"], capture_output=True, text=True, timeout=30)
+        assert (listed.returncode, json.loads(listed.stdout)["tasks"]) == (0, [])
+        second = subprocess.run([COMMAND, "up", "--json"], capture_output=True, text=True, timeout=30, env=places)
+        assert (second.returncode, json.loads(second.stdout)["error"]) == (3, "already_running")
+    finally:
+        up.send_signal(signal.SIGTERM)
+        out, err = up.communicate(timeout=20)
+    assert (up.returncode, out, err) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("words", [["up", "--json"], ["up", "--json", "--config", "/nowhere.toml"]])
+def test_up_refuses_a_broken_configuration_with_2(state, say, words):
+    (state / "taskbound.toml").write_text("x = 1\n")
+    status, out, err = say(*words)
+    assert (status, json.loads(out)["error"], err) == (2, "invalid_config", "")
