@@ -34,8 +34,9 @@ from taskbound.edge import api, gateway, http
 from taskbound.edge.connection import PeerProtocol
 from taskbound.lanes import Lanes, Progress, run_lanes
 from taskbound.ports import World
+from taskbound.prove import registered
 from taskbound.steps.load_policy import load_policy
-from taskbound.steps.register_identity import RegistrationAsk, register_identity
+from taskbound.steps.register_identity import RegistrationAsk, register_identity, resume_identity
 
 log = structlog.get_logger()
 
@@ -80,9 +81,16 @@ def bind(address: str, state: Path) -> tuple[socket.socket, str]:
 
 
 async def up(
-    config: Config, state: Path, *, announce: Callable[[Mapping[str, Any]], None], production: bool = False
+    config: Config,
+    state: Path,
+    *,
+    announce: Callable[[Mapping[str, Any]], None],
+    production: bool = False,
+    resume_operator: bool = False,
 ) -> None:
     """Run until SIGTERM or SIGINT; `announce` is told once what listens. SIGHUP loads the policy again.
+
+    An operator who was suspended stays so, and nobody administers, unless `resume_operator`.
 
     Raises Unavailable (an address is taken, another process works on the state directory) and
     InvalidRequest (the configuration) before anything is changed.
@@ -98,7 +106,7 @@ async def up(
         lane = door(config.trust_domain, "lane/revoke", ORG)
         world = await stack.enter_async_context(open_world(config, state, operator=operator, lane=lane))
         start = door(world.trust_domain, "door/start", ORG)
-        warnings = [*await _begun(world, start, operator), *_warnings(config)]
+        warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config)]
         stopping = asyncio.Event()
         _listen_to_signals(world, start, stopping)
         address = f"http://{sockets['gateway'][0][1]}/mcp"
@@ -132,20 +140,27 @@ def _warnings(config: Config) -> Iterator[str]:
         yield "the second place of checkpoints is on the same disk as the log: set `checkpoints` to another"
 
 
-async def _begun(world: World, start: Identity, operator: str) -> list[str]:
+async def _begun(world: World, start: Identity, operator: str, resume: bool) -> list[str]:
     """Record the start, register the operator at the first one, load the policy; return what people should know."""
     async with world.store.transaction(start) as tx:
         await tx.record(Kind.NODE_STARTED, id=world.instance)
     with suppress(Conflict):  # registered at an earlier start
         ask = RegistrationAsk(operator, operator, "operator", {"uid": os.getuid()}, purpose="operator of this machine")
         await register_identity(world, start, start, ask)
+    if resume:
+        await resume_identity(world, start, start, operator)
+    async with world.store.transaction(start) as tx:
+        state = (await registered(tx, str(world.operator))).state
+    known = (
+        [] if state == "registered" else [f"{operator} is {state}: nobody administers; taskbound up --resume-operator"]
+    )
     try:
         await load_policy(world, start, start)
     except Refused as error:
-        return [f"the policy is not in force, so nothing is permitted: {error}"]
+        return [*known, f"the policy is not in force, so nothing is permitted: {error}"]
     if len(world.policies.current.organisation.policies) <= 1:  # the operator's own is built in
-        return ["there is no policy, so nothing is permitted: taskbound policy init, then taskbound policy load"]
-    return []
+        known.append("there is no policy, so nothing is permitted: taskbound policy init, then taskbound policy load")
+    return known
 
 
 def _listen_to_signals(world: World, start: Identity, stopping: asyncio.Event) -> None:

@@ -36,7 +36,7 @@ from taskbound.store.memory_log import MemoryLog
 from taskbound.store.sqlite import SqliteStore, open_store
 from taskbound.store.sqlite_log import SqliteLog
 
-PURPOSES = ("log",)  # what we sign for; each has a key of its own
+PURPOSES = ("log", "receipt")  # what we sign for; each has a key of its own
 
 
 def now() -> datetime:

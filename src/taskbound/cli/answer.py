@@ -170,6 +170,14 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def amount(text: str) -> tuple[str, int]:
+    """Return a quantity and how much of it: calls=20."""
+    name, value = pair(text)
+    if not (value.isascii() and value.isdecimal() and len(value) < 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is no quantity such as calls=20")
+    return name, int(value)
+
+
 # --- where the server is ---------------------------------------------------------------------------
 
 

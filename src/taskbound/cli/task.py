@@ -43,6 +43,15 @@ def add_intent(parser: argparse.ArgumentParser) -> None:
     text.add_argument("--intent", metavar="TEXT", help="what the work is; without a profile it grants reading")
     text.add_argument("--intent-file", metavar="FILE", type=Path, help="a file that holds the intent")
     parser.add_argument("--agent", metavar="NAME", help="the agent that works in it")
+    parser.add_argument(
+        "--budget",
+        metavar="k=N",
+        type=answer.amount,
+        nargs="+",
+        action="extend",
+        default=[],
+        help="at most so many, such as calls=20; a task inside a task names each",
+    )
     parser.add_argument("--life", metavar="TIME", type=answer.duration, help="until its deadline, such as 10m")
 
 
@@ -68,7 +77,7 @@ def _open(client: Client, asked: argparse.Namespace) -> int:
         body["actor"] = asked.agent if "/" in asked.agent else f"agent/{asked.agent}"
     if asked.life:
         body["life_s"] = int(asked.life.total_seconds())
-    body |= {"cause": asked.cause}
+    body |= {"cause": asked.cause, "budget": dict(asked.budget) or None}
     opened = client.open_task(**{name: value for name, value in body.items() if value is not None})
     gateway = opened["gateway"] + (f"/{quote(asked.upstream, safe='')}" if asked.upstream else "")
     if opened.get("registered"):

@@ -21,6 +21,9 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one line of JSON on stdout once it listens")
     parser.add_argument("--config", metavar="FILE", type=Path, help="instead of taskbound.toml in the state directory")
     parser.add_argument("--production", action="store_true", help="nothing is registered or pinned by its first use")
+    parser.add_argument(
+        "--resume-operator", action="store_true", help="lift the suspension of who owns the state directory"
+    )
     asked = parser.parse_args(words)
 
     import structlog
@@ -43,7 +46,9 @@ def main(words: Sequence[str]) -> int:
     state = app.state_directory()
     config = app.load_config(asked.config, state)
     announce = answer.show_json if asked.json else _announce
-    uvloop.run(app.up(config, state, announce=announce, production=asked.production))
+    uvloop.run(
+        app.up(config, state, announce=announce, production=asked.production, resume_operator=asked.resume_operator)
+    )
     return answer.DONE
 
 

@@ -286,7 +286,10 @@ def _shares(task: Task, wish: Wish, left: Mapping[str, int]) -> dict[str, int]:
             shares[f"g{grant.root}#calls"] = shares.get(f"g{grant.root}#calls", 0) + grant.calls
     unnamed = [quantity for quantity in left if "#" not in quantity and quantity not in shares]
     if task.parent and unnamed:
-        raise InvalidRequest(f"the budget of a child must name {', '.join(sorted(unnamed))}")
+        named = " ".join(f"{quantity}=N" for quantity in sorted(unnamed))
+        raise InvalidRequest(
+            f"the budget of a child must name {', '.join(sorted(unnamed))}", hint=f"add --budget {named}"
+        )
     for quantity, amount in shares.items():
         if task.parent and amount > left.get(quantity, 0):
             raise BudgetSpent(f"task {task.parent} has {left.get(quantity, 0)} {quantity} left, {amount} were asked")
