@@ -10,8 +10,9 @@ unexport PYTHONPATH PYTHONHOME
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
+# PAIR=user_task_3,injection_task_5 tells another pair; KEEP=1 leaves everything running.
 demo: .venv/.package
-	.venv/bin/python -m demo.story
+	.venv/bin/python -m demo.tell
 
 # FULL=1 reaches the tests through the environment: the long runs of the same tests.
 test: .venv/.package

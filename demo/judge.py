@@ -1,0 +1,120 @@
+"""How the demo's lines are judged: by a gateway's answers, PostgreSQL, the process table and the exported log."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import asyncpg
+
+from demo.agent import DECISION, connected
+from demo.stage import COMMAND, Stage
+
+
+async def until(what: Callable[[], Awaitable[bool]], seconds: float = 10) -> float | None:
+    """Return after how many ms `what()` became true; None when it did not."""
+    began = perf_counter()
+    while perf_counter() - began < seconds:
+        if await what():
+            return (perf_counter() - began) * 1000
+        await asyncio.sleep(0.005)
+    return None
+
+
+async def is_cut(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    try:
+        await connection.fetchval("SELECT 1", timeout=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        return True  # the last is asyncpg's own surprise, when the session ends in the middle of an answer
+    return False
+
+
+def denial(said: Mapping[str, Any]) -> str | None:
+    return None if said["denied"] is None else str(said["denied"].get("code"))
+
+
+async def shown(at: Stage, handle: str) -> str:
+    """Return what the gateway says to a call with this handle: "permitted", or why not."""
+    try:
+        async with connected(f"{at.gateway}/workspace", {"Authorization": f"Bearer {handle}"}) as client:
+            result = await client.call_tool("get_current_day", {})
+            decision = (result.meta or {}).get(DECISION)
+            return "permitted" if not result.is_error else str(decision["code"] if decision else result.content)
+    except Exception as error:  # the SDK's own, in groups of groups
+        return _deepest(error)
+
+
+def _deepest(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+def text_of(arguments: Mapping[str, Any]) -> str:
+    """Return a call's arguments for one line."""
+    text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return text if len(text) <= 140 else f"{text[:139]}…"
+
+
+def in_words(grant: Mapping[str, Any]) -> str:
+    """Return a grant as a person reads it, from the very text that is evaluated."""
+    words, absent = [], []
+    for clause in re.findall(r"when \{ (.*) \}", grant["text"]):
+        if found := re.search(
+            r'context\.grant\["\d+"\]\.(\w+)\.(containsAll|contains)\(context\.args\.(\w+)\)', clause
+        ):
+            words.append(f"{found[3]} only {'among' if found[2] == 'contains' else 'from'} {found[1]}")
+        elif found := re.fullmatch(r"!\(context\.args has (\w+)\)", clause):
+            absent.append(found[1])
+        else:
+            words.append(clause)
+    words += [f"no {', '.join(absent)}"] if absent else []
+    words += [f"{quantity}: {amount}" for quantity, amount in (grant.get("budget") or {}).items()]
+    words += ["a person is asked each time"] if grant["ask"] else []
+    verb = "log in at" if "lease/issue" in grant["actions"] else "call"
+    return f"{verb} {', '.join(grant['resources'])}{': ' if words else ''}{'; '.join(words)}"
+
+
+def kill_agent(above: int) -> bool:
+    """Kill -9 the agent below a `taskbound run`; return whether there was one."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:
+            continue
+        parents[int(text.split()[0])] = int(text.rpartition(")")[2].split()[1])
+    for pid in parents:
+        line, parent = b"", pid
+        while parent and parent != above:
+            parent = parents.get(parent, 0)
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes() if parent == above and pid != above else b""
+        except OSError:
+            continue
+        if b"demo.agent" in line and not line.startswith(os.fsencode(COMMAND)) and b"taskbound\0run" not in line:
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
+def exported(export: Path) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return the headers and bodies of an exported log, read by what is published of its format (C2SP tlog-tiles)."""
+    headers: list[Mapping[str, Any]] = []
+    for bundle in sorted(path for path in (export / "tile/entries").rglob("*") if path.is_file()):
+        data = bundle.read_bytes()
+        while data:
+            size = int.from_bytes(data[:2], "big")
+            headers.append(json.loads(data[2 : 2 + size]))
+            data = data[2 + size :]
+    bodies: dict[int, Mapping[str, Any]] = {}
+    for line in (export / "bodies.jsonl").read_text().splitlines():
+        found = json.loads(line)
+        body = found["body"]
+        bodies[found["index"]] = json.loads(body) if isinstance(body, str) else body
+    return [(header, bodies.get(header["index"], {})) for header in headers]
