@@ -6,7 +6,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,6 +40,7 @@ class Workspace:
     def __init__(self) -> None:
         self.requests: list[tuple[dict[str, str], bytes]] = []  # headers and body
         self.ran: list[tuple[str, Any]] = []
+        self.on_echo: Callable[[], object] = lambda: None  # called in the server's thread when `echo` runs
         self.gate = threading.Event()  # `count` goes on behind its first step when it is set
         self.cancelled = threading.Event()
         self.server = self._made("Return the text.")
@@ -50,6 +51,7 @@ class Workspace:
 
         @server.tool(description=description)
         async def echo(text: str) -> str:
+            self.on_echo()
             self.ran.append(("echo", text))
             return text
 
@@ -58,7 +60,7 @@ class Workspace:
             self.ran.append(("count", steps))
             for step in range(steps):
                 await ctx.report_progress(step + 1, steps, f"step {step + 1}")
-                while not self.gate.is_set():
+                while not self.gate.is_set():  # noqa: ASYNC110  (of another thread)
                     await asyncio.sleep(0.005)
             return f"{steps} steps"
 
@@ -82,10 +84,10 @@ class Workspace:
             self.ran.append(("wait", None))
             await ctx.report_progress(0, 1)
             try:
-                while True:
-                    await asyncio.sleep(0.02)
+                await asyncio.sleep(60)
             finally:
                 self.cancelled.set()
+            return "nobody waits as long"
 
         return server
 
@@ -120,6 +122,6 @@ class Workspace:
 
         await self.app(scope, noting, send)
 
-    def bytes(self) -> bytes:
+    def everything(self) -> bytes:
         """Everything that ever reached it."""
         return b"".join(repr(headers).encode() + body for headers, body in self.requests)

@@ -65,9 +65,13 @@ class Hostile:
     def __init__(self, how, method="tools/call", kind="text/event-stream", status=200, headers=()):
         self.how, self.method = how, method
         self.status, self.headers = status, [(b"content-type", kind.encode()), *headers]
-        self.opening: dict = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "h"}}
+        self.opening: dict[str, object] = {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "serverInfo": {"name": "h"},
+        }
         self.session = b"hostile"
-        self.seen: list[tuple[dict, bytes]] = []
+        self.seen: list[tuple[dict[str, str], bytes]] = []
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -78,8 +82,13 @@ class Hostile:
         method, id = message.get("method"), message.get("id")
         if method == self.method:
             await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+            gone = asyncio.create_task(receive())
             async for part in self.how(id):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
+                await asyncio.sleep(0)
+                if gone.done():
+                    return
+            gone.cancel()
             await send({"type": "http.response.body", "body": b""})
             return
         answer = {"jsonrpc": "2.0", "id": id, "result": self.opening} if method == "initialize" else None
@@ -112,8 +121,9 @@ def endless(part, pause=0.0):
 
 
 async def silence(id):
-    await asyncio.sleep(60)
-    yield b""
+    for _ in range(100):
+        await asyncio.sleep(0.1)
+        yield b""
 
 
 @pytest.fixture

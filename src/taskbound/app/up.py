@@ -204,6 +204,7 @@ async def _serving(
         export=lambda directory: audit.audit_export(world, ORG, directory),
         erase=lambda age: audit.audit_erase(world, ORG, age),
         measures=lambda: _measures(progress),
+        wake=progress.wake,
     )
     credentials = {
         one.name: f"{one.credential.target}/{one.credential.grant}" for one in config.upstreams if one.credential
@@ -228,6 +229,7 @@ async def _serving(
             stopping.set()
             for server, _ in servers:
                 server.should_exit = True
+    await mcp.close()  # what it records last is recorded while the store is open
 
 
 def _server(app: ASGIApp) -> _Server:

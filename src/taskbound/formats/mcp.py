@@ -267,6 +267,9 @@ class TooLarge(ValueError):
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
+LINE_COST = 40  # bytes that a line takes in memory beside its own, so that many short ones are not cheap
+
+
 class EventReader:
     """Server-sent events out of bytes as they come, split anywhere; each event costs at most the limit."""
 
@@ -308,7 +311,7 @@ class EventReader:
         name, _, value = line.partition(b":")
         if name == b"data":
             value = value.removeprefix(b" ")
-            self._bound(len(value) + 1)
-            self._size += len(value) + 1
+            self._size += len(value) + LINE_COST
+            self._bound(0)
             self._data.append(value)
         return None  # a comment, `event`, `id` and `retry`: messages have one kind, and we resume nothing

@@ -12,7 +12,7 @@ W3C trace context is not passed on: to who holds the arguments to account it is 
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -51,6 +51,8 @@ from taskbound.formats import mcp
 from taskbound.ports import World
 from taskbound.prove import chain_of, prove
 from taskbound.steps.decide_call import CallAsk, Outcome
+
+LAST_WORD_SECONDS = 1.0  # for telling a client why its call was stopped
 
 log = structlog.get_logger()
 
@@ -195,12 +197,17 @@ class Gateway:
                 await asyncio.wait([call.work, gone], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 gone.cancel()
-            if call.stopped and not call.work.done():
-                await asyncio.wait([call.work])
-        if call.stopped:
-            await answer.finish(
-                mcp.result(message.id, mcp.text_result(f"failed: {call.stopped}: the call was stopped"))
+        if call.stopped and not answer.over:
+            why = f"failed: {call.stopped}: the call was stopped"
+            is_call = message.method == "tools/call"
+            last = (
+                mcp.result(message.id, mcp.text_result(why))
+                if is_call
+                else mcp.error(message.id, mcp.INTERNAL_ERROR, why)
             )
+            with suppress(TimeoutError):  # of a client that does not even read
+                async with asyncio.timeout(LAST_WORD_SECONDS):
+                    await answer.finish(last)
         elif not call.work.cancelled():
             call.work.result()
         return None
@@ -278,7 +285,8 @@ class Gateway:
                         offered = (await self._offers.look(session, upstream, asked.door)).get(tool, "")
                     except UpstreamUnavailable as error:
                         trouble = error
-                ask, lease = CallAsk(resource, call.arguments, offered), self._credentials.get(upstream)
+                ask = CallAsk(resource, call.arguments, offered)
+                lease = self._credentials.get(upstream) if offered is not None else None
                 async with enforce(self._world, asked.door, asked.claim, ask, lease=lease) as permit:
                     if offered is None:  # on a definition that nobody saw nothing goes out
                         raise trouble
@@ -302,6 +310,7 @@ class Gateway:
         permit: Permit,
     ) -> dict[str, Any]:
         """Return the upstream's response, its progress passed on as it comes. Raises UpstreamUnavailable."""
+        self._running.went_out()
         async with aclosing(session.upstream.call(tool, call.arguments, permit.credential)) as messages:
             async for message in messages:
                 if message.get("method") == "notifications/progress" and call.progress_token is not None:

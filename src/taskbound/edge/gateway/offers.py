@@ -41,7 +41,8 @@ class Offers:
 
     def knows(self, upstream: str, tool: str) -> bool:
         """Whether the catalogue has the tool, or the upstream was seen to offer it."""
-        return f"{upstream}/{tool}" in self._world.policies.current.tools or tool in self._seen.get(upstream, "  ")[2]
+        seen = self._seen.get(upstream)
+        return f"{upstream}/{tool}" in self._world.policies.current.tools or (seen is not None and tool in seen[2])
 
     def of(self, chain: tuple[Task, ...], upstream: str | None) -> list[Mapping[str, Any]]:
         """Return the pinned definitions of what the task could ever use, by name, as a client of that path reads them.

@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 
-from taskbound.core.errors import TaskboundError
 from taskbound.core.identity import Identity
 from taskbound.edge.gateway.sessions import UpstreamSessions
 from taskbound.formats.mcp import Id
@@ -36,6 +35,7 @@ class Running:
     client: str  # id of the client's session; "" without one
     id: Id  # of the client's request
     work: asyncio.Task[None]
+    is_out: bool = False  # permitted, and on its way: before that its own decision says that its task ended
     stopped: str = ""  # the code of why
 
 
@@ -61,6 +61,11 @@ class RunningCalls:
             await asyncio.wait([call.work])
             self._calls.discard(call)
 
+    def went_out(self) -> None:
+        """State that the call that this is said in was permitted, and goes to its upstream now."""
+        for call in self._calls:
+            call.is_out |= call.work is asyncio.current_task()
+
     def stop(self, code: str, which: Callable[[Running], bool]) -> None:
         """Stop the running calls of which it is true."""
         for call in self._calls:
@@ -69,8 +74,8 @@ class RunningCalls:
                 call.work.cancel()
 
     def stop_task(self, task: str, code: str) -> None:
-        """Stop the running calls of a task, and close its sessions with upstreams."""
-        self.stop(code, lambda call: call.task == task)
+        """Stop the calls of a task that are out, and close its sessions with upstreams."""
+        self.stop(code, lambda call: call.task == task and call.is_out)
         self._upstreams.close_task(task)
 
     async def _watching(self) -> None:
@@ -84,9 +89,9 @@ class RunningCalls:
                 for task, code in (await self._closed(tasks)).items():
                     self.stop_task(task, code)
                 read = loop.time()
-            except TaskboundError as error:
+            except Exception as error:  # whatever it is: nobody knows that a task still lives
                 if loop.time() - read > STALE:
-                    log.warning("running calls stopped: the store cannot be read", error=error.code)
+                    log.warning("running calls stopped: the store cannot be read", error=type(error).__name__)
                     self.stop("store_unavailable", lambda call: True)
             self._upstreams.close_idle()
 
