@@ -19,11 +19,12 @@ from typing import Any
 
 import structlog
 
-from taskbound.core.errors import StoreUnavailable, TaskboundError
+from taskbound.core.errors import Conflict, StoreUnavailable, TaskboundError
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity
 from taskbound.core.lease import Lease
 from taskbound.ports import Sink, Store, World
+from taskbound.steps.close_task import close_task, ended_tasks
 from taskbound.steps.end_task import end_due_tasks
 from taskbound.steps.follow_log import follow_log
 from taskbound.steps.revoke_lease import clean_lease, cut_lease, due_leases, mark_due, mark_overdue, sweep_target
@@ -31,6 +32,7 @@ from taskbound.steps.seal_log import BATCH, seal_log
 
 # Seconds, by the monotonic clock; which deadline has passed is for the store's clock to say.
 LOOK = 0.25  # between two looks for what is due: the second line, the first is `wake`
+CLOSE = 0.5  # between two looks for ended tasks of which nothing is out any more
 ALARM = 1.0  # between two looks for what is overdue
 SEAL = 1.0  # between two checkpoints while there is something to seal
 SWEEP = 60.0
@@ -40,6 +42,7 @@ PROBE = 10.0  # at most, between two tries at a target that fails
 CUT_WITHIN, CLEAN_WITHIN, SWEEP_WITHIN = 15.0, 90.0, 60.0  # a provider ends by itself before that; else it is given up
 
 CUTTERS, CLEANERS = 8, 2  # workers per target
+CLOSERS = 256  # ended tasks looked at in one pass
 FAILING = 3  # failed tries in a row after which it is the target's trouble, not a lease's
 READING = 0.0001  # seconds to wait per lease read: a large backlog takes a tenth of the loop, not all of it
 
@@ -55,7 +58,7 @@ class Progress:
     overdue: int = 0  # leases that are taken back late
     orphans_found: int = 0
     sealed: int = 0  # events under the newest checkpoint
-    sealed_at: int = 0  # when it was last known to be in both places, in seconds since 1970; 0: not yet
+    sealed_at: int = 0  # when all was last found sealed, and shown in both places; seconds since 1970; 0: not yet
     followed: dict[int, int] = field(default_factory=dict)  # by the number of the sink: the last index it has
     failures: dict[str, int] = field(default_factory=dict)  # by target: cuts, cleanings and sweeps that failed
     failing: set[str] = field(default_factory=set)  # targets that are only probed
@@ -88,6 +91,7 @@ async def run_lanes(world: World, lanes: Lanes, stopping: asyncio.Event) -> None
         for lane in (
             each("end", LOOK, STORE_AGAIN, partial(_end, world, lanes)),
             each("expire", LOOK, STORE_AGAIN, partial(_expire, world, lanes)),
+            each("close", CLOSE, STORE_AGAIN, Closing(world, lanes).close),
             each("alarm", ALARM, STORE_AGAIN, partial(_alarm, world, lanes)),
             each("revoke", 0.0, STORE_AGAIN, revoking.look),
             each("seal", SEAL, PROBE, Sealing(world, lanes).seal),
@@ -159,6 +163,32 @@ async def _sweep(world: World, lanes: Lanes, target: str) -> None:
         lanes.progress.wake()
 
 
+class Closing:
+    """The closing of ended tasks, some in each pass and each in its turn: one that waits holds up no other."""
+
+    def __init__(self, world: World, lanes: Lanes) -> None:
+        self._world, self._lane = world, lanes.end
+        self._after = ""
+
+    async def close(self) -> None:
+        ended = await ended_tasks(self._world, self._lane, self._after, CLOSERS)
+        self._after = ended[-1] if len(ended) == CLOSERS else ""
+        failed: list[Exception] = []
+        for id in ended:
+            next_one: str | None = id
+            while next_one is not None:
+                try:
+                    closed = await close_task(self._world, self._lane, next_one)
+                except Exception as error:  # one that cannot be closed stops no other
+                    failed.append(error)
+                    break
+                if closed:
+                    log.info("task_closed", task=closed.id)
+                next_one = closed.parent if closed else None  # which may have waited for it alone
+        if failed:
+            raise ExceptionGroup(f"{len(failed)} tasks could not be closed", failed)
+
+
 class Sealing:
     """The sealing of one log. It signs where there is something to sign, and finishes what failed."""
 
@@ -170,12 +200,15 @@ class Sealing:
         world, lane, progress = self._world, self._lanes.seal, self._lanes.progress
         while self._owing or await world.log.unsealed(lane, 1):
             self._owing = True
-            sealed = await seal_log(world, lane)
+            try:
+                sealed = await seal_log(world, lane)
+            except Conflict:  # another was first, an export for one: the next pass looks again
+                return
             self._owing, before, progress.sealed = False, progress.sealed, sealed.size
-            async with world.store.transaction(lane) as tx:
-                progress.sealed_at = int(tx.now.timestamp())
             if sealed.size - before < BATCH:
                 break
+        async with world.store.transaction(lane) as tx:
+            progress.sealed_at = int(tx.now.timestamp())
 
 
 class Following:

@@ -16,7 +16,8 @@ class Proxy:
     """One listening port before one server."""
 
     def __init__(self, server: Server) -> None:
-        self._server, self._listener = server, None  # type: asyncio.Server | None
+        self._server = server
+        self._listener: asyncio.Server | None = None
         self._open: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0

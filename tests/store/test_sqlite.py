@@ -15,7 +15,9 @@ import pytest
 
 from taskbound.core.errors import Conflict, InvalidRequest, StoreUnavailable
 from taskbound.core.event import Kind
+from taskbound.core.lease import Lease, orphan
 from taskbound.core.task import Task
+from taskbound.core.thing import advance
 from taskbound.store import migrations
 from taskbound.store.rows import TABLES
 from taskbound.store.sqlite import REMEMBERED, open_store
@@ -331,6 +333,29 @@ async def test_a_migration_happens_whole_or_not_at_all(store, clock, path, monke
         await again.close()
     with reading(path) as db:
         assert db.execute("SELECT id FROM more").fetchall()[0][0] == "a;b"
+
+
+async def test_a_lease_of_the_schema_before_overdue_reads_as_not_overdue(clock, tmp_path, monkeypatch):
+    path = tmp_path / "old" / "taskbound.db"
+    before = {number: text for number, text in migrations.shipped().items() if number < 3}
+    monkeypatch.setattr("taskbound.store.sqlite.shipped", lambda: before)
+    await open_store(path, clock, reserve=0).close()
+    made = advance(orphan("l" + "a" * 20, "main", "abcdef", "shopdb", clock.at), Kind.LEASE_FELL_DUE)
+    row = dict(zip(TABLES[Lease].columns, TABLES[Lease].row(made), strict=True))
+    with closing(sqlite3.connect(path)) as db, db:
+        known = {name for _, name, *_ in db.execute("PRAGMA table_info(leases)")}
+        assert "overdue" in row.keys() - known
+        row = {name: value for name, value in row.items() if name in known}
+        columns = ", ".join(f'"{name}"' for name in row)
+        db.execute(f"INSERT INTO leases ({columns}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+    monkeypatch.undo()
+    again = open_store(path, clock, reserve=0)
+    async with again.transaction(GATEWAY) as tx:
+        assert await tx.find(Lease, state="revoking") == [made]
+        late = advance(made, Kind.LEASE_OVERDUE, overdue=tx.now)
+        await tx.record(Kind.LEASE_OVERDUE, late)
+        assert await tx.get(Lease, made.id) == late
+    await again.close()
 
 
 # --- dying -------------------------------------------------------------------------------------------
