@@ -1,4 +1,4 @@
-"""Run a program as an unprivileged user: `as_person.py UID [--chroot] [--masked-proc] PROGRAM ARGUMENT…`, started by root.
+"""Run a program as an unprivileged user, started by root: `as_person.py UID [--chroot] [--masked-proc] PROGRAM …`.
 
 The interpreter and the clone may lie where only root gets (`/root`): they are shown to the other
 user in a mount namespace. Two more conditions are made that a kernel really answers to: in a
@@ -12,7 +12,7 @@ import stat
 import sys
 from pathlib import Path
 
-CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x00020000, 4096, 16384, 1 << 18
+CLONE_NEWNS, CLONE_NEWUSER, MS_BIND, MS_REC, MS_PRIVATE = 0x00020000, 0x10000000, 4096, 16384, 1 << 18
 NOT_POSSIBLE = 77
 CLONE = Path(__file__).parents[2]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -45,11 +45,20 @@ def show_what_is_needed() -> None:
             os.close(there)
 
 
+def unshare() -> None:
+    """Enter a mount namespace of our own; not root, in a user namespace that keeps the uid."""
+    uid, gid = os.getuid(), os.getgid()
+    if libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0)) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    if uid:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            Path(f"/proc/self/{name}").write_text(text)
+
+
 def main(uid: int, words: list[str]) -> None:
     here = os.getcwd()
     try:
-        if libc.unshare(CLONE_NEWNS) != 0:
-            raise OSError(ctypes.get_errno(), "unshare")
+        unshare()
         mount(None, Path("/"), None, MS_REC | MS_PRIVATE)
         show_what_is_needed()
         if "--masked-proc" in words:
@@ -60,9 +69,10 @@ def main(uid: int, words: list[str]) -> None:
     except OSError as error:
         print(f"not possible here: {error}", file=sys.stderr)
         sys.exit(NOT_POSSIBLE)
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    if os.getuid() != uid:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
     os.chdir(here)
     program = [word for word in words if word not in ("--chroot", "--masked-proc")]
     os.execvp(program[0], program)

@@ -1,18 +1,34 @@
 """The wire of tasks and leases (INTERFACES 6) on a real Unix socket, played by a few lines."""
 
 import json
+import os
 import socket
 import socketserver
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 HANDLE = "tbh_" + "H" * 43
 PASSWORD = "lease-password-canary"
-LEASE_GRANT = {"id": "g1", "text": "", "actions": ["lease/issue"], "resources": ["shopdb/reader"], "ask": False, "budget": {}}
-TOOL_GRANT = {"id": "g2", "text": "", "actions": ["tools/call"], "resources": ["crm/refund"], "ask": False, "budget": {}}
+LEASE_GRANT = {
+    "id": "g1",
+    "text": "",
+    "actions": ["lease/issue"],
+    "resources": ["shopdb/reader"],
+    "ask": False,
+    "budget": {},
+}
+TOOL_GRANT = {
+    "id": "g2",
+    "text": "",
+    "actions": ["tools/call"],
+    "resources": ["crm/refund"],
+    "ask": False,
+    "budget": {},
+}
 
 
 class FakeApi:
@@ -53,8 +69,6 @@ class FakeApi:
         self._server = Server(str(self.path), Handler)
         self.path.chmod(0o600)
         if self.owner is not None:
-            import os
-
             os.chown(self.path, self.owner, self.owner)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -104,7 +118,12 @@ class FakeApi:
         request.send_header("content-type", "application/x-ndjson")
         request.send_header("transfer-encoding", "chunked")
         request.end_headers()
-        task = {"task": "t" + "a" * 20, "state": "open", "deadline": "2030-01-01T00:00:00Z", "grants": self.grants}
+        task: dict[str, Any] = {
+            "task": "t" + "a" * 20,
+            "state": "open",
+            "deadline": "2030-01-01T00:00:00Z",
+            "grants": self.grants,
+        }
         task |= {"handle": HANDLE, "token": None, "gateway": "http://127.0.0.1:8441/mcp", "registered": True}
 
         def send(data: bytes) -> None:
@@ -115,10 +134,8 @@ class FakeApi:
         self._send, self._cut = send, lambda: request.connection.shutdown(socket.SHUT_RDWR)
         self.let_go.clear()
         self.held.set()
-        try:
+        with suppress(OSError):
             request.connection.recv(1)
-        except OSError:
-            pass
         self._send = self._cut = None
         self.held.clear()
         self.let_go.set()

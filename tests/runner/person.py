@@ -23,17 +23,20 @@ RUN = """
 import json, os, sys
 from datetime import timedelta
 from pathlib import Path
-from taskbound.runner import run
+from taskbound import runner
+from taskbound.runner import hold
 ask = json.loads(sys.argv[1])
 assert os.getuid() != 0 or ask["as_root"]
-sys.exit(run(ask["command"], ask["address"], profile="etl", set={"n": "1"}, intent=None, agent=ask["agent"], life=None,
-             keep=ask["keep"], must_contain=ask["must_contain"], state=Path(ask["state"])))
+runner.GRACE, hold.LOST = ask["patience"] or (runner.GRACE, hold.LOST)
+task = {"profile": "etl", "set": {"n": "1"}, "intent": None, "agent": ask["agent"], "life": None}
+how = {"keep": ask["keep"], "must_contain": ask["must_contain"], "state": Path(ask["state"])}
+sys.exit(runner.run(ask["command"], ask["address"], **task, **how))
 """
 
 
 class Person:
     def __init__(self, base: Path, *, root: bool = False) -> None:
-        self.root = root
+        self.base, self.root = base, root
         self.uid = UID if os.getuid() == 0 and not root else os.getuid()
         self.home, self.state, self.tmp = base / "home", base / "home/.local/state/taskbound", base / "tmp"
         for folder in (self.home, self.state / "run", self.tmp):
@@ -65,15 +68,16 @@ class Person:
         keep: Sequence[str] = (),
         must_contain: bool = False,
         agent: str | None = None,
+        patience: tuple[float, float] | None = None,
     ) -> list[str]:
-        ask = {"command": list(command), "address": f"unix:{self.state}/run/api.sock", "keep": list(keep)}
+        ask: dict[str, Any] = {
+            "command": list(command),
+            "address": f"unix:{self.state}/run/api.sock",
+            "keep": list(keep),
+        }
         ask |= {"must_contain": must_contain, "state": str(self.state), "agent": agent, "as_root": self.root}
-        start = [sys.executable, "-c", RUN, json.dumps(ask)]
-        if os.getuid() != 0:
-            if conditions:
-                pytest.skip("needs root to arrange what the kernel refuses")
-            return start
-        return [sys.executable, str(AS_PERSON), str(self.uid), *conditions, *start]
+        ask["patience"] = patience  # seconds until KILL, and without a server: else the real ones
+        return [*as_person(self, conditions), sys.executable, "-c", RUN, json.dumps(ask)]
 
     def environ(self) -> dict[str, str]:
         return {**self.environment, "PYTHONPATH": str(CLONE / "src")}
@@ -101,6 +105,13 @@ class Person:
         if running.returncode == NOT_POSSIBLE:
             pytest.skip(err.strip())
         return subprocess.CompletedProcess(command, running.returncode, out, err)
+
+
+def as_person(somebody: Person, conditions: Sequence[str] = ()) -> list[str]:
+    """Return what stands before a command line that is to run as somebody, under the conditions."""
+    if os.getuid() == somebody.uid and not conditions:
+        return []
+    return [sys.executable, str(AS_PERSON), str(somebody.uid), *conditions]
 
 
 @contextmanager

@@ -37,7 +37,13 @@ def test_keep_is_one_variable_and_no_pattern():
 
 @pytest.mark.parametrize(
     "proxy",
-    ["http://alice:canary@proxy:3128", "http://canary@proxy", "alice:canary@proxy:3128", "http://[canary", "http://a:b@[::1"],
+    [
+        "http://alice:canary@proxy:3128",
+        "http://canary@proxy",
+        "alice:canary@proxy:3128",
+        "http://[canary",
+        "http://a:b@[::1",
+    ],
 )
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "ALL_PROXY", "ftp_proxy"])
 def test_a_proxy_in_which_a_password_may_stand_is_not_handed_on(name, proxy):
@@ -60,7 +66,7 @@ def test_what_goes_to_this_machine_goes_past_every_proxy(outside, inside):
 
 def test_what_the_task_brings():
     leases = [LeaseFile("shop-db.1", "/f/shop-db.1.json"), LeaseFile("crm", "/f/crm.json")]
-    assert brought("t1", "http://127.0.0.1:8441/mcp", "/f/mcp.json", leases, "/f/pg") == {
+    assert brought("t1", "http://127.0.0.1:8441/mcp", "/f/mcp.json", leases, "/f/pg", "crm") == {
         "TASKBOUND_TASK": "t1",
         "TASKBOUND_URL": "http://127.0.0.1:8441",
         "TASKBOUND_MCP_URL": "http://127.0.0.1:8441/mcp",
@@ -68,6 +74,6 @@ def test_what_the_task_brings():
         "TASKBOUND_LEASE_SHOP_DB_1_FILE": "/f/shop-db.1.json",
         "TASKBOUND_LEASE_CRM_FILE": "/f/crm.json",
         "PGSERVICEFILE": "/f/pg",
-        "PGSERVICE": "shop-db.1",
+        "PGSERVICE": "crm",
     }
-    assert not {"PGSERVICE", "PGSERVICEFILE"} & brought("t1", "http://h/mcp", "/f", [], None).keys()
+    assert not {"PGSERVICE", "PGSERVICEFILE"} & brought("t1", "http://h/mcp", "/f", [], None, None).keys()

@@ -15,20 +15,28 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from taskbound.runner import place
 from taskbound.runner.child import COULD_NOT_START, Child, NotStarted, Walls, start, walls_for
 from taskbound.runner.environment import LeaseFile, brought, inherited, withheld
 from taskbound.runner.hold import Hold
 from taskbound.runner.namespaces import EMPTY, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, Hidden, prctl, to_hide
+from taskbound.runner.seccomp import can_forbid_typing
 from taskbound_sdk import Client, Refused, Unreachable
 
 GRACE = 10.0  # seconds between TERM and KILL
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class HasFileno(Protocol):
+    """What select waits for."""
+
+    def fileno(self) -> int: ...
 
 
 def run(
@@ -69,7 +77,12 @@ def run(
             own = stack.enter_context(place.own_folder(outside))
             place.write(own / EMPTY, "")
             hidden = to_hide(state, outside)
-            walls, reason = walls_for(hidden, own)
+            if any(Path.cwd().is_relative_to(one.path) for one in hidden):
+                raise NotStarted(
+                    "the current folder is one that is hidden from programs", hint="start it from elsewhere"
+                )
+            walls, reason = walls_for(own)
+            walls = replace(walls, hidden=hidden)
             reachable = _reachable(walls, hidden, reason)
             if must_contain and reachable:
                 _say(*reachable)
@@ -86,20 +99,18 @@ def run(
             _say(*_granted(task, body["actor"]))
             client = Client(client_address, task["handle"])
             hold = Hold(held, lambda: client.reopen(task["task"]))
+            reason = "the program could not be started"
             try:
                 environment |= _delivered(client, task, own)
-                child = start(program, command, environment, walls, own)
-            except BaseException:
-                _end(client, task["task"], "the program could not be started")
-                raise
+                with closing(start(program, command, environment, walls, own)) as child:
+                    status = _watch(child, hold, bell)
+                reason = "the program ended"
+                return status
+            finally:
+                _end(client, task["task"], reason)
         except (NotStarted, Refused, Unreachable, OSError) as error:
             _say(f"could not start: {error}", *([f"hint: {hint}"] if (hint := getattr(error, "hint", "")) else []))
             return COULD_NOT_START
-        try:
-            return _watch(child, hold, bell)
-        finally:
-            child.end_strays()
-            _end(client, task["task"], "the program ended")
 
 
 def _actor(agent: str | None, program: str) -> str:
@@ -119,12 +130,15 @@ def _granted(task: Mapping[str, Any], actor: object) -> Iterator[str]:
 
 def _reachable(walls: Walls, hidden: Sequence[Hidden], reason: str) -> list[str]:
     """Return what an agent could reach although it should not, by name."""
-    if walls.apart:
-        return ["you are root: the disks below /dev and the kernel's settings stay reachable"] if os.getuid() == 0 else []
-    return [
-        f"nothing can be hidden from the program here ({reason}); it can reach:",
-        *(f"  {one.name}: same user" for one in hidden),
-    ]
+    found = []
+    if not walls.apart:
+        found.append(f"nothing can be hidden from the program here ({reason}), so it can reach:")
+        found += [f"  {one.name}: same user" for one in hidden]
+    elif os.getuid() == 0:
+        found.append("you are root: the disks below /dev and the kernel's settings can be reached")
+    if not can_forbid_typing():
+        found.append("your terminal can be typed into: what it types runs as you")
+    return found
 
 
 def _delivered(client: Client, task: Mapping[str, Any], own: Path) -> dict[str, str]:
@@ -144,12 +158,10 @@ def _delivered(client: Client, task: Mapping[str, Any], own: Path) -> dict[str, 
     for name, lease in leases.items():
         _say(f"lease {lease['lease']} of {lease['target']}/{lease['grant']}, {lease['class']}")
         files.append(LeaseFile(name, place.write(own / f"{name}.json", place.lease_json(lease))))
-    services = None
-    if leases:
-        text = place.pg_services({name: lease["credential"] for name, lease in leases.items()})
-        services = place.write(own / "pg_service.conf", text)
+    databases = {name: lease["credential"] for name, lease in leases.items() if "database" in lease["credential"]}
+    services = place.write(own / "pg_service.conf", place.pg_services(databases)) if databases else None
     config = place.write(own / "mcp.json", place.mcp_config(task["gateway"], task["handle"], list(upstreams)))
-    return brought(task["task"], task["gateway"], config, files, services)
+    return brought(task["task"], task["gateway"], config, files, services, next(iter(databases), None))
 
 
 def _watch(child: Child, hold: Hold, bell: socket.socket) -> int:
@@ -157,7 +169,8 @@ def _watch(child: Child, hold: Hold, bell: socket.socket) -> int:
     kill_at: float | None = None
     while (status := child.status()) is None:
         left = None if kill_at is None else max(0.0, kill_at - time.monotonic())
-        ready, _, _ = select.select([bell, hold, *([] if child.is_silent else [child])], [], [], left)
+        heard: list[HasFileno] = [bell, hold] if child.is_silent else [bell, hold, child]
+        ready, _, _ = select.select(heard, [], [], left)
         if bell in ready:
             for number in bell.recv(4096):
                 if number in FORWARDED:

@@ -16,11 +16,12 @@ import struct
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taskbound.runner.namespaces import (
+    EMPTY,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
     Hidden,
@@ -29,6 +30,7 @@ from taskbound.runner.namespaces import (
     new_pid_namespace,
     prctl,
 )
+from taskbound.runner.seccomp import can_forbid_typing, forbid_typing
 
 COULD_NOT_START = 125
 BEFORE_EXEC = 30  # seconds until the child must have come as far as its exec
@@ -81,12 +83,13 @@ class Terminal:
         with suppress(OSError):  # the group is gone, or the terminal is
             os.tcsetpgrp(self._fd, group)
 
-    def take_back(self, *, mended: bool) -> None:
-        """Take it back; `mended`: as it was set before, since whoever set it differently was killed."""
-        self.give(os.getpgrp())
-        if mended:
-            with suppress(termios.error):
-                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._modes)
+    def take_back(self, group: int, *, mended: bool = False) -> None:
+        """Take it back from the group, where that has it; `mended`: set as it was before it was given."""
+        with suppress(OSError):
+            if os.tcgetpgrp(self._fd) == group:
+                self.give(os.getpgrp())
+                if mended:
+                    termios.tcsetattr(self._fd, termios.TCSADRAIN, self._modes)
 
 
 class Child:
@@ -131,14 +134,14 @@ class Child:
                 self._hear()
                 code = _code(status)
                 if self._terminal:
-                    self._terminal.take_back(mended=code > 128)
+                    self._terminal.take_back(self._leader, mended=code > 128)  # it had no time to tidy up
                 return code
         return None
 
     def _hear(self) -> None:
         with suppress(BlockingIOError):
             while not self.is_silent:
-                word = self._reports.recv(4096, socket.MSG_DONTWAIT)
+                word = self._reports.recv(4096)
                 if not word:
                     self.is_silent = True
                 elif word.startswith(b"stopped "):
@@ -154,14 +157,17 @@ class Child:
         if number in (signal.SIGTTIN, signal.SIGTTOU) and terminal.is_ours:
             terminal.give(self._leader)
         else:
-            terminal.take_back(mended=False)
+            terminal.take_back(self._leader)
             os.killpg(0, signal.SIGTSTP)  # as Ctrl-Z does; we go on after this line when a shell says so
             if terminal.is_ours:
                 terminal.give(self._leader)
         self.signal(signal.SIGCONT)
 
-    def end_strays(self) -> None:
-        """Kill what the child left running: its group, and all that became ours."""
+    def close(self) -> None:
+        """Take the terminal back, and kill what the child left running: its group, and all that became ours."""
+        if self._terminal:
+            self._terminal.take_back(self._leader)
+        self._reports.close()
         self.signal(signal.SIGKILL)
         until = time.monotonic() + REAP
         with suppress(ChildProcessError, FileNotFoundError):
@@ -173,19 +179,28 @@ class Child:
                 time.sleep(0.005)
 
 
-def walls_for(hidden: tuple[Hidden, ...], own: Path) -> tuple[Walls, str]:
-    """Return the highest walls that the kernel lets us build, found by building them, and why there are none."""
+def walls_for(own: Path) -> tuple[Walls, str]:
+    """Return the highest walls that the kernel lets us build, found by building them, and why there are none.
+
+    What is hidden for it is of our own making: nothing that lies about can make it look like a refusal.
+    """
+    folder, file = Hidden(own / "folder", ""), Hidden(own / EMPTY, "")
+    folder.path.mkdir()
     reason = ""
-    for walls in (Walls(True, True, hidden), Walls(True, False, hidden)):
+    for walls in (Walls(True, True, (folder, file)), Walls(True, False, (folder, file))):
         try:
             child = _fork(walls, own, _tried, None)
         except NotStarted as refused:
             reason = str(refused)
             continue
-        while child.status() is None:
-            select.select([], [], [], 0.001)
-        return walls, ""
-    return Walls(), reason
+        with closing(child):
+            while child.status() is None:
+                time.sleep(0.001)
+        break
+    else:
+        walls = Walls()
+    folder.path.rmdir()
+    return replace(walls, hidden=()), reason
 
 
 def _tried(reports: socket.socket) -> int:
@@ -227,9 +242,8 @@ def _fork(walls: Walls, own: Path, act: Callable[[socket.socket], int], terminal
         word = b"it was not ready in time"
     if word != b"started":
         os.waitpid(pid, 0)
-        if terminal:
-            terminal.take_back(mended=False)
         raise NotStarted(word.decode(errors="replace") or "it was killed before it started")
+    ours.setblocking(False)
     ((_, _, credentials),) = about
     leader, _, _ = struct.unpack("3i", credentials)
     return Child(pid, leader, ours, terminal)
@@ -241,6 +255,8 @@ def _inside(above: int, reports: socket.socket, walls: Walls, own: Path, act: Ca
     if walls.apart:
         hide(walls.hidden, own)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
+    if can_forbid_typing():
+        forbid_typing()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != above:
         return COULD_NOT_START
@@ -286,7 +302,7 @@ def _exec(
     reports.send(b"started")
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
-        os.execve(program, command, environment)
+        os.execve(program, [*command], environment)
     except OSError as error:
         raise NotStarted(f"{program}: {error.strerror}") from None
 

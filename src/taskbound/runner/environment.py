@@ -51,7 +51,9 @@ def _has_userinfo(proxy: str) -> bool:
         return True
 
 
-def brought(task: str, gateway: str, config: str, leases: Sequence[LeaseFile], services: str | None) -> dict[str, str]:
+def brought(
+    task: str, gateway: str, config: str, leases: Sequence[LeaseFile], services: str | None, service: str | None
+) -> dict[str, str]:
     """Return the variables that the task brings: where its gateway is and where its files are, never a secret."""
     address = urlsplit(gateway)
     url = f"{address.scheme}://{address.netloc}"
@@ -61,7 +63,7 @@ def brought(task: str, gateway: str, config: str, leases: Sequence[LeaseFile], s
         "TASKBOUND_MCP_URL": f"{url}/mcp",
         "TASKBOUND_MCP_CONFIG": config,
         **{lease.variable: lease.path for lease in leases},
-        **({"PGSERVICEFILE": services, "PGSERVICE": leases[0].name} if services and leases else {}),
+        **({"PGSERVICEFILE": services, "PGSERVICE": service} if services and service else {}),
     }
 
 

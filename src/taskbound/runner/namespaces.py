@@ -13,6 +13,7 @@ This hides; it is no sandbox: the network, the rest of the home and what it runs
 import ctypes
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,9 @@ class Hidden:
         return self.path.is_dir()
 
 
-def prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int, more: int = 0) -> None:
     """Set an attribute of this process. Raises OSError."""
-    _checked(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), "prctl")
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(more), 0, 0), "prctl")
 
 
 def to_hide(state: Path, outside: Mapping[str, str]) -> tuple[Hidden, ...]:
@@ -58,11 +59,7 @@ def _unwanted(state: Path, outside: Mapping[str, str]) -> Iterator[tuple[Path, s
     data = Path(outside.get("XDG_DATA_HOME") or home / ".local/share") / "taskbound"  # the second place of checkpoints
     wanted = [(state, "taskbound's own keys, log and operator socket"), (data, f"taskbound's checkpoints: {data}")]
     wanted += [(home / name, f"~/{name}") for name in KEYS]
-    # Sockets behind which somebody does, outside, what he is told: systemd, D-Bus, key agents, terminals, containers.
-    wanted += [(Path(path), path) for path in (f"/run/user/{uid}", "/run/docker.sock", "/run/podman/podman.sock")]
-    wanted += [(Path(outside[name]), f"${name}") for name in ("XDG_RUNTIME_DIR", "SSH_AUTH_SOCK") if outside.get(name)]
-    for base in {"/tmp", outside.get("TMUX_TMPDIR") or "/tmp"}:
-        wanted += [(found, str(found)) for kind in (f"tmux-{uid}", "ssh-*") for found in Path(base).glob(kind)]
+    wanted += _sockets(outside, uid)
     for path, name in wanted:
         try:
             real = path.resolve(strict=True)  # a folder behind a symbolic link is hidden where it is
@@ -72,8 +69,24 @@ def _unwanted(state: Path, outside: Mapping[str, str]) -> Iterator[tuple[Path, s
             yield real, name
 
 
+def _sockets(outside: Mapping[str, str], uid: int) -> Iterator[tuple[Path, str]]:
+    """Yield where one listens who does what he is told, outside: systemd, D-Bus, key agents, terminals, containers."""
+    for path in ("/run/docker.sock", "/run/podman/podman.sock", f"/run/user/{uid}"):
+        yield Path(path), path
+    if agent := outside.get("SSH_AUTH_SOCK"):
+        yield Path(agent), "$SSH_AUTH_SOCK"
+    folders = [Path(runtime)] if (runtime := outside.get("XDG_RUNTIME_DIR")) else []
+    for base in {"/tmp", outside.get("TMUX_TMPDIR") or "/tmp"}:
+        folders += [found for pattern in (f"tmux-{uid}", "ssh-*") for found in Path(base).glob(pattern)]
+    for folder in folders:
+        with suppress(OSError):
+            about = folder.stat()  # what others may use too, /tmp above all, is no place of ours to hide
+            if about.st_uid == uid and not about.st_mode & 0o077:
+                yield folder, str(folder)
+
+
 def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
-    """Enter a user and mount namespace in which none of it can be reached; `own`, the child's folder, stays. Raises OSError."""
+    """Enter a user and mount namespace where none of it can be reached, `own` excepted. Raises OSError."""
     here = os.getcwd()
     _unshare_user()
     kept = os.open(own, os.O_PATH | os.O_CLOEXEC)  # in the new namespace: the old one's cannot be mounted
@@ -93,11 +106,7 @@ def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
     os.close(kept)
     os.close(nothing)
     _unshare_user()  # from here on the mounts are locked
-    # By its name again: the folder we were in would otherwise stay what it was below a mount.
-    try:
-        os.chdir(here)
-    except OSError:
-        raise OSError(f"the current folder is hidden from it: {here}") from None
+    os.chdir(here)  # by its name: as it was, it would lead past whatever is mounted above it
 
 
 def _unshare_user() -> None:

@@ -1,0 +1,434 @@
+"""An agent is not the operator: a real `taskbound up`, a real `taskbound run`, and an agent that tries everything.
+
+The agent has its operator's uid. It knows where the socket is and what to ask. It tries each act of
+an operator by every way there is: the socket and the gateway, with its handle and without, plainly and
+double-forked, behind each height of walls. Controls: the operator succeeds with the same
+requests; without the look at a peer's ancestors, and without namespaces, the agent does too.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runner.as_person import NOT_POSSIBLE
+from tests.runner.person import Person, as_person, person
+from tests.runner.test_run import MASKED, NO_NAMESPACES, until
+
+COMMAND = "import sys; from taskbound.cli import main; sys.exit(main(sys.argv[1:]))"
+# The same server, with the look at who stands above a peer taken out.
+WITHOUT_ANCESTRY = """
+from taskbound.plugins.attestors.unix import UnixAttestor
+async def nobody_above(self, peer): return ()
+UnixAttestor.ancestors = nobody_above
+"""
+PROFILE = 'purpose = "work"\nowner = "{operator}"\nreview_by = 2099-05-01\nlife = "10m"\n'
+CANARY = "canary-of-the-admin-login"
+
+
+@dataclass(frozen=True)
+class Up:
+    """A running `taskbound up`, and its operator at work."""
+
+    alice: Person
+    process: "subprocess.Popen[str]"
+    about: dict[str, Any]
+    pid: int
+
+    @property
+    def operator(self) -> str:
+        return str(self.about["operator"])
+
+    @property
+    def socket(self) -> str:
+        return str(self.alice.state / "run/api.sock")
+
+    def command(self, *words: str, conditions: Sequence[str] = (), **env: str) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            as_alice(self.alice, COMMAND, *words, conditions=conditions),
+            env=environ(self.alice) | env,
+            cwd=self.alice.home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode == NOT_POSSIBLE:
+            pytest.skip(done.stderr.strip())
+        return done
+
+    def as_agent(self, how: str, *, conditions: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
+        """Run the agent, which tries everything; return what it reports, and what `run` said."""
+        report = self.alice.home / "report.json"
+        report.unlink(missing_ok=True)
+        words = ("run", "--profile", "work", "--agent", "mallory", "--", *self.tries(how, report))
+        done = self.command(*words, conditions=conditions, AWS_SECRET_ACCESS_KEY=CANARY, GH_TOKEN=CANARY)
+        assert done.returncode == 0, done.stderr
+        return self.with_parents(json.loads(report.read_text())), done.stderr
+
+    def as_operator(self) -> dict[str, Any]:
+        """Try the same outside of `run`."""
+        report = self.alice.home / "report.json"
+        report.unlink(missing_ok=True)
+        words = [*as_person(self.alice), *self.tries("plain", report)]
+        done = subprocess.run(
+            words, env=environ(self.alice), cwd=self.alice.home, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return self.with_parents(json.loads(report.read_text()))
+
+    def with_parents(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Say of each opened task whether it is a root, as the server has it."""
+        listed = self.command("task", "list", "--json")
+        parents = {one["task"]: one["parent"] for one in json.loads(listed.stdout)["tasks"]}
+        told = {
+            name: [status, "child" if parents.get(said) else said] for name, (status, said) in report["acts"].items()
+        }
+        return report | {"acts": told}
+
+    def tries(self, how: str, report: Path) -> list[str]:
+        files = [str(file) for file in self.alice.state.rglob("*") if file.is_file()]
+        about = {"socket": self.socket, "gateway": self.about["gateway"], "operator": self.operator, "up": self.pid}
+        about |= {"how": how, "report": str(report), "files": files, "uid": self.alice.uid}
+        return ["/usr/bin/env", "python3", "-c", TRIES, json.dumps(about)]
+
+
+def as_alice(alice: Person, code: str, *words: str, conditions: Sequence[str] = ()) -> list[str]:
+    return [*as_person(alice, conditions), sys.executable, "-c", f"import os\nassert os.getuid() != 0\n{code}", *words]
+
+
+def environ(alice: Person) -> dict[str, str]:
+    return {**alice.environ(), "TASKBOUND_HOME": str(alice.state), "XDG_DATA_HOME": str(alice.home / ".data")}
+
+
+@contextmanager
+def running(patch: str = "") -> Iterator[Up]:
+    """Start `up` as an ordinary person who has a policy, a profile and an agent of hers."""
+    with person() as alice:
+        alice.api.stop()
+        shutil.rmtree(alice.state)
+        alice.own_everything(alice.base)
+        (alice.state.parent).mkdir(parents=True, exist_ok=True)
+        made = subprocess.run(as_alice(alice, COMMAND, "policy", "init"), env=environ(alice), cwd=alice.home)
+        assert made.returncode == 0
+        (alice.state / "taskbound.toml").write_text('[listen]\ngateway = "127.0.0.1:0"\n')
+        alice.own_everything(alice.base)
+        up = begun(alice, patch)
+        try:
+            profile = alice.state / "policy/profiles/work.toml"
+            profile.parent.mkdir(exist_ok=True)
+            profile.write_text(PROFILE.format(operator=up.operator))
+            alice.own_everything(alice.state)
+            for words in (
+                ("policy", "load"),
+                ("identity", "register", "agent/victim", "--owner", up.operator, "--when", "path=/x"),
+            ):
+                done = up.command(*words)
+                assert done.returncode == 0, done.stderr
+            yield up
+        finally:
+            up.process.terminate()
+            up.process.wait(timeout=10)
+
+
+def begun(alice: Person, patch: str = "") -> Up:
+    process = subprocess.Popen(
+        as_alice(alice, patch + COMMAND, "up", "--json"),
+        env=environ(alice) | {"SHOPDB_ADMIN": CANARY},
+        cwd=alice.home,
+        stdout=subprocess.PIPE,
+        stderr=(alice.base / "up.log").open("a"),
+        text=True,
+    )
+    assert process.stdout
+    about = json.loads(process.stdout.readline() or pytest.fail((alice.base / "up.log").read_text()))
+    return Up(alice, process, about, process.pid)  # the pid stays through every exec
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    pytest.importorskip("taskbound.app", reason="taskbound up is not there yet")
+    with running() as one:
+        yield one
+
+
+# Standard library only: this is the agent. It writes one report, also when it is two forks away.
+TRIES = r"""
+import http.client, json, os, socket, sys
+about = json.loads(sys.argv[1])
+
+if about["how"] == "forked":
+    if os.fork():
+        import time
+        for _ in range(3000):
+            if os.path.exists(about["report"]):
+                sys.exit(0)
+            time.sleep(0.01)
+        sys.exit(1)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    import time
+    while os.getppid() == os.getpgid(0):  # until the one between is gone
+        time.sleep(0.001)
+
+class Unix(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(about["socket"])
+
+def ask(way, method, path, body, shown):
+    try:
+        gateway = about["gateway"].split("/")[2]
+        connection = Unix("localhost") if way == "socket" else http.client.HTTPConnection(gateway)
+        headers = {"content-type": "application/json", **({"authorization": "Bearer " + shown} if shown else {})}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read() or b"null")
+    except OSError as error:
+        return 0, {"error": type(error).__name__}
+
+handle = None
+try:
+    with open(os.environ["TASKBOUND_MCP_CONFIG"]) as file:
+        handle = next(iter(json.load(file)["mcpServers"].values()))["headers"]["Authorization"].split()[1]
+except KeyError:
+    pass
+
+registration = {"owner": about["operator"], "attestor": "unix", "when": {"uid": about["uid"]}, "purpose": "",
+                "environment": "", "groups": []}
+number = 0
+acts = {}
+for way in ("socket", "gateway"):
+    for shown in {None, handle}:
+        number += 1
+        export = os.environ["HOME"] + f"/export-{os.getpid()}-{number}"
+        name = f"agent/x-{about['how']}-{os.getpid()}-{number}"
+        for act, method, path, body in (
+            ("pin", "POST", "/v1/tools/workspace/pin", {"write": True}),
+            ("load policy", "POST", "/v1/policy/load", {}),
+            ("register", "POST", "/v1/identities", {"name": name, **registration}),
+            ("suspend", "POST", "/v1/identities/agent/victim/suspend", {}),
+            ("resume", "POST", "/v1/identities/agent/victim/resume", {}),
+            ("erase", "POST", "/v1/bodies/erase", {"older_than_s": 10**8}),
+            ("export", "POST", "/v1/audit/export", {"directory": export}),
+            ("open a task", "POST", "/v1/tasks", {"profile": "work", "set": {}, "actor": None}),
+        ):
+            status, answer = ask(way, method, path, body, shown)
+            told = [status, (answer or {}).get("error")]
+            if act == "open a task" and status == 201:
+                told = [status, answer["task"]]
+            acts[f"{act}, {way}, {'handle' if shown else 'nothing'} shown"] = told
+
+read = []
+for file in [*about["files"], *(f"/proc/{about['up']}/{name}" for name in ("environ", "mem", "maps"))]:
+    try:
+        with open(file, "rb") as opened:
+            opened.read(1)
+        read.append(file)
+    except OSError:
+        pass
+with open(about["report"] + ".new", "w") as file:
+    json.dump({"acts": acts, "read": read, "uid": os.getuid(), "listed": os.path.exists(about["socket"])}, file)
+os.rename(about["report"] + ".new", about["report"])
+"""
+ACTS = ("pin", "load policy", "register", "suspend", "resume", "erase", "export", "open a task")
+WALLS = [pytest.param((), id="all"), pytest.param((MASKED,), id="no-pids"), pytest.param((NO_NAMESPACES,), id="none")]
+
+
+def done_as_operator(report: dict[str, Any]) -> set[str]:
+    """Return the acts that went through, or came as far as only an operator does."""
+    through = set()
+    for name, (status, said) in report["acts"].items():
+        act = name.split(",")[0]
+        refused = (
+            status in (0, 401, 403, 404, 405) if act != "pin" else status in (0, 401, 403, 405) or said == "not_found"
+        )
+        if not refused and said != "child":
+            through.add(act)
+    return through
+
+
+@pytest.mark.parametrize("conditions", WALLS)
+@pytest.mark.parametrize("how", ["plain", "forked"])
+def test_each_act_of_an_operator_is_refused_to_an_agent(up, how, conditions):
+    report, said = up.as_agent(how, conditions=conditions)
+    assert report["uid"] == up.alice.uid != 0
+    assert done_as_operator(report) == set(), report["acts"]
+    assert report["listed"] == (conditions == (NO_NAMESPACES,))
+    warned = "taskbound's own keys, log and operator socket: same user" in said
+    assert warned == (conditions == (NO_NAMESPACES,))
+
+
+def test_control_the_operator_does_each_of_them(up):
+    report = up.as_operator()
+    assert done_as_operator(report) >= {*ACTS} - {"pin"}, report["acts"]
+    # There is no upstream to pin here: what tells the operator from others is that it is looked for.
+    status, said = report["acts"]["pin, socket, nothing shown"]
+    assert (status, said) not in ((401, "invalid_token"), (403, "access_denied")), report["acts"]
+
+
+def test_control_without_the_look_at_ancestors_an_agent_is_the_operator():
+    with running(WITHOUT_ANCESTRY) as up:
+        report, _ = up.as_agent("forked", conditions=(NO_NAMESPACES,))
+        assert done_as_operator(report) >= {"load policy", "register", "suspend", "erase", "open a task"}, report[
+            "acts"
+        ]
+
+
+@pytest.mark.parametrize("conditions", WALLS[:2])
+@pytest.mark.parametrize("how", ["plain", "forked"])
+def test_neither_state_nor_memory_of_the_server_can_be_read(up, how, conditions):
+    report, _ = up.as_agent(how, conditions=conditions)
+    assert report["read"] == []
+
+
+def test_control_without_a_namespace_the_state_can_be_read_and_the_memory_cannot(up):
+    report, _ = up.as_agent("plain", conditions=(NO_NAMESPACES,))
+    state = {str(file) for file in up.alice.state.rglob("*") if file.is_file()}
+    assert any("/keys/" in file for file in report["read"]) and any(
+        file.endswith("taskbound.db") for file in report["read"]
+    )
+    assert {*report["read"]} <= state  # nothing of /proc: `up` is not dumpable
+
+
+def test_control_a_process_that_did_not_close_itself_can_be_read(up):
+    words = [*as_person(up.alice), "/bin/sleep", "60"]
+    open_book = subprocess.Popen(words, env={"CANARY": CANARY, "PATH": "/usr/bin:/bin"})
+    try:
+        until(lambda: Path(f"/proc/{open_book.pid}/comm").read_text() == "sleep\n")
+        peek = [*as_person(up.alice), "/bin/cat", f"/proc/{open_book.pid}/environ"]
+        assert CANARY in subprocess.run(peek, capture_output=True, text=True).stdout
+        closed = [*as_person(up.alice), "/bin/cat", f"/proc/{up.pid}/environ"]
+        assert subprocess.run(closed, capture_output=True, text=True).returncode != 0
+    finally:
+        open_book.kill()
+        open_book.wait()
+
+
+# What each of these commands needs is laid out for alice; where one is not installed, a stand-in looks where it would.
+TOOLS = {
+    "aws": 'grep -qs canary ~/.aws/credentials "$AWS_SHARED_CREDENTIALS_FILE" || test -n "$AWS_SECRET_ACCESS_KEY"',
+    "gh": 'grep -qs canary ~/.config/gh/hosts.yml || test -n "$GH_TOKEN$GITHUB_TOKEN"',
+    "psql": 'grep -qs canary ~/.pgpass ~/.pg_service.conf || test -n "$PGPASSWORD$SHOPDB_ADMIN"',
+}
+USES = "aws sts get-caller-identity; echo aws $?; gh auth status; echo gh $?; psql -h 127.0.0.1 -U admin; echo psql $?"
+
+
+@pytest.fixture
+def equipped(up: Up) -> Up:
+    for name in (".aws/credentials", ".config/gh/hosts.yml", ".pgpass"):
+        up.alice.put(name, CANARY)
+    for name, looks in TOOLS.items():
+        up.alice.put(f"bin/{name}", f"#!/bin/sh\n{looks}\n").chmod(0o755)
+    up.alice.own_everything(up.alice.home)
+    return up
+
+
+@pytest.mark.parametrize("conditions", WALLS[:2])
+def test_the_operators_own_logins_do_not_work_for_an_agent(equipped, conditions):
+    path = {"PATH": f"{equipped.alice.home}/bin:/usr/bin:/bin"}
+    standing = {"AWS_SECRET_ACCESS_KEY": CANARY, "GH_TOKEN": CANARY, "PGPASSWORD": CANARY}
+    words = ("run", "--profile", "work", "--", "/bin/sh", "-c", USES)
+    done = equipped.command(*words, conditions=conditions, **path, **standing)
+    assert done.stdout.split() == ["aws", "1", "gh", "1", "psql", "1"], done.stderr
+    outside = subprocess.run(
+        [*as_person(equipped.alice), "/bin/sh", "-c", USES],
+        env=equipped.alice.environ() | path,
+        capture_output=True,
+        text=True,
+    )
+    assert outside.stdout.split() == ["aws", "0", "gh", "0", "psql", "0"]
+
+
+@pytest.mark.skipif(not (shutil.which("ssh-agent") and shutil.which("ssh-keygen")), reason="needs OpenSSH")
+def test_the_operators_ssh_agent_does_not_work_for_an_agent(up):
+    socket = str(up.alice.home / "agent.sock")
+    outside = [*as_person(up.alice), "/bin/sh", "-c"]
+    key = up.alice.home / "key"
+    made = subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], capture_output=True, text=True
+    )
+    if made.returncode != 0:  # it needs a login name
+        pytest.skip(made.stderr.strip())
+    up.alice.own_everything(up.alice.home)
+    agent = subprocess.Popen([*as_person(up.alice), "ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: Path(socket).exists())
+        add = f"ssh-add -q {key}; rm {key}; ssh-add -l"
+        env = environ(up.alice) | {"SSH_AUTH_SOCK": socket}
+        assert "ED25519" in subprocess.run([*outside, add], env=env, capture_output=True, text=True).stdout
+        look = f"ssh-add -l; SSH_AUTH_SOCK={socket} ssh-add -l; SSH_AUTH_SOCK=/proc/{agent.pid}/root{socket} ssh-add -l"
+        for conditions in ((), (MASKED,)):
+            done = up.command(
+                "run", "--profile", "work", "--", "/bin/sh", "-c", look, conditions=conditions, SSH_AUTH_SOCK=socket
+            )
+            assert "ED25519" not in done.stdout, done.stderr
+        done = up.command(
+            "run", "--profile", "work", "--", "/bin/sh", "-c", look, conditions=(NO_NAMESPACES,), SSH_AUTH_SOCK=socket
+        )
+        assert "ED25519" in done.stdout  # control
+        assert "$SSH_AUTH_SOCK: same user" in done.stderr
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def test_where_nothing_can_be_hidden_must_contain_does_not_start(up):
+    done = up.command(
+        "run", "--must-contain", "--profile", "work", "--", "/bin/echo", "it runs", conditions=(NO_NAMESPACES,)
+    )
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "taskbound's own keys, log and operator socket: same user" in done.stderr
+
+
+def state_of(up: Up, agent: str) -> tuple[str, str | None]:
+    """Return the state of the newest task of an agent, and why it is that."""
+    tasks = json.loads(up.command("task", "list", "--json").stdout)["tasks"]
+    newest = max((one for one in tasks if one["actor"] == f"agent/{agent}"), key=lambda one: str(one["opened"]))
+    return newest["state"], newest["reason"]
+
+
+def in_background(up: Up, agent: str, script: str) -> "subprocess.Popen[str]":
+    words = ("run", "--profile", "work", "--agent", agent, "--", "/bin/sh", "-c", script)
+    return subprocess.Popen(
+        as_alice(up.alice, COMMAND, *words), env=environ(up.alice), cwd=up.alice.home, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_kill_9_of_run_ends_its_task(up):
+    ready = up.alice.home / "ready-killed"
+    running = in_background(up, "killed", f"touch {ready}; exec sleep 60")
+    until(ready.exists)
+    assert state_of(up, "killed")[0] == "open"
+    running.kill()
+    running.communicate(timeout=10)
+    until(lambda: state_of(up, "killed") == ("ended", "holder gone"))
+
+
+def test_a_run_outlives_a_killed_server_that_comes_back():
+    with running() as up:
+        ready, enough = up.alice.home / "ready-back", up.alice.home / "enough"
+        patient = in_background(up, "patient", f"touch {ready}; until [ -e {enough} ]; do sleep 0.05; done")
+        until(ready.exists)
+        up.process.kill()
+        up.process.wait()
+        again = begun(up.alice)
+        try:
+            assert patient.stderr
+            while "the server is back" not in (line := patient.stderr.readline()):
+                assert line, "it gave up"
+            enough.touch()
+            patient.communicate(timeout=10)
+            assert patient.returncode == 0
+            assert state_of(again, "patient") == ("ended", "the program ended")
+        finally:
+            again.process.terminate()
+            again.process.wait(timeout=10)

@@ -1,0 +1,298 @@
+"""What an agent cannot see or reach, as an ordinary user and as root; what is said where nothing can be hidden."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.runner.person import Person, as_person, person
+from tests.runner.test_run import CONDITIONS, MASKED, NO_NAMESPACES
+
+HIDING = CONDITIONS[:2]
+OWN = "taskbound's own keys, log and operator socket: same user"
+
+
+@pytest.fixture
+def alice() -> Iterator[Person]:
+    with person() as somebody:
+        assert somebody.uid != 0
+        yield somebody
+
+
+@pytest.fixture
+def root() -> Iterator[Person]:
+    if os.getuid() != 0:
+        pytest.skip("needs root")
+    with person(root=True) as somebody:
+        yield somebody
+
+
+FOLDERS = (".local/state/taskbound", ".aws", ".ssh", ".kube", ".config/gh", ".config/gcloud", ".docker")
+FILES = (".netrc", ".pgpass")
+LOOK = """
+cd
+for name in {folders}; do ls -A "$name"; cat "$name/secret" "$name"/keys/log; touch "$name/new" && echo written; done
+cat {files}
+"""
+
+
+@pytest.mark.parametrize("conditions", HIDING)
+def test_what_is_hidden_is_empty_inside_and_untouched_outside(alice, conditions):
+    for name in FOLDERS:
+        alice.put(f"{name}/secret", f"canary of {name}")
+    for name in FILES:
+        alice.put(name, f"canary of {name}")
+    alice.own_everything(alice.home)
+    done = alice.run(
+        "/bin/sh", "-c", LOOK.format(folders=" ".join(FOLDERS), files=" ".join(FILES)), conditions=conditions
+    )
+    assert done.stdout == ""
+    assert "canary" not in done.stderr
+    assert "same user" not in done.stderr
+    for name in FOLDERS:
+        assert (alice.home / name / "secret").read_text() == f"canary of {name}"
+        assert not (alice.home / name / "new").exists()
+
+
+def test_control_without_the_namespace_the_same_look_finds_everything(alice):
+    for name in FOLDERS:
+        alice.put(f"{name}/secret", f"canary of {name}")
+    alice.own_everything(alice.home)
+    done = alice.run(
+        "/bin/sh", "-c", LOOK.format(folders=" ".join(FOLDERS), files=".netrc"), conditions=[NO_NAMESPACES]
+    )
+    assert [name for name in FOLDERS if f"canary of {name}" not in done.stdout] == []
+    assert "password netrc" in done.stdout
+
+
+def test_where_the_kernel_refuses_it_starts_all_the_same_and_names_what_can_be_reached(alice):
+    agent = alice.put("agent.sock", "")
+    done = alice.run("/bin/sh", "-c", "echo it runs", conditions=[NO_NAMESPACES], env={"SSH_AUTH_SOCK": str(agent)})
+    assert (done.returncode, done.stdout) == (0, "it runs\n")
+    said = done.stderr.splitlines()
+    at = said.index(f"taskbound:   {OWN}")
+    assert said[at - 1].startswith("taskbound: nothing can be hidden from the program here (")
+    assert {f"taskbound:   {name}: same user" for name in ("~/.aws", "~/.ssh", "~/.netrc", "$SSH_AUTH_SOCK")} < {
+        *said[at + 1 :]
+    }
+    assert not any("~/.kube" in line for line in said)  # there is none
+
+
+def test_must_contain_refuses_where_the_kernel_does(alice):
+    done = alice.run("/bin/sh", "-c", "echo it runs", conditions=[NO_NAMESPACES], must_contain=True)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert OWN in done.stderr and "could not start" in done.stderr
+    assert alice.api.asked == []
+
+
+def test_must_contain_starts_where_everything_is_hidden(alice):
+    assert alice.run("/bin/true", must_contain=True).returncode == 0
+
+
+def test_a_folder_behind_a_symbolic_link_is_hidden_where_it_is(alice):
+    real = alice.put("elsewhere/kube/config", "canary").parent
+    (alice.home / ".kube").symlink_to(real)
+    done = alice.run("/bin/sh", "-c", f"cat {real}/config ~/.kube/config; ls -A {real} ~/.kube/")
+    assert "canary" not in done.stdout + done.stderr
+    assert done.stdout.split() == [f"{alice.home}/.kube/:", f"{real}:"]
+
+
+@pytest.mark.parametrize("conditions", HIDING)
+def test_a_current_folder_that_is_hidden_is_no_way_in(alice, conditions):
+    for folder in (alice.home / ".ssh", alice.state / "keys"):
+        done = alice.run("/bin/sh", "-c", "cat *", cwd=folder, conditions=conditions)
+        assert (done.stdout, done.returncode) == ("", 125)
+        assert "the current folder is one that is hidden from programs" in done.stderr
+
+
+def test_what_lies_about_cannot_make_it_look_as_if_the_kernel_refused(alice):
+    for name in (".pgpass", ".docker"):
+        os.mkfifo(alice.home / name)
+    (alice.home / ".netrc").unlink()
+    (alice.home / ".netrc").symlink_to("/proc/self/mem")
+    alice.own_everything(alice.home)
+    done = alice.run("/bin/sh", "-c", "cat ~/.ssh/id_ed25519; echo it runs")
+    assert "a private key" not in done.stdout and "same user" not in done.stderr
+
+
+def test_a_folder_for_everybody_is_not_hidden_as_a_runtime_directory(alice):
+    alice.put("shared/file", "for all\n").parent.chmod(0o755)
+    done = alice.run("/bin/cat", str(alice.home / "shared/file"), env={"XDG_RUNTIME_DIR": str(alice.home / "shared")})
+    assert done.stdout == "for all\n"
+
+
+def test_an_open_folder_is_not_inherited(alice):
+    words = alice.words(["/bin/sh", "-c", "ls -A /proc/self/fd/9/ ; cat /proc/self/fd/9/id_ed25519"])
+    script = 'exec 9< "$0"; exec "$@"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, str(alice.home / ".ssh"), *words],
+        env=alice.environ(),
+        capture_output=True,
+        text=True,
+        cwd=alice.home,
+    )
+    assert "taskbound: task" in done.stderr
+    assert (done.stdout, "a private key" in done.stderr) == ("", False)
+
+
+def test_sockets_behind_which_somebody_does_what_he_is_told_are_hidden(alice):
+    runtime = alice.home.parent / "runtime"
+    (runtime / "systemd").mkdir(parents=True)
+    (runtime / "systemd/private").write_text("canary")
+    (alice.tmp / f"tmux-{alice.uid}").mkdir(mode=0o700)
+    (alice.tmp / f"tmux-{alice.uid}/default").write_text("canary")
+    agent = alice.put("agent.sock", "canary")
+    alice.own_everything(alice.home.parent)
+    runtime.chmod(0o700)
+    env = {"XDG_RUNTIME_DIR": str(runtime), "SSH_AUTH_SOCK": str(agent), "TMUX_TMPDIR": str(alice.tmp)}
+    look = f"cat {runtime}/systemd/private {agent} {alice.tmp}/tmux-{alice.uid}/default"
+    assert "canary" not in alice.run("/bin/sh", "-c", look, env=env).stdout
+    assert alice.run("/bin/sh", "-c", look, env=env, conditions=[NO_NAMESPACES]).stdout == "canary" * 3
+
+
+# Each way is tried as whoever the agent is, and in a namespace of its own in which it is root.
+BREAK_OUT = r"""
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+home, outside = sys.argv[1:]
+place = os.environ["TMPDIR"] + "/place"
+os.makedirs(place, exist_ok=True)
+
+def mount(source, target, kind, flags, data=None):
+    words = [None if w is None else w.encode() for w in (source, target, kind, data)]
+    return libc.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]) == 0
+
+def look(how):
+    for file in (f"{home}/.ssh/id_ed25519", f"{home}/.netrc", f"{home}/.local/state/taskbound/keys/log",
+                 f"{place}/.ssh/id_ed25519", f"{place}/.netrc", f"{place}/id_ed25519"):
+        try:
+            text = open(file).read()
+        except OSError:
+            continue
+        if text:
+            print(f"{how}: {file} says {text}")
+
+def ways():
+    for name in (".ssh", ".netrc", ".local/state/taskbound"):
+        for flags in (0, 2):  # MNT_DETACH
+            if libc.umount2(f"{home}/{name}".encode(), flags) == 0:
+                yield f"umount {name}"
+        if mount(None, f"{home}/{name}", None, 32 | 4096):
+            yield f"remount {name}"
+        if mount(f"{home}/{name}", place, None, 4096):
+            yield f"bind {name}"
+            libc.umount2(place.encode(), 2)
+    for flags in (4096, 4096 | 16384, 8192):  # bind, recursive bind, move
+        if mount(home, place, None, flags):
+            yield f"mount {flags}"
+            libc.umount2(place.encode(), 2)
+    for name in ("u", "w"):
+        os.makedirs(f"/dev/shm/tb-{os.getpid()}-{name}", exist_ok=True)
+    for lower in (home, home + "/.ssh"):
+        if mount("overlay", place, "overlay", 0, f"lowerdir={lower}:/usr/bin"):
+            yield f"overlay {lower}"
+            libc.umount2(place.encode(), 2)
+    if libc.unshare(0x00020000) == 0:
+        yield "mount namespace"
+        for name in (".ssh", ".netrc"):
+            libc.umount2(f"{home}/{name}".encode(), 2)
+        yield "umount in it"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for way in ("root", "cwd"):
+            try:
+                there = f"/proc/{pid}/{way}{home if way == 'root' else ''}/.ssh/id_ed25519"
+                print(there, open(there).read())
+            except OSError:
+                pass
+    for way in ("environ", "mem", "maps", "ns/mnt", "ns/user", "fd/0", "exe", "cwd"):
+        try:
+            found = os.open(f"/proc/{outside}/{way}", os.O_RDONLY)
+            print(f"/proc/{outside}/{way} was opened: {found}")
+        except OSError:
+            pass
+    if libc.ptrace(16, int(outside), 0, 0) == 0:  # PTRACE_ATTACH
+        print("ptrace attached")
+
+def all_ways(how):
+    look(how)
+    for way in ways():
+        look(f"{how}, {way}")
+
+all_ways("plain")
+uid, gid = os.getuid(), os.getgid()
+assert libc.unshare(0x10000000 | 0x00020000) == 0, "no namespace of its own"
+for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+    open(f"/proc/self/{name}", "w").write(text)
+assert mount("none", place, "tmpfs", 0), "it is not root there"
+libc.umount2(place.encode(), 2)
+all_ways("root of a namespace")
+print("all was tried")
+"""
+
+
+@pytest.mark.parametrize("conditions", HIDING)
+@pytest.mark.parametrize("who", ["alice", "root"])
+def test_an_agent_cannot_take_away_what_hides(request, who, conditions):
+    somebody: Person = request.getfixturevalue(who)
+    outside = subprocess.Popen([*as_person(somebody), "/bin/sleep", "60"])
+    try:
+        done = somebody.run(
+            "/usr/bin/env", "python3", "-c", BREAK_OUT, str(somebody.home), str(outside.pid), conditions=conditions
+        )
+    finally:
+        outside.kill()
+        outside.wait()
+    assert (done.stdout, done.returncode) == ("all was tried\n", 0), done.stderr
+
+
+def test_control_the_same_tries_find_it_where_nothing_hides(alice):
+    outside = subprocess.Popen([*as_person(alice), "/bin/sleep", "60"])
+    try:
+        done = alice.run(
+            "/usr/bin/env", "python3", "-c", BREAK_OUT, str(alice.home), str(outside.pid), conditions=[NO_NAMESPACES]
+        )
+    finally:
+        outside.kill()
+        outside.wait()
+    assert "plain: " in done.stdout and "a private key" in done.stdout
+    if os.getuid() == 0:  # else the conditions were made in a user namespace, which closes what is outside of it
+        assert f"/proc/{outside.pid}/environ was opened" in done.stdout
+
+
+def test_root_is_told_what_cannot_be_hidden_from_it(root):
+    done = root.run("/bin/sh", "-c", "cat ~/.ssh/id_ed25519; exit 4")
+    assert (done.stdout, done.returncode) == ("", 4)
+    assert "you are root: the disks below /dev" in done.stderr
+    assert root.run("/bin/true", must_contain=True).returncode == 125
+
+
+@pytest.mark.parametrize("conditions", [*CONDITIONS])
+def test_run_itself_cannot_be_looked_into(alice, conditions):
+    look = r"""
+import os
+def above(pid): return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+pid = os.getppid()
+while pid > 1:
+    if b"taskbound.runner" in open(f"/proc/{pid}/cmdline", "rb").read():
+        for way in ("environ", "mem", "maps"):
+            try: open(f"/proc/{pid}/{way}", "rb").read(1); print("opened", way)
+            except OSError: pass
+    pid = above(pid)
+"""
+    env = {"CANARY": "in the environment of run"}
+    assert alice.run("/usr/bin/env", "python3", "-c", look, env=env, conditions=conditions).stdout == ""
+
+
+@pytest.mark.parametrize("conditions", HIDING)
+def test_no_set_user_id_binary_gives_more(alice, conditions):
+    look = "grep -E '^(NoNewPrivs|CapEff|CapPrm|CapAmb)' /proc/self/status"
+    lines = dict(
+        line.split(":\t") for line in alice.run("/bin/sh", "-c", look, conditions=conditions).stdout.splitlines()
+    )
+    assert lines == {"CapPrm": "0" * 16, "CapEff": "0" * 16, "CapAmb": "0" * 16, "NoNewPrivs": "1"}
+
+
+def test_a_pid_namespace_shows_no_other_process(alice):
+    assert alice.run("/bin/sh", "-c", "echo /proc/[0-9]*").stdout == "/proc/1 /proc/2\n"
+    assert "/proc/3" in alice.run("/bin/sh", "-c", "echo /proc/[0-9]*", conditions=[MASKED]).stdout
