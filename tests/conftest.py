@@ -2,6 +2,6 @@
 
 import pytest
 
-PORTS = ("store", "provider", "log", "keys", "checkpoints", "sink", "upstream")
+PORTS = ("store", "provider", "log", "keys", "checkpoints", "sink", "upstream", "probes")
 
 pytest.register_assert_rewrite(*(f"tests.contracts.{port}" for port in PORTS), "tests.rig", "tests.logs")

@@ -94,6 +94,9 @@ class CountedProvider:
     async def clean(self, lease):
         return await self._cross(self._provider.clean, lease)
 
+    async def probe(self, lease):
+        return await self._cross(self._provider.probe, lease)
+
     async def names(self):
         return await self._cross(self._provider.names)
 

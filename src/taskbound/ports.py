@@ -111,6 +111,21 @@ class Addressed(Protocol):
         """Return host (or the folder of a Unix socket), port, database and user of the lease's login; no secret."""
 
 
+@runtime_checkable
+class Probes(Protocol):
+    """A provider that keeps what it gave out until shortly after its end, so that it can show that it is dead (D21).
+
+    In memory only, for 60 s after the lease was first cut, or expired, at most.
+    """
+
+    async def probe(self, lease: Lease) -> str | None:
+        """Present the credential of a lease that was cut; return what the target said when it refused it.
+
+        None: it is not kept any more; once the lease is clean it never is. Raises TargetUnavailable
+        where the target gave no answer to it, StillLetIn where it let it in.
+        """
+
+
 class Policies(Protocol):
     """The policy directory in force. A broken one never replaces a whole one."""
 
@@ -144,6 +159,12 @@ class Attestor(Protocol):
         """Return the process and its parents, nearest first, up to the first process that there is.
 
         Raises Unauthenticated when they cannot be shown.
+        """
+
+    async def is_confined(self, peer: Peer) -> bool:
+        """Return whether the process is under restrictions that `run` puts on all it starts and nobody takes off.
+
+        They outlive the `run`, so they tell an agent whose ancestors no longer do. Doubt is true.
         """
 
 
@@ -234,6 +255,9 @@ class Log(Protocol):
 
     async def tile(self, lane: Identity, level: int, index: int) -> bytes:
         """Return the hashes of a tile; empty when there is none."""
+
+    async def about(self, lane: Identity, id: str) -> list[Fact]:
+        """Return the events about one thing, sealed or not, oldest first, as they are stored."""
 
     async def bodies(self, lane: Identity, before: datetime, limit: int) -> list[int]:
         """Return the indexes of events from before that moment that have a body, in order."""

@@ -5,10 +5,10 @@ pure `identify`. It asks that the task exists, not that it is open: a call on an
 denied as a value, by the check `task_is_open`, and recorded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taskbound.core.call import Call, Case, Decision, decide, decided
+from taskbound.core.call import Call, Case, Decision, Deny, decide, decided
 from taskbound.core.errors import Denied, InvalidRequest, NotFound, Unauthenticated
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity, Registration, identify, name_of
@@ -133,6 +133,40 @@ async def gather(
 async def refuse(tx: Transaction, case: Case, decision: Decision) -> None:
     """Record a denial. It is raised, by `decision.require_permit()`, after the transaction's block."""
     await tx.record(Kind.CALL_DENIED, decided(case, decision), by=case.caller, decision=decision.record_of())
+
+
+async def owned_by(tx: Transaction, caller: Identity) -> list[str]:
+    """Return the names of what the caller owns; nothing inside a task."""
+    if caller.task is not None:
+        return []
+    return [one.spiffe_id for one in await tx.find(Registration, owner=caller.spiffe_id)]
+
+
+async def is_own(tx: Transaction, case: Case, task: Task, owned: Sequence[str]) -> bool:
+    """Whether a task is the caller's: its own or below it, or one that it acts in, that is for it or what it owns."""
+    caller = case.caller
+    if caller.task is not None:
+        return task.root == case.call.root and caller.task in {above.id for above in await chain_of(tx, task.id)}
+    return caller.spiffe_id in (task.subject, task.actor) or task.actor in owned
+
+
+async def unseen(world: World, tx: Transaction, caller: Identity, id: str, task: Task | None) -> Denied | None:
+    """Return the refusal to show a task, or what happened in it, recorded; None where it is the caller's to see.
+
+    All else is administration (`audit/read`), also what happened in no task.
+    """
+    if caller.is_ours:
+        return None
+    case = await gather(world, tx, caller, "audit/read", id)
+    decision = decide(case)
+    if not decision.permitted and decision.code != "task_ended" and task is not None:
+        if await is_own(tx, case, task, await owned_by(tx, caller)):
+            return None
+        decision = Decision((Deny("not_yours", f"task {task.id} is not {caller.name}'s to see"),), decision.context)
+    if decision.permitted:
+        return None
+    await refuse(tx, case, decision)
+    return decision.refusal()
 
 
 async def denial(world: World, tx: Transaction, caller: Identity, action: str, about: Registration) -> Denied | None:

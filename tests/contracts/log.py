@@ -171,3 +171,19 @@ async def test_one_fact_names_as_many_as_fit_into_a_header(store, log):
     named = await log.erase(LANE, range(0, 400, 2), LANE, "")
     assert 50 < named < 200
     assert [fact.index for fact in await log.read(LANE, 0, 400) if fact.body is None] == list(range(0, 2 * named, 2))
+
+
+async def test_the_events_about_one_thing_are_read_in_their_order_sealed_or_not(store, log):
+    await state(store, 2, note="x")
+    await seal(log)
+    await state(store, 2, note="y")
+    await state(store, 1, OTHER)
+    told = await log.about(LANE, "n1")
+    assert [(fact.index, fact.header.id) for fact in told] == [(1, "n1"), (None, "n1")]
+    assert [b'"note":"x"' in (fact.body or b"") for fact in told] == [True, False]
+    assert told[0] == (await log.read(LANE, 1, 2))[0] and told[1] in await log.unsealed(LANE, 10)
+    assert len(await log.about(LANE, "n0")) == 2 and len(await log.about(OTHER, "n0")) == 1
+    assert await log.about(OTHER, "n1") == await log.about(LANE, "n") == []
+    await log.erase(LANE, [1], LANE, "")
+    erased = await log.about(LANE, "n1")
+    assert [fact.body is None for fact in erased] == [True, False] and erased[0].header == told[0].header

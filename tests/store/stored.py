@@ -21,8 +21,8 @@ from taskbound.store.sqlite import open_store
 from tests.rig import CountedStore, Rig
 
 TABLES = {"identity": "identities", "task": "tasks", "lease": "leases", "call": "calls"}
-MOMENTS = {"opened", "deadline", "due", "ended", "expires", "create_by", "activated", "at"}
-NESTED = {"intent", "grants", "act", "groups", "when", "recipe", "labels"}
+MOMENTS = {"opened", "deadline", "due", "ended", "expires", "create_by", "activated", "overdue", "cut", "cleaned", "at"}
+NESTED = {"intent", "grants", "act", "groups", "when", "recipe", "labels", "holder"}
 
 
 @dataclass

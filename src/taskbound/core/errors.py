@@ -14,6 +14,7 @@
     │       └── Replayed
     └── Unavailable            the world; 503 with Retry-After
         ├── TargetUnavailable
+        │   └── StillLetIn
         ├── UpstreamUnavailable
         └── StoreUnavailable
 
@@ -99,6 +100,12 @@ class Unavailable(TaskboundError):
 
 class TargetUnavailable(Unavailable):
     code = "target_unavailable"
+
+
+class StillLetIn(TargetUnavailable):
+    """An alarm: a credential that was cut was let in."""
+
+    code = "still_let_in"
 
 
 class UpstreamUnavailable(Unavailable):

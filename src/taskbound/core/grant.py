@@ -237,3 +237,31 @@ def narrow(
             what = f"{objections[0]} is wider than what it was granted" if objections else "it was not granted"
             raise Denied(f"{wish.resource}: {what}", code="outside_grants", hint="delegate at most what the task holds")
     return tuple(paired)
+
+
+def said(grant: Grant, values: Mapping[str, Value]) -> str:
+    """Return a grant as a person reads it, with the values that are bound: what may be done, with what, how often."""
+    conditions = [_said(one, values) for one in grant.conditions]
+    rest = [f"without {', '.join(grant.unnamed)}"] if grant.unnamed else []
+    limit = [f"{grant.calls} times at most" if grant.calls != 1 else "once"] if grant.calls else []
+    ask = ["a person is asked each time"] if grant.ask else []
+    verb = "log in as" if grant.action == "lease/issue" else "call"
+    return "; ".join([f"{verb} {grant.resource}", *conditions, *rest, *limit, *ask])
+
+
+def _said(condition: Condition, values: Mapping[str, Value]) -> str:
+    if condition.operator == "any":
+        return f"any {condition.argument}"
+    bound = condition.literal if condition.parameter is None else values.get(condition.parameter)
+    return f"{condition.argument} {condition.operator} {_shown(bound)}"
+
+
+def _shown(value: Value | None) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(one) for one in value)}]"
+    if isinstance(value, str):
+        text = _escaped(value)  # what came in with --set or a request may hold what a terminal would obey
+        return f'"{text[:77]}..."' if len(text) > 80 else f'"{text}"'
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    return str(value).lower() if isinstance(value, bool) else str(value)

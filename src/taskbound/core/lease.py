@@ -54,6 +54,9 @@ class Lease:
     due: datetime | None  # the next moment at which something must happen; None once revoked
     activated: datetime | None = None  # None: nobody holds it; cut waits for create_by + settle
     overdue: datetime | None = None  # when it was said that taking it back is late (S3)
+    cut: datetime | None = None  # when it was stated that the holder can no longer act
+    cleaned: datetime | None = None  # when it was stated that no trace is left
+    probe: str = ""  # what became of presenting the dead credential, as JSON (core.receipt); "" before that
     state: str = ""
 
     @property

@@ -12,6 +12,7 @@ from typing import ClassVar
 from taskbound.core.errors import TaskEnded, TaskSuspended
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant
+from taskbound.core.identity import Process
 from taskbound.core.intent import Intent
 from taskbound.core.thing import Lifecycle
 
@@ -50,6 +51,8 @@ class Task:
     act: tuple[str, ...] = ()  # the actors above it, nearest first (RFC 8693 4.1)
     ended: datetime | None = None
     reason: str = ""
+    holder: Process | None = None  # that it ends with, over a Unix socket (INTERFACES 10)
+    receipt: str = ""  # the signed note (core.receipt), once it is closed
     state: str = ""
 
     def why_not_open(self, now: datetime) -> str | None:

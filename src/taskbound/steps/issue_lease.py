@@ -42,7 +42,8 @@ async def issue_lease(world: World, door: Identity, asker: Claim | Identity, ask
             decision = decision.refused(stuck)
         if decision.permitted:
             lease = _requested(world, case)
-            await tx.record(Kind.LEASE_REQUESTED, lease, by=caller, spent=decision.spent, decision=decision.record_of())
+            said, spent = decision.record_of(), decision.spent
+            await tx.record(Kind.LEASE_REQUESTED, lease, by=caller, spent=spent, decision=said, policy=case.version)
         else:
             await refuse(tx, case, decision)
     decision.require_permit()  # outside the block: the deny is durable

@@ -7,15 +7,15 @@ them, and what those they own act in. Reading changes nothing, so only a refusal
 from collections.abc import Sequence
 from typing import TypeVar
 
-from taskbound.core.call import Case, Decision, Deny, decide
-from taskbound.core.identity import Claim, Identity, Registration
+from taskbound.core.call import Decision, Deny, decide
+from taskbound.core.identity import Claim, Identity
 from taskbound.core.leaf import Fact
 from taskbound.core.task import Task
 from taskbound.core.thing import Thing, noun_of
 from taskbound.formats.note import parse_note
 from taskbound.formats.tlog import parse_checkpoint
-from taskbound.ports import Transaction, World
-from taskbound.prove import chain_of, gather, prove, refuse
+from taskbound.ports import World
+from taskbound.prove import gather, is_own, owned_by, prove, refuse, unseen
 
 T = TypeVar("T", bound=Thing)
 
@@ -25,17 +25,9 @@ async def look_up_task(world: World, door: Identity, asker: Claim | Identity, id
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         task = await tx.get(Task, id)
-        if caller.is_ours:
-            return task
-        case = await gather(world, tx, caller, "audit/read", id)
-        decision = decide(case)
-        if not decision.permitted and decision.code != "task_ended":
-            if await _own(tx, case, task, [one.spiffe_id for one in await _owned(tx, caller)]):
-                return task
-            decision = Decision((Deny("not_yours", f"task {task.id} is not {caller.name}'s to see"),), decision.context)
-        if not decision.permitted:
-            await refuse(tx, case, decision)
-    decision.require_permit()
+        refusal = await unseen(world, tx, caller, id, task)
+    if refusal is not None:
+        raise refusal
     return task
 
 
@@ -53,8 +45,8 @@ async def look_up_tasks(
         else:
             found = [task for one in states for task in await tx.find(Task, state=one) if task.id > after]
             if not decision.permitted:
-                owned = [one.spiffe_id for one in await _owned(tx, caller)]
-                found = [task for task in found if await _own(tx, case, task, owned)]
+                owned = await owned_by(tx, caller)
+                found = [task for task in found if await is_own(tx, case, task, owned)]
             return sorted(found, key=lambda task: task.id)[:limit]
     decision.require_permit()
     return []
@@ -104,14 +96,3 @@ async def count_tasks(world: World, door: Identity) -> int:
     """Return how many tasks are open. Raises Unavailable."""
     async with world.store.transaction(door) as tx:
         return len(await tx.find(Task, state="open"))
-
-
-async def _owned(tx: Transaction, caller: Identity) -> list[Registration]:
-    return await tx.find(Registration, owner=caller.spiffe_id) if caller.task is None else []
-
-
-async def _own(tx: Transaction, case: Case, task: Task, owned: Sequence[str]) -> bool:
-    caller = case.caller
-    if caller.task is not None:
-        return task.root == case.call.root and caller.task in {above.id for above in await chain_of(tx, task.id)}
-    return caller.spiffe_id in (task.subject, task.actor) or task.actor in owned

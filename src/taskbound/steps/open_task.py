@@ -16,7 +16,7 @@ from taskbound.core.catalogue import nearest
 from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest, NotFound, Replayed, bounded
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, narrow
-from taskbound.core.identity import Claim, Identity, Registration
+from taskbound.core.identity import Claim, Identity, Process, Registration
 from taskbound.core.intent import (
     DEFAULT_BUDGET,
     Intent,
@@ -52,6 +52,7 @@ class TaskAsk:
     life: timedelta | None = None
     budget: Mapping[str, int] | None = None
     idempotency_key: str | None = None
+    holder: Process | None = None  # the task ends with it; said by the door, never by who asks
 
     def __post_init__(self) -> None:
         bounded("the intent", self.intent, 16_384)
@@ -107,6 +108,7 @@ async def _open(
             try:
                 actor = await _actor(world, tx, caller, ask)
                 task = _opened(world.new_id("t"), tx, caller, actor, wish, parent, ask.cause, handle)
+                task = replace(task, holder=ask.holder)
                 shared = _shares(task, wish, left)
                 task = await _once(tx, caller, task, ask.idempotency_key)
             except Denied as refusal:  # a wish wider than what the caller holds is recorded like any denial
@@ -116,7 +118,8 @@ async def _open(
         else:
             if parent:
                 await tx.record(Kind.TASK_DELEGATED, advance(parent, Kind.TASK_DELEGATED), by=caller, child=task.id)
-            await tx.record(Kind.TASK_OPENED, task, by=caller, shared=shared, decision=decision.record_of())
+            said = decision.record_of()
+            await tx.record(Kind.TASK_OPENED, task, by=caller, shared=shared, decision=said, policy=case.version)
     return task, decision
 
 

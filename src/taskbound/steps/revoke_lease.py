@@ -8,12 +8,13 @@ held is cut and cleaned not before its create-deadline and a settle time have pa
 import re
 from collections.abc import Awaitable, Callable
 
-from taskbound.core.errors import NotFound, TargetUnavailable
+from taskbound.core.errors import NotFound, StillLetIn, TargetUnavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity
 from taskbound.core.lease import LATE, Lease, fall_due, orphan
+from taskbound.core.receipt import not_presented, refused_probe
 from taskbound.core.thing import advance
-from taskbound.ports import Provider, Transaction, World
+from taskbound.ports import Probes, Provider, Transaction, World
 
 
 async def mark_due(world: World, lane: Identity) -> list[Lease]:
@@ -91,9 +92,34 @@ async def cut_lease(world: World, lane: Identity, lease: Lease) -> Lease:
 
 
 async def clean_lease(world: World, lane: Identity, lease: Lease) -> Lease:
-    """Remove every trace of a lease that was cut just now. Return it as it is then. Raises TargetUnavailable."""
-    await _provider(world, lease).clean(lease)
-    return await _recorded(world, lane, lease, Kind.LEASE_REVOKED, due=None)
+    """Remove every trace of a lease that was cut just now, after its dead credential was presented once.
+
+    Return it as it is then. Raises TargetUnavailable; StillLetIn when the target let the credential in.
+    """
+    provider = _provider(world, lease)
+    probe = await _probed(world, lane, provider, lease)
+    # A crash here leaves the same work; the credential is forgotten, and the receipt will say so.
+    await provider.clean(lease)
+    return await _recorded(world, lane, lease, Kind.LEASE_REVOKED, due=None, probe=probe)
+
+
+async def _probed(world: World, lane: Identity, provider: Provider, lease: Lease) -> str:
+    """Return what became of presenting the dead credential (INTERFACES 11). Raises StillLetIn, recorded."""
+    if not isinstance(provider, Probes):
+        return not_presented("the target's provider cannot present it")
+    try:
+        answer = await provider.probe(lease)
+    except StillLetIn:
+        async with world.store.transaction(lane) as tx:
+            about = {"target": lease.target, "task": lease.task}
+            await tx.record(Kind.FINDING_RAISED, id=lease.id, finding="still_let_in", about=about)
+        raise
+    except TargetUnavailable:  # cleaning does not wait for it (S3)
+        return not_presented("the target gave no answer to it")
+    if answer is None:
+        return not_presented("the broker held it no longer" if lease.activated else "it was never delivered")
+    async with world.store.transaction(lane) as tx:
+        return refused_probe(answer, tx.now)
 
 
 def _provider(world: World, lease: Lease) -> Provider:
@@ -108,11 +134,12 @@ def _provider(world: World, lease: Lease) -> Provider:
 
 async def _recorded(world: World, lane: Identity, lease: Lease, kind: Kind, **changes: object) -> Lease:
     """Record what was done to the lease, unless it changed meanwhile; return it as it is."""
+    moment = {Kind.LEASE_CUT: "cut", Kind.LEASE_REVOKED: "cleaned"}[kind]
     async with world.store.transaction(lane) as tx:
         stored = await tx.get(Lease, lease.id, lock=True)
         if stored != lease:
             return stored
-        lease = advance(lease, kind, **changes)
+        lease = advance(lease, kind, **changes, **{moment: tx.now})
         await tx.record(kind, lease)
     return lease
 
@@ -137,9 +164,9 @@ async def sweep_target(world: World, lane: Identity, target: str) -> list[Lease]
         async with world.store.transaction(lane) as tx:
             if found := await _adoptable(tx, id, target):
                 new = orphan(id, tx.org, world.instance, target, tx.now)
-                lease = advance(
-                    found if isinstance(found, Lease) else new, Kind.LEASE_FELL_DUE, due=tx.now, overdue=None
-                )
+                known = found if isinstance(found, Lease) else new
+                again = {"due": tx.now, "overdue": None, "cut": None, "cleaned": None, "probe": ""}
+                lease = advance(known, Kind.LEASE_FELL_DUE, **again)
                 await tx.record(Kind.LEASE_FELL_DUE, lease, reason="orphan")
                 adopted.append(lease)
     return adopted

@@ -69,6 +69,11 @@ class MemoryLog:
     async def tile(self, lane: Identity, level: int, index: int) -> bytes:
         return self.tiles.get((lane.org, level, index), b"")
 
+    async def about(self, lane: Identity, id: str) -> list[Fact]:
+        places = {row: index for index, row in enumerate(self.order.get(lane.org, ()))}
+        rows = [n for n, event in enumerate(self._store.events) if (event.org, event.id) == (lane.org, id)]
+        return [self._fact(row, places.get(row)) for row in rows]
+
     async def bodies(self, lane: Identity, before: datetime, limit: int) -> list[int]:
         facts = await self.read(lane, 0, await self.appended(lane))
         old = [fact.index for fact in facts if fact.body is not None and fact.header.at < before]

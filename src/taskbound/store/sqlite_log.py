@@ -93,6 +93,10 @@ class SqliteLog:
             rows = tx.query("SELECT hashes FROM tiles WHERE org = ? AND level = ? AND tile = ?", tx.org, level, index)
             return bytes(rows[0][0]) if rows else b""
 
+    async def about(self, lane: Identity, id: str) -> list[Fact]:
+        async with self._store.transaction(lane) as tx:
+            return [_fact(row) for row in tx.query(f"{_FACT} AND e.thing = ? ORDER BY e.id", tx.org, id)]
+
     async def bodies(self, lane: Identity, before: datetime, limit: int) -> list[int]:
         async with self._store.transaction(lane) as tx:
             rows = tx.query(

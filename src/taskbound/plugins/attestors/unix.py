@@ -68,6 +68,15 @@ class UnixAttestor:
         """Return the process and its parents, nearest first, up to the first process that there is here."""
         return await asyncio.to_thread(_ancestors, peer.process)
 
+    async def is_confined(self, peer: Peer) -> bool:
+        """Return whether the process may gain no privileges, or has system calls filtered, and we not as much."""
+        try:
+            before = _stat(peer.process.pid)[0]
+            theirs, ours = _restrictions(peer.process.pid), _restrictions(os.getpid())
+            return before != peer.process or any(their > our for their, our in zip(theirs, ours, strict=True))
+        except (OSError, ValueError):
+            return True
+
     def _attest(self, peer: Peer) -> Facts:
         pid = peer.process.pid
         try:
@@ -194,6 +203,12 @@ def _stat(pid: int) -> tuple[Process, int]:
     if fields[0] in (b"Z", b"X", b"x"):
         raise ValueError("it is over")
     return Process(pid, int(fields[19])), int(fields[1])  # fields 22 and 4 of proc_pid_stat(5)
+
+
+def _restrictions(pid: int) -> tuple[int, ...]:
+    """Return PR_SET_NO_NEW_PRIVS and the number of seccomp filters, each inherited for ever (prctl(2), seccomp(2))."""
+    found = re.findall(rb"^(?:NoNewPrivs|Seccomp|Seccomp_filters):\t(\d+)$", _read(f"/proc/{pid}/status"), re.MULTILINE)
+    return tuple(int(one) for one in found)
 
 
 def _read(path: str) -> bytes:

@@ -17,10 +17,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
 
-from taskbound.core.errors import TargetUnavailable
+from taskbound.core.errors import StillLetIn, TargetUnavailable
 from taskbound.core.lease import CREATE_WINDOW, Lease
 from taskbound.core.secret import Secret
 from taskbound.plugins.providers.postgres import sql
+from taskbound.plugins.providers.postgres.held import Held
 from taskbound.plugins.providers.postgres.lane import Lane
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class PostgresProvider:
         self._owner, self._quarantine = owner, quarantine
         self._prefix, self._node = f"tb_{instance}_", f"tb/{instance}/{node}/"
         self._taken_over, self._taking_over = False, asyncio.Lock()
+        self._held = Held()
         self._creating = Lane(
             lambda: self._connect(statement=2000, lock=1000, idle=sql.COMMIT_WITHIN // sql.MILLISECOND), 4
         )
@@ -88,11 +90,13 @@ class PostgresProvider:
             )
             await at.execute(";\n".join(statements))
             # A crash up to here leaves nothing. COMMIT is sent by itself, so that it is so (D3).
+            self._held.keep(lease, password)
             await at.execute("COMMIT")
         return password
 
     async def cut(self, lease: Lease) -> None:
         name = self._name(lease)
+        self._held.end(lease)
         async with self._asked(f"cut {name}", CUT_WITHIN), self._cutting.connection() as at:
             oid = await at.fetchval(sql.OID, name)
             if oid is not None:
@@ -106,7 +110,7 @@ class PostgresProvider:
         async with self._asked(f"clean {name}", CLEAN_WITHIN), self._cleaning.connection() as at:
             role = await at.fetchrow("SELECT oid, rolcanlogin FROM pg_roles WHERE rolname = $1", name)
             if role is None:
-                return
+                return self._held.forget(lease)
             if role["rolcanlogin"]:
                 raise TargetUnavailable(f"{name} may still log in: it must be cut before it is cleaned")
             await _until_none(at, sql.SESSIONS, role["oid"])
@@ -120,6 +124,27 @@ class PostgresProvider:
                     async with self._elsewhere(database) as there:
                         await self._clean_database(there, lease, role["oid"])
             await at.execute(f"DROP ROLE {name}")
+        self._held.forget(lease)
+
+    async def probe(self, lease: Lease) -> str | None:
+        name = self._name(lease)
+        if (secret := self._held.of(lease)) is None:
+            return None
+        try:
+            # Where the broker's own login works, and as the holder would: the password is what is refused.
+            let_in = await asyncpg.connect(
+                self._admin.reveal(),
+                user=name,
+                password=secret.reveal(),
+                timeout=CONNECT_WITHIN,
+                server_settings={"application_name": self._mark},
+            )
+        except asyncpg.InvalidAuthorizationSpecificationError as refusal:  # class 28, of authentication
+            return f"refused, SQLSTATE {refusal.sqlstate}"
+        except (*FOREIGN, ValueError):  # the second would quote the URL
+            raise TargetUnavailable(f"the target gave no answer to the login of {name}") from None
+        let_in.terminate()
+        raise StillLetIn(f"the target let {name} in after it was cut", hint="look at the target: its login must end")
 
     async def names(self) -> set[str]:
         async with self._asked("list names", CUT_WITHIN), self._cutting.connection() as at:
@@ -145,7 +170,8 @@ class PostgresProvider:
             raise TargetUnavailable(NO_URL) from None
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and forget what was given out."""
+        self._held.clear()
         for lane in (self._creating, self._cutting, self._cleaning):
             await lane.close()
 

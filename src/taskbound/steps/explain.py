@@ -1,0 +1,238 @@
+"""Why: from one effect back to person, intent, agent chain, decision, policy version and its place in the log (N13).
+
+All of it was recorded with the fact: the narrow row of a call stays, the body of its event may have
+been erased, and then the explanation says so and gives what the row has. Inside a task one sees
+what is at and below it: of what stands above, who acts, and nothing of its intent and grants. What
+would unblock a denial is read from the policy in force now; the engine is not asked again.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from taskbound.core.call import Call
+from taskbound.core.catalogue import decimal_text
+from taskbound.core.errors import NotFound
+from taskbound.core.event import Kind
+from taskbound.core.grant import Grant, render, said
+from taskbound.core.identity import Claim, Identity, Registration, name_of
+from taskbound.core.leaf import Fact
+from taskbound.core.lease import Lease
+from taskbound.core.policy_dir import PolicyDir
+from taskbound.core.task import Task
+from taskbound.formats.note import parse_note
+from taskbound.formats.tlog import parse_checkpoint
+from taskbound.ports import Transaction, World
+from taskbound.prove import chain_of, prove, unseen
+
+Effect = Call | Lease | Task
+
+NOUNS: Mapping[str, type[Effect]] = {"c": Call, "l": Lease, "t": Task}
+KINDS = {"tools/call": "tool", "lease/issue": "lease"}  # what grants are of, as profiles name it
+DECIDED = frozenset((
+    Kind.CALL_PERMITTED, Kind.CALL_DENIED, Kind.LEASE_REQUESTED, Kind.TASK_REQUESTED, Kind.TASK_OPENED,
+))  # fmt: skip
+
+
+async def explain(world: World, door: Identity, asker: Claim | Identity, id: str) -> Mapping[str, Any]:
+    """Return why a call (`d…` or `c…`), a lease or a task came to be as it is, as JSON.
+
+    Raises NotFound, Denied for what happened in somebody else's task.
+    """
+    id = f"c{id[1:]}" if id[:1] == "d" else id  # as a call is shown to people (INTERFACES 1)
+    if id[:1] not in NOUNS:
+        raise NotFound(f"there is no {id[:32]}", hint="name a call (d…), a lease (l…) or a task (t…)")
+    facts = await world.log.about(door, id)
+    sealed = await _sealed(world, door)
+    async with world.store.transaction(door) as tx:
+        caller = await prove(tx, asker)
+        thing = await tx.get(NOUNS[id[0]], id)
+        within = thing.id if isinstance(thing, Task) else thing.task
+        chain = await chain_of(tx, within)
+        refusal = await unseen(world, tx, caller, id, chain[-1] if chain else None)
+        fact = next((one for one in facts if one.header.kind in DECIDED), None)
+        person = await _person(tx, chain, fact)
+    if refusal is not None:
+        raise refusal
+    body = json.loads(fact.body) if fact and fact.body else {}
+    decided = body.get("detail", {}).get("decision", {})
+    told = {
+        "id": f"d{id[1:]}" if isinstance(thing, Call) else id,
+        "what": _what(thing, decided),
+        "person": person,
+        "chain": _levels(thing, chain, caller),
+        "decision": _decision(thing, decided),
+        "policy": _policy(thing, body, world.policies.current),
+        "event": _place(fact, sealed),
+        "erased": fact is not None and fact.body is None,
+        "hint": "",
+        "command": "",
+    }
+    if isinstance(thing, Call) and thing.state == "denied":
+        told["hint"], command = _unblock(thing, chain, world.policies.current)
+        told["command"] = command if caller.task is None else ""  # an agent gets no other profile named
+    return told
+
+
+async def _sealed(world: World, door: Identity) -> int:
+    """Return how many events the newest checkpoint covers."""
+    note = await world.log.checkpoint(door)
+    return parse_checkpoint(parse_note(note)[0]).size if note else 0
+
+
+async def _person(tx: Transaction, chain: Sequence[Task], fact: Fact | None) -> str | None:
+    """Return the human it was done for, or who answers for who did it."""
+    if chain and chain[0].subject:
+        return name_of(chain[0].subject)
+    actor = chain[0].actor if chain else fact.header.by if fact else ""
+    known = await tx.find(Registration, spiffe_id=actor)
+    return name_of(known[0].owner) if known else None
+
+
+def _what(thing: Effect, decided: Mapping[str, Any]) -> dict[str, Any]:
+    match thing:
+        case Call():
+            arguments = decided.get("projected", {}).get("args")
+            return {"kind": "call", "action": thing.action, "resource": thing.resource, "arguments": arguments}
+        case Lease():
+            times = {"expires": thing.expires, "cut": thing.cut, "clean": thing.cleaned}
+            resource = f"{thing.target}/{thing.grant}" if thing.task else thing.target  # the second: an orphan
+            return {
+                "kind": "lease", "action": "lease/issue", "resource": resource, "name": thing.name,
+                "state": thing.state, **{name: _moment(at) for name, at in times.items()},
+            }  # fmt: skip
+        case Task():
+            times = {"opened": thing.opened, "deadline": thing.deadline, "ended": thing.ended}
+            action = "task/delegate" if thing.parent else "task/open"
+            return {
+                "kind": "task", "action": action, "resource": thing.intent.profile or "none", "state": thing.state,
+                "reason": thing.reason, **{name: _moment(at) for name, at in times.items()},
+            }  # fmt: skip
+
+
+def _levels(thing: Effect, chain: Sequence[Task], caller: Identity) -> list[dict[str, Any]]:
+    """Return the tasks from the root, each with who acts, what for, and its grants that are about this."""
+    below = caller.task is None
+    levels: list[dict[str, Any]] = []
+    for level, task in enumerate(chain):
+        below = below or task.id == caller.task
+        known = _known(thing, task, level) if below else {"intent": None, "grants": []}
+        levels.append({"task": task.id, "actor": name_of(task.actor), "state": task.state, **known})
+    return levels
+
+
+def _known(thing: Effect, task: Task, level: int) -> dict[str, Any]:
+    match thing:
+        case Call():
+            grants = [grant for grant in task.grants if _is_of(grant, thing.action, thing.resource)]
+            used = [grant.id in thing.grants[level : level + 1] for grant in grants]
+        case Lease():  # which one it used follows: a lease's grant has no conditions, and no two of a task are alike
+            grants = [g for g in task.grants if _is_of(g, "lease/issue", f"{thing.target}/{thing.grant}")]
+            used = [True for _ in grants]
+        case Task():
+            grants = list(task.grants) if task.id == thing.id else []
+            used = [False for _ in grants]
+    values = {name: _json(value) for name, value in sorted(task.intent.values.items())}
+    return {
+        "intent": {"profile": task.intent.profile, "values": values, "text": task.intent.text},
+        "grants": [
+            {
+                "id": grant.id,
+                "said": said(grant, task.intent.values),
+                "text": render(grant, level),
+                "used": was_used,
+            }
+            for grant, was_used in zip(grants, used, strict=True)
+        ],
+    }
+
+
+def _decision(thing: Effect, decided: Mapping[str, Any]) -> dict[str, Any]:
+    code = thing.code if isinstance(thing, Call) else ""
+    objections = [{"code": code, "reason": reason} for code, reason in decided.get("objections", [])]
+    return {
+        "permitted": not (isinstance(thing, Call) and thing.state == "denied"),
+        "code": code,
+        "reason": objections[0]["reason"] if objections else "",
+        "objections": objections,
+        "permits": list(decided.get("permits", [])),  # the organisation's policies, by @id
+    }
+
+
+def _policy(thing: Effect, body: Mapping[str, Any], now: PolicyDir) -> dict[str, Any]:
+    version = thing.policy if isinstance(thing, Call) else body.get("detail", {}).get("policy")
+    return {"version": version, "in_force": version == now.version}
+
+
+def _place(fact: Fact | None, sealed: int) -> dict[str, Any] | None:
+    """Return where the fact stands in the log, and whether a checkpoint covers it. None: an orphan was never asked."""
+    if fact is None:
+        return None
+    return {
+        "kind": fact.header.kind,
+        "at": _moment(fact.header.at),
+        "by": name_of(fact.header.by),
+        "index": fact.index,
+        "sealed": fact.index is not None and fact.index < sealed,
+        "checkpoint": sealed,
+    }
+
+
+# --- what would unblock it -------------------------------------------------------------------------
+
+
+def _unblock(call: Call, chain: Sequence[Task], policies: PolicyDir) -> tuple[str, str]:
+    """Return what a person can do about a denial, and the command for it; "" where there is nothing to do."""
+    own = chain[-1].intent.profile if chain else None
+    upstream = call.resource.partition("/")[0]
+    match call.code:
+        case "outside_grants" if call.action not in KINDS:
+            return "ask for no more than the task above it holds", ""
+        case "outside_grants" if all(_granted(task.grants, call) for task in chain):
+            return "it was granted with other values: open a task that is bound to these", _open(own, policies)
+        case "outside_grants":
+            granting = sorted(one.name for one in policies.profiles.values() if _granted(one.grants, call))
+            if granting:
+                return f"profile {granting[0]} grants it: open a task with that one", _open(granting[0], policies)
+            entry = f'[[grant]] {KINDS[call.action]} = "{call.resource}"'
+            return f"no profile grants it: add {entry} to profiles/{own or 'NAME'}.toml", "taskbound policy load"
+        case "no_task" | "task_ended" | "tool_changed" | "budget_spent":
+            return "open a new task", _open(own, policies)
+        case "task_suspended":
+            return "wait until the task is resumed, or open a new one", _open(own, policies)
+        case "tool_not_pinned":
+            return "review how its definition changed, then pin it", f"taskbound tools derive {upstream} --write"
+        case "forbidden":
+            return "the policy that is named forbids it, whatever a task grants: see organisation/", ""
+        case "not_permitted":
+            return "add a permit to organisation/, then load it", "taskbound policy load"
+        case "unknown_tool":
+            return "see which tools there are", "taskbound tools list"
+    return "", ""
+
+
+def _is_of(grant: Grant, action: str, resource: str) -> bool:
+    return (grant.action, grant.resource) == (action, resource)
+
+
+def _granted(grants: Iterable[Grant], call: Call) -> bool:
+    return any(_is_of(grant, call.action, call.resource) for grant in grants)
+
+
+def _open(name: str | None, policies: PolicyDir) -> str:
+    if name is None or name not in policies.profiles:
+        return "taskbound task open --intent TEXT"
+    values = " ".join(f"{parameter}=…" for parameter in sorted(policies.profiles[name].parameters))
+    return f"taskbound task open --profile {name}{f' --set {values}' if values else ''}"
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_json(item) for item in value]
+    return decimal_text(value) if isinstance(value, Decimal) else value
+
+
+def _moment(at: datetime | None) -> str | None:
+    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

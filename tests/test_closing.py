@@ -1,0 +1,104 @@
+"""What ended is closed by itself within about a second, and not before all of it is taken back (INTERFACES 11)."""
+
+from taskbound import lanes as module
+from taskbound.steps.close_task import close_task
+from taskbound.steps.end_task import end_task
+from taskbound.steps.issue_lease import LeaseAsk, issue_lease
+from taskbound.steps.open_task import TaskAsk, open_task
+from tests.rig import ALICE
+from tests.stories.story import REFUND, claim_of
+from tests.test_lanes import due, rig, running, until  # noqa: F401
+
+READER = LeaseAsk("shopdb/reader")
+
+
+async def opened(rig, ask=REFUND, asker=ALICE):  # noqa: F811
+    task, handle = await open_task(rig.world, rig.door, asker, ask)
+    return task, claim_of(handle)
+
+
+def is_closed(rig, task):  # noqa: F811
+    return lambda: rig.store.things["main", "task", task.id].state == "closed"
+
+
+async def test_a_whole_tree_is_closed_within_about_a_second(rig):  # noqa: F811
+    task, agent = await opened(rig)
+    await issue_lease(rig.world, rig.door, agent, READER)
+    wish = TaskAsk("look-up-order", {"order_id": "4711"}, actor="agent/helper", budget={"calls": 3, "leases": 0})
+    child, _ = await opened(rig, wish, agent)
+    async with running(rig) as lanes:
+        await end_task(rig.world, rig.door, ALICE, task.id, "done")
+        lanes.progress.wake()
+        await until(is_closed(rig, task), 1.5)
+        closed = [event.id for event in rig.store.events if event.kind == "task.closed"]
+        assert closed == [child.id, task.id]
+    rig.check()
+
+
+async def test_no_receipt_is_made_while_a_target_is_down_and_one_is_made_when_it_is_back(rig):  # noqa: F811
+    task, agent = await opened(rig)
+    other, _ = await opened(rig)
+    await issue_lease(rig.world, rig.door, agent, READER)
+    rig.providers["shopdb"].mode["cut"] = "down"
+    async with running(rig) as lanes:
+        for one in (task, other):
+            await end_task(rig.world, rig.door, ALICE, one.id, "done")
+        lanes.progress.wake()
+        await until(is_closed(rig, other), 1.5)  # nothing of this one is out
+        assert rig.store.things["main", "task", task.id].state == "ended"
+        rig.providers["shopdb"].mode["cut"] = "up"
+        await until(is_closed(rig, task), 5)
+    assert "not_presented: the target's provider cannot" in rig.store.things["main", "task", task.id].receipt
+    rig.check()
+
+
+async def test_what_a_process_left_ended_is_closed_by_the_next(rig):  # noqa: F811
+    task, _ = await opened(rig)
+    await end_task(rig.world, rig.door, ALICE, task.id, "done")
+    async with running(rig):
+        await until(is_closed(rig, task), 1.5)
+
+
+async def test_many_that_wait_starve_none_behind_them(rig, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(module, "CLOSERS", 3)
+    monkeypatch.setattr(module, "CLOSE", 0.02)
+    rig.providers["shopdb"].mode["cut"] = "down"
+    waiting = [await opened(rig) for _ in range(7)]
+    for _, agent in waiting:
+        await issue_lease(rig.world, rig.door, agent, READER)
+    free = [await opened(rig) for _ in range(7)]
+    async with running(rig):
+        for task, _ in (*waiting, *free):
+            await end_task(rig.world, rig.door, ALICE, task.id, "done")
+        for task, _ in free:
+            await until(is_closed(rig, task), 2)
+    assert not any(is_closed(rig, task)() for task, _ in waiting)
+
+
+async def test_one_that_cannot_be_closed_stops_no_other(rig, monkeypatch):  # noqa: F811
+    tasks = [(await opened(rig))[0] for _ in range(3)]
+    broken = min(task.id for task in tasks)
+
+    async def fails(world, lane, id):
+        if id == broken:
+            raise RuntimeError("a bug")
+        return await close_task(world, lane, id)
+
+    monkeypatch.setattr(module, "close_task", fails)
+    async with running(rig) as lanes:
+        for task in tasks:
+            await end_task(rig.world, rig.door, ALICE, task.id, "done")
+        for task in tasks:
+            if task.id != broken:
+                await until(is_closed(rig, task), 2)
+        assert lanes.progress.lane_failures["close"] >= 1
+    assert rig.store.things["main", "task", broken].state == "ended"
+
+
+async def test_an_orphan_belongs_to_no_receipt(rig):  # noqa: F811
+    task, _ = await opened(rig)
+    await due(rig)
+    await end_task(rig.world, rig.door, ALICE, task.id, "done")
+    async with running(rig):
+        await until(is_closed(rig, task), 1.5)
+    assert '"leases":[]' in rig.store.things["main", "task", task.id].receipt
