@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -59,25 +58,6 @@ def text_of(arguments: Mapping[str, Any]) -> str:
     """Return a call's arguments for one line."""
     text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     return text if len(text) <= 140 else f"{text[:139]}…"
-
-
-def in_words(grant: Mapping[str, Any]) -> str:
-    """Return a grant as a person reads it, from the very text that is evaluated."""
-    words, absent = [], []
-    for clause in re.findall(r"when \{ (.*) \}", grant["text"]):
-        if found := re.search(
-            r'context\.grant\["\d+"\]\.(\w+)\.(containsAll|contains)\(context\.args\.(\w+)\)', clause
-        ):
-            words.append(f"{found[3]} only {'among' if found[2] == 'contains' else 'from'} {found[1]}")
-        elif found := re.fullmatch(r"!\(context\.args has (\w+)\)", clause):
-            absent.append(found[1])
-        else:
-            words.append(clause)
-    words += [f"no {', '.join(absent)}"] if absent else []
-    words += [f"{quantity}: {amount}" for quantity, amount in (grant.get("budget") or {}).items()]
-    words += ["a person is asked each time"] if grant["ask"] else []
-    verb = "log in at" if "lease/issue" in grant["actions"] else "call"
-    return f"{verb} {', '.join(grant['resources'])}{': ' if words else ''}{'; '.join(words)}"
 
 
 def kill_agent(above: int) -> bool:

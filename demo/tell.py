@@ -30,7 +30,7 @@ import asyncpg
 
 from demo import database
 from demo.agent import READS
-from demo.judge import denial, exported, in_words, is_cut, kill_agent, shown, text_of, until
+from demo.judge import denial, exported, is_cut, kill_agent, shown, text_of, until
 from demo.published import read_suite
 from demo.stage import DoesNotHold, Run, Stage, Story, profile_of, run, stage, values_of
 
@@ -72,7 +72,7 @@ async def opens(at: Stage, story: Story, agent: Run) -> str:
     for name, value in values_of(at.task, profile).items():
         story.add(f"{name}: {value}")
     for grant in at.ask(f"/v1/tasks/{task}")["grants"]:
-        story.add(f"may {in_words(grant)}")
+        story.add(f"may {grant['said']}")
     return task
 
 
@@ -267,21 +267,17 @@ async def stop(agent: Run) -> None:
 # --- afterwards -----------------------------------------------------------------------------------
 
 
-def why(at: Stage, story: Story, log: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> bool:
-    """Tell why one effect was allowed; return whether that is built."""
+def why(at: Stage, story: Story, log: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """Tell why one effect was allowed."""
     wanted = [call.tool for call in at.task.calls if not call.tool.startswith(READS)]
     wanted += [call.tool for call in at.task.calls]
     permitted = [(header["id"], json.dumps(body)) for header, body in log if header["kind"] == "call.permitted"]
     id = next((id for tool in wanted for id, body in permitted if f"workspace/{tool}" in body), permitted[0][0])
     story.head("i", f"why could {id} happen")
     done = at.command("why", id)
-    if done.returncode == 2:
-        story.tell("taskbound why: not built yet, not counted")
-        return False
     story.tell(f"taskbound why {id}", done.returncode == 0)
     for line in done.stdout.splitlines()[:16]:
         story.add(line)
-    return True
 
 
 def audit(at: Stage, story: Story, export: Path, task: str) -> None:
@@ -303,14 +299,11 @@ def audit(at: Stage, story: Story, export: Path, task: str) -> None:
     story.tell(f"one bit of byte {middle} changed: {done.stdout.splitlines()[0]}", done.returncode == 4)
 
 
-def receipt(at: Stage, story: Story, task: str, built: bool) -> None:
+def receipt(at: Stage, story: Story, task: str) -> None:
     story.head("k", "the receipt")
     done = at.command("receipt", "show", task)
-    if done.returncode == 2 and not built:
-        story.tell("taskbound receipt: not built yet, not counted")
-        return
     story.tell(f"taskbound receipt show {task}: {len(done.stdout)} bytes", done.returncode == 0)
-    for line in done.stdout.splitlines()[:12]:
+    for line in done.stderr.splitlines()[:12]:
         story.add(line[:160])
     file = at.base / "receipt"
     file.write_text(done.stdout)
@@ -337,9 +330,9 @@ async def tell(pair: str, keep: bool) -> None:
         done = at.command("audit", "export", str(export))
         if done.returncode != 0:
             raise DoesNotHold(f"taskbound audit export: {done.stderr}")
-        built = why(at, story, exported(export))
+        why(at, story, exported(export))
         audit(at, story, export, id)
-        receipt(at, story, id, built)
+        receipt(at, story, id)
         story.tell("every line holds")
 
 

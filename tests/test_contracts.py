@@ -107,7 +107,11 @@ def lint_imports(tree: Path, *only: str) -> tuple[dict[str, str], str]:
 
 
 def module(file: str) -> str:
-    return "taskbound." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    if file.startswith("../"):
+        file = file.removeprefix("../")
+    else:
+        file = f"taskbound/{file}"
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def named(contract: str, file: str, imported: str) -> str:

@@ -45,7 +45,11 @@ class _Unix(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        try:
+            self.sock.connect(self._path)
+        except OSError as error:
+            error.filename = self._path
+            raise
 
 
 class Client:
@@ -115,9 +119,9 @@ class Client:
             connection.request(method, path, data, headers)
             wire: socket.socket = connection.sock  # which the connection forgets when the answer is its last
             return connection, connection.getresponse(), wire
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a handle that is no header
             connection.close()
-            reason = getattr(error, "strerror", None) or type(error).__name__
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(f"no answer from {self._address}: {reason}") from error
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from taskbound import app
 from taskbound.cli import main
 from taskbound.core.event import Kind
 from taskbound.core.identity import door
+from tests.cli.nobody import as_nobody
 
 COMMAND = Path(sys.executable).with_name("taskbound")
 
@@ -23,6 +23,7 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.state, self.second, self.root = root / "state", root / "second", root
+        self.second.mkdir(parents=True)
 
     def record(self, n: int, *, days_ago: int = 0) -> None:
         async def go() -> None:
@@ -177,12 +178,42 @@ def test_a_directory_without_an_export_is_refused(place, capsys):
 def test_a_second_place_that_never_saw_the_log_is_refused(place, capsys):
     place.export()
     (place.root / "other").mkdir()
-    for wrong in ("mistyped", "other"):
+    (place.root / "no-log").write_text("")
+    for wrong in ("mistyped", "other", "no-log"):
         words = ["audit", "tail", "--state", str(place.state), "--checkpoints", str(place.root / wrong)]
         assert main(words) == 1
         assert f"{wrong} holds no checkpoint of this log" in capsys.readouterr().err
         assert not (place.root / wrong / (place.state / "instance").read_text()).exists()
     assert place.run("tail") == 0
+
+
+def test_a_place_that_is_not_there_is_not_begun_for_a_log_that_was_never_sealed_either(place, capsys):
+    words = ["audit", "tail", "--state", str(place.state), "--checkpoints", str(place.root / "mistyped")]
+    assert main(words) == 1
+    assert "mistyped holds no checkpoint of this log" in capsys.readouterr().err
+    assert not (place.root / "mistyped").exists()
+
+
+def test_the_usual_second_place_is_begun_once_and_never_again(place, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(place.root / "data"))
+    usual, words = place.root / "data/taskbound/checkpoints", ["audit", "tail", "--state", str(place.state)]
+    assert main(words) == 0
+    assert [path.name for path in usual.rglob("main/*")] == ["300"]
+    usual.rename(place.root / "gone")
+    capsys.readouterr()
+    assert main(words) == 1
+    assert capsys.readouterr().err == (
+        f"{usual} holds no checkpoint of this log (invalid_request)\nhint: name the one it has with --checkpoints\n"
+    )
+    assert main([*words, "--checkpoints", str(place.root / "gone")]) == 0
+
+
+def test_an_export_whose_checkpoint_was_taken_away_does_not_verify(place, capsys):
+    export = place.export()
+    (export / "checkpoint").unlink()
+    capsys.readouterr()
+    assert place.run("verify", export) == 4
+    assert "there is no checkpoint" in capsys.readouterr().out
 
 
 def test_the_second_place_is_the_configured_one(place, capsys):
@@ -200,23 +231,9 @@ def test_a_log_that_may_not_be_read_is_refused_by_name(place, capfd):
     assert as_nobody(lambda: main(["audit", "tail", "--state", str(place.state)])) == 1
     told = capfd.readouterr()
     assert f"{place.state}/taskbound.db: Permission denied" in told.err
-    assert f"hint: look at whose it is: ls -ld {place.state}/taskbound.db" in told.err
+    assert f"hint: {place.state}/taskbound.db belongs to uid 0 and has mode 0600; you are uid 65534\n" in told.err
     place.state.chmod(0o700)
     assert as_nobody(lambda: main(["audit", "tail", "--state", str(place.state), "--json"])) == 1
-    assert json.loads(capfd.readouterr().out)["error_description"].endswith("Permission denied")
-
-
-def as_nobody(act) -> int:
-    """Run something in a child that is no longer root; return its status."""
-    child = os.fork()
-    if child == 0:
-        status = 99
-        try:
-            os.setresuid(65534, 65534, 65534)
-            assert os.geteuid() != 0
-            status = act()
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    said = json.loads(capfd.readouterr().out)
+    assert said["error_description"].endswith("Permission denied")
+    assert said["hint"] == f"{place.state} belongs to uid 0 and has mode 0700; you are uid 65534"

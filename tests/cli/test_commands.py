@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,13 +16,15 @@ from pathlib import Path
 import pytest
 
 from taskbound.cli import COMMANDS, NOT_BUILT, main
+from tests.cli.nobody import UID, as_nobody
 from tests.sdk.canned import canned
 
 COMMAND = Path(sys.executable).with_name("taskbound")
 TASK = {
     "task": "t1", "state": "open", "deadline": "2027-01-01T00:00:00Z", "token": None, "handle": "tbh_x",
     "gateway": "http://127.0.0.1:8441/mcp",
-    "grants": [{"id": "g", "text": "permit(…);", "actions": ["tools/call"], "resources": ["w/x"], "ask": False}],
+    "grants": [{"id": "g", "said": "w/x with …", "text": "permit(…);", "actions": ["tools/call"], "resources": ["w/x"],
+                "ask": False}],
 }  # fmt: skip
 
 
@@ -73,7 +76,7 @@ def test_an_opened_task_is_told_to_people_with_what_it_may_do_and_how_to_use_it(
     api.answers["POST /v1/tasks"] = (201, TASK | {"registered": True})
     status, out, err = say("task", "open", "--intent", "look", "--agent", "nightly")
     assert (status, out.splitlines()) == (0, [
-        "task t1 until 2027-01-01T00:00:00Z", "  permit(…);", "MCP at http://127.0.0.1:8441/mcp",
+        "task t1 until 2027-01-01T00:00:00Z", "  w/x with …", "MCP at http://127.0.0.1:8441/mcp",
         "Authorization: Bearer tbh_x",
     ])  # fmt: skip
     assert "agent/nightly was not known: it is registered now" in err
@@ -196,9 +199,14 @@ def test_a_policy_directory_is_written_once_checked_and_loaded(state, say, monke
     text = (state / "new/policy/organisation/start.cedar").read_text()
     status, out, err = say("policy", "init")
     assert (status, out) == (1, "") and "start.cedar exists already (conflict)" in err
+    (state / "new/policy/organisation/start.cedar").rename(state / "new/policy/organisation/ours.cedar")
+    status, out, err = say("policy", "init")
+    assert (status, out) == (1, "") and "ours.cedar exists already (conflict)" in err
+    assert [file.name for file in (state / "new/policy/organisation").iterdir()] == ["ours.cedar"]
     assert say("policy", "init", state / "elsewhere")[0] == 0
     status, out, _ = say("policy", "check", "--json")
     assert (status, json.loads(out)["policies"] >= 4) == (0, True)
+    assert json.loads(say("policy", "check", state / "elsewhere", "--json")[1])["version"] != json.loads(out)["version"]
     (state / "elsewhere/organisation/start.cedar").write_text(text + "\npermit(principal, action, resource);")
     status, out, err = say("policy", "check", state / "elsewhere")
     assert (status, out) == (1, "") and "organisation/start.cedar line" in err and "@id" in err
@@ -249,10 +257,13 @@ def test_a_refusal_is_one_line_and_a_hint_or_one_json_value(api, say):
         "request": "r9",
     }
     api.answers["POST /v1/tasks"] = (403, said)
-    words = ["task", "open", "--agent", "x"]
+    words = ["task", "open", "--agent", "team/x", "--budget", "calls=2", "leases=1"]
     assert say(*words) == (1, "", "agent/x is not registered (unknown_agent)\nhint: register it\n")
     status, out, err = say(*words, "--json")
     assert (status, json.loads(out), err) == (1, said, "")
+    assert api.last.body == {"actor": "agent/team/x", "budget": {"calls": 2, "leases": 1}}
+    api.answers["POST /v1/tasks"] = (409, said | {"hint": ""})
+    assert say(*words)[2].splitlines()[1:] == ["hint: taskbound task --help"]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +293,7 @@ def test_without_a_server_the_hint_is_to_start_one(state, say):
         "identity register a --owner b --attestor magic",
         "identity register a --owner b --attestor join_token --when x=1",
         "tools derive", "lease", "policy nothing", "run", "run --profile p", "run --", "run cmd",
-        "up --port 7", "audit fly",
+        "up --port 7", "audit fly", "task open --budget calls", "task open --budget c=x",
     ],
 )  # fmt: skip
 def test_words_it_does_not_take_are_a_usage_error_in_either_form(api, say, words):
@@ -317,6 +328,23 @@ def test_each_command_has_a_help(say, name):
     status, out, _ = say(name, "--help")
     assert (status, say("help", name)[1]) == (0, out) and f"usage: taskbound {name}" in out
     assert name in say("help")[1]
+
+
+def test_a_socket_that_is_another_users_says_whose_and_its_mode(api, state, capfd):
+    assert main(["task", "list"]) == 1  # and everything is imported
+    for folder in (state, state / "run"):
+        folder.chmod(0o755)
+    (state / "run/api.sock").chmod(0o600)
+    for shut, mode in ((state / "run/api.sock", 0o600), (state / "run", 0o700)):
+        shut.chmod(mode)
+        capfd.readouterr()
+        assert as_nobody(lambda: main(["task", "list"])) == 3
+        told = capfd.readouterr()
+        assert (told.out, told.err.splitlines()[1:]) == (
+            "",
+            [f"hint: {shut} belongs to uid {os.getuid()} and has mode {mode:04o}; you are uid {UID}"],
+        )
+    assert len(api.asked) == 1
 
 
 def test_a_file_that_cannot_be_read_is_named(api, say, state):
@@ -384,6 +412,7 @@ def test_run_passes_on_what_was_typed_and_gives_back_the_status(state, say, monk
         "set": {"a": "1", "b": "2"}, "intent": "i", "agent": "n", "life": timedelta(minutes=2), "keep": ["A", "B"],
         "must_contain": True, "state": state,
     }  # fmt: skip
+    assert say("run", "--budget", "calls=1", "--", "prog")[0] == 2  # rather than drop what was asked for
     assert say("run", "--", "prog")[0] == 137
     assert (seen["profile"], seen["set"], seen["intent"], seen["life"], seen["must_contain"]) == (
         None,
@@ -425,12 +454,25 @@ def test_up_says_one_line_of_json_once_it_listens_and_leaves_at_sigterm(state):
         assert (about["api"], about["state"]) == ([f"unix:{state}/run/api.sock"], str(state))
         listed = subprocess.run([COMMAND, "task", "list", "--json"], capture_output=True, text=True, timeout=30)
         assert (listed.returncode, json.loads(listed.stdout)["tasks"]) == (0, [])
+        checked = subprocess.run([COMMAND, "policy", "check", "--json"], capture_output=True, text=True, timeout=30)
+        assert json.loads(checked.stdout)["version"] == about["policy"]
         second = subprocess.run([COMMAND, "up", "--json"], capture_output=True, text=True, timeout=30, env=places)
         assert (second.returncode, json.loads(second.stdout)["error"]) == (3, "already_running")
     finally:
         up.send_signal(signal.SIGTERM)
         out, err = up.communicate(timeout=20)
     assert (up.returncode, out, err) == (0, b"", b"")
+
+
+def test_up_says_that_its_port_is_taken(state):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        (state / "taskbound.toml").write_text(f'[listen]\ngateway = "{address}"\n')
+        done = subprocess.run([COMMAND, "up", "--json"], capture_output=True, text=True, timeout=30)
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["error"], done.stderr) == (3, "address_in_use", "")
+    assert address in said["error_description"] and said["hint"]
+    assert not (state / "taskbound.db").exists()
 
 
 @pytest.mark.parametrize("words", [["up", "--json"], ["up", "--json", "--config", "/nowhere.toml"]])

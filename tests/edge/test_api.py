@@ -47,6 +47,7 @@ async def test_opening_a_task_gives_its_grants_and_its_handle(doors):
             "grants": [
                 {
                     "id": "g0",
+                    "said": 'call crm/get_order; id = "4711"',
                     "text": 'permit(principal, action == Action::"tools/call", resource == Tool::"crm/get_order")\n'
                     'when { context.args.id == context.grant["0"].order_id };',
                     "actions": ["tools/call"],
@@ -56,6 +57,7 @@ async def test_opening_a_task_gives_its_grants_and_its_handle(doors):
                 },
                 {
                     "id": "g1",
+                    "said": 'call crm/refund; amount <= 50; order_id = "4711"; without note; once',
                     "text": 'permit(principal, action == Action::"tools/call", resource == Tool::"crm/refund")\n'
                     'when { context.args.amount.lessThanOrEqual(context.grant["0"].max) }\n'
                     'when { context.args.order_id == context.grant["0"].order_id }\n'
@@ -67,6 +69,7 @@ async def test_opening_a_task_gives_its_grants_and_its_handle(doors):
                 },
                 {
                     "id": "g2",
+                    "said": "log in as shopdb/reader",
                     "text": 'permit(principal, action == Action::"lease/issue", resource == Target::"shopdb/reader");',
                     "actions": ["lease/issue"],
                     "resources": ["shopdb/reader"],

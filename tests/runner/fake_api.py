@@ -15,6 +15,7 @@ HANDLE = "tbh_" + "H" * 43
 PASSWORD = "lease-password-canary"
 LEASE_GRANT = {
     "id": "g1",
+    "said": "log in as shopdb/reader",
     "text": "",
     "actions": ["lease/issue"],
     "resources": ["shopdb/reader"],
@@ -23,6 +24,7 @@ LEASE_GRANT = {
 }
 TOOL_GRANT = {
     "id": "g2",
+    "said": "call crm/refund",
     "text": "",
     "actions": ["tools/call"],
     "resources": ["crm/refund"],

@@ -27,7 +27,31 @@ COMMAND = "import sys; from taskbound.cli import main; sys.exit(main(sys.argv[1:
 WITHOUT_ANCESTRY = """
 from taskbound.plugins.attestors.unix import UnixAttestor
 async def nobody_above(self, peer): return ()
+async def not_confined(self, peer): return False
 UnixAttestor.ancestors = nobody_above
+UnixAttestor.is_confined = not_confined
+"""
+# The same server, with the look at what `run` leaves on a process taken out.
+WITHOUT_CONFINEMENT = """
+from taskbound.plugins.attestors.unix import UnixAttestor
+async def not_confined(self, peer): return False
+UnixAttestor.is_confined = not_confined
+"""
+# An agent that lets go of its runner by killing it, and asks as the orphan of init that it is then.
+ORPHAN = """
+import json, os, signal, socket, sys, time
+runner = os.getppid()
+if os.fork(): time.sleep(60)
+os.setsid()
+if os.fork(): os._exit(0)
+os.kill(runner, signal.SIGKILL)
+time.sleep(0.5)
+with socket.socket(socket.AF_UNIX) as api:
+    api.connect(sys.argv[1])
+    api.sendall(b"POST /v1/policy/load HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    answer = api.recv(4096)
+with open(sys.argv[2] + ".new", "wb") as report: report.write(answer)
+os.rename(sys.argv[2] + ".new", sys.argv[2])
 """
 PROFILE = 'purpose = "work"\nowner = "{operator}"\nreview_by = 2099-05-01\nlife = "10m"\n'
 CANARY = "canary-of-the-admin-login"
@@ -432,3 +456,17 @@ def test_a_run_outlives_a_killed_server_that_comes_back():
         finally:
             again.process.terminate()
             again.process.wait(timeout=10)
+
+
+@pytest.mark.parametrize(("patch", "status"), [("", b"401"), (WITHOUT_CONFINEMENT, b"200")], ids=["", "control"])
+def test_an_agent_that_kills_its_runner_is_no_operator_either(patch, status):
+    with running(patch) as up:
+        report = up.alice.tmp / "report"
+        agent = [sys.executable, "-c", ORPHAN, up.socket, str(report)]
+        words = ("run", "--profile", "work", "--agent", "agent/victim", "--", *agent)
+        done = up.command(*words, conditions=[NO_NAMESPACES])
+        if done.returncode == NOT_POSSIBLE:
+            pytest.skip(done.stderr.strip())
+        assert "same user" in done.stderr, done
+        until(report.exists)
+        assert report.read_bytes().split()[1] == status

@@ -92,6 +92,13 @@ def test_where_nobody_answers_is_unreachable(address):
     assert "taskbound up" in error.value.hint
 
 
+@pytest.mark.parametrize("handle", ["tbh_\r\nHost: x", "tbh_\u20ac"])
+def test_a_handle_that_is_no_header_is_not_sent(server, handle):
+    with pytest.raises(Unreachable):
+        Client(server.address, handle).request("GET", "/healthz")
+    assert server.asked == []
+
+
 def test_who_does_not_answer_in_time_or_in_http_is_unreachable(folder):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "mute"))
@@ -120,6 +127,7 @@ class Holding:
 
     def __init__(self) -> None:
         self.more, self.gone, self.over = threading.Event(), threading.Event(), threading.Event()
+        self.said = b'{"task":"t1","state":"suspended"}\n'
 
     def __call__(self, handler) -> None:
         self.chunked = handler.protocol_version == "HTTP/1.1"
@@ -131,7 +139,7 @@ class Holding:
         while not self.over.wait(0.01):
             if self.more.is_set():
                 self.more.clear()
-                self.say(handler, b'{"task":"t1","state":"suspended"}\n')
+                self.say(handler, self.said)
             if select.select([handler.connection], [], [], 0)[0]:
                 assert handler.connection.recv(1) == b""
                 self.gone.set()
@@ -153,7 +161,24 @@ def test_a_held_task_tells_its_news_and_ends_when_it_is_let_go(server):
         holding.more.set()
         assert select.select([held], [], [], 5)[0] == [held]
         assert next(held)["state"] == "suspended"
+        threading.Timer(0.5, holding.more.set).start()
+        assert next(held)["state"] == "suspended"
     assert holding.gone.wait(5)
+
+
+def test_news_that_came_together_is_waiting_when_select_no_longer_tells_of_it(server):
+    server.answers["POST /v1/tasks"] = holding = Holding()
+    line = json.dumps(OPENED).encode() + b"\n"
+    with Client(server.address).hold_task() as held:
+        assert not held.waiting
+        holding.said = line * 2
+        holding.more.set()
+        assert select.select([held], [], [], 5)[0] == [held]
+        assert next(held) == OPENED and held.waiting
+        assert select.select([held], [], [], 0)[0] == []
+        assert next(held) == OPENED and not held.waiting
+        holding.over.set()
+        assert list(held) == [] and not held.waiting
 
 
 def test_a_held_task_ends_the_iteration_when_the_server_ends_it(server):

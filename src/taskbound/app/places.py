@@ -5,6 +5,8 @@ INTERFACES 2. A secret is only ever referred to, `env:NAME` or `file:/path`, and
 
 import fcntl
 import os
+import pwd
+import re
 import socket
 import stat
 from collections.abc import Iterator
@@ -97,3 +99,12 @@ def instance_of(path: Path, fresh: str) -> str:
             os.link(new, path)
         new.unlink()
     return path.read_text()
+
+
+def login() -> str:
+    """Return the login name of our uid, in the letters of a SPIFFE path."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid-{os.getuid()}"
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)

@@ -8,9 +8,7 @@ policy files do not stop it: nothing is permitted until they are mended and load
 import asyncio
 import ctypes
 import os
-import pwd
 import random
-import re
 import signal
 import socket
 import time
@@ -24,14 +22,16 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from taskbound.app import audit
-from taskbound.app.places import only_one
+from taskbound.app.places import login, only_one
 from taskbound.app.world import open_world
 from taskbound.core.config import Config
 from taskbound.core.errors import Conflict, InvalidRequest, Refused, Unavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity, door
+from taskbound.core.task import Task
 from taskbound.edge import api, gateway, http
 from taskbound.edge.connection import PeerProtocol
+from taskbound.ending import LIVE
 from taskbound.lanes import Lanes, Progress, run_lanes
 from taskbound.ports import World
 from taskbound.prove import registered
@@ -102,7 +102,7 @@ async def up(
         for which, address in (*(("api", one) for one in config.api), ("gateway", config.gateway)):
             sockets[which].append(bound := bind(address, state))
             stack.callback(bound[0].close)
-        operator = f"human/{_login()}"
+        operator = f"human/{login()}"
         lane = door(config.trust_domain, "lane/revoke", ORG)
         world = await stack.enter_async_context(open_world(config, state, operator=operator, lane=lane))
         start = door(world.trust_domain, "door/start", ORG)
@@ -110,7 +110,7 @@ async def up(
         stopping = asyncio.Event()
         _listen_to_signals(world, start, stopping)
         address = f"http://{sockets['gateway'][0][1]}/mcp"
-        async with _serving(world, sockets, address, stopping, config, production=production):
+        async with _serving(world, sockets, address, stopping, config, state, production=production):
             announce({
                 "state": str(state),
                 "api": [one for _, one in sockets["api"]],
@@ -123,15 +123,6 @@ async def up(
             await stopping.wait()
         async with world.store.transaction(start) as tx:
             await tx.record(Kind.NODE_STOPPED, id=world.instance)
-
-
-def _login() -> str:
-    """Return the login name of our uid, in the letters of a SPIFFE path."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = f"uid-{os.getuid()}"
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name)
 
 
 def _warnings(config: Config) -> Iterator[str]:
@@ -189,6 +180,7 @@ async def _serving(
     address: str,
     stopping: asyncio.Event,
     config: Config,
+    state: Path,
     *,
     production: bool,
 ) -> AsyncIterator[None]:
@@ -198,12 +190,13 @@ async def _serving(
     end, revoke, seal = (door(world.trust_domain, f"lane/{name}", ORG) for name in ("end", "revoke", "seal"))
     lanes = Lanes(end, revoke, seal, jitter=random.random, progress=progress)
     holders = http.Holders(ORG)
+    await _expect(world, doors["api"], holders)
     site = http.Site(
         gateway=lambda: address,
         registers_actors=not production,
         export=lambda directory: audit.audit_export(world, ORG, directory),
         erase=lambda age: audit.audit_erase(world, ORG, age),
-        measures=lambda: _measures(progress),
+        measures=lambda: _measures(progress, state),
         wake=progress.wake,
     )
     credentials = {
@@ -219,6 +212,7 @@ async def _serving(
     servers = [(_server(apps[name]), [one for one, _ in bound]) for name, bound in sockets.items()]
     async with asyncio.TaskGroup() as running:
         running.create_task(run_lanes(world, lanes, stopping))
+        unclaimed = running.create_task(api.end_unclaimed(world, doors["api"], holders))
         for server, listening in servers:
             running.create_task(server.serve(sockets=listening))
         while not all(server.started for server, _ in servers):  # noqa: ASYNC110 - uvicorn has no event for it
@@ -227,9 +221,18 @@ async def _serving(
             yield
         finally:
             stopping.set()
+            unclaimed.cancel()
             for server, _ in servers:
                 server.should_exit = True
     await mcp.close()  # what it records last is recorded while the store is open
+
+
+async def _expect(world: World, door: Identity, holders: http.Holders) -> None:
+    """Say which tasks were held before this start: whoever held them has 6 s to come back (INTERFACES 6)."""
+    async with world.store.transaction(door) as tx:
+        held = [task for state in LIVE for task in await tx.find(Task, state=state) if task.holder]
+    for task in held:
+        holders.expect(task.holder, task)
 
 
 def _server(app: ASGIApp) -> _Server:
@@ -248,7 +251,8 @@ def _server(app: ASGIApp) -> _Server:
     )
 
 
-def _measures(progress: Progress) -> dict[str, float]:
+def _measures(progress: Progress, state: Path) -> dict[str, float]:
+    disk = os.statvfs(state)
     age = time.time() - progress.sealed_at if progress.sealed_at else float("inf")
     return {
         "overdue_leases": progress.overdue,
@@ -256,4 +260,5 @@ def _measures(progress: Progress) -> dict[str, float]:
         "orphans_found": progress.orphans_found,
         "sealed_events": progress.sealed,
         "checkpoint_age_seconds": age,
+        "disk_free_bytes": disk.f_bavail * disk.f_frsize,
     }

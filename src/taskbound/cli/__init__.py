@@ -15,8 +15,10 @@ COMMANDS: Mapping[str, str] = {
     "tools": "derive and pin the tools of an upstream, list them",
     "lease": "list leases",
     "audit": "export, verify, erase, follow the log",
+    "receipt": "show what a closed task was given and when it was dead; verify a receipt offline",
+    "why": "say why a call was permitted or denied, or a lease or task given",
 }
-NOT_BUILT = ("why", "receipt", "discover", "connect", "serve")
+NOT_BUILT = ("discover", "connect", "serve")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

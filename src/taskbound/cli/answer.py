@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -73,7 +74,7 @@ def answered(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> i
         except (TaskboundError, Refused, Unreachable, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            status = _refuse(error, as_json="--json" in _own(words))
+            status = _refuse(error, " ".join(("taskbound", *words[:1], "--help")), as_json="--json" in _own(words))
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -90,7 +91,8 @@ def _own(words: Sequence[str]) -> Sequence[str]:
     return words[: words.index("--")] if "--" in words else words
 
 
-def _refuse(error: Exception, *, as_json: bool) -> int:
+def _refuse(error: Exception, otherwise: str, *, as_json: bool) -> int:
+    """Say what went wrong, and what to do: what the error says of it, else `otherwise`."""
     code, text, hint = getattr(error, "code", ""), str(error), getattr(error, "hint", "")
     request, family = "", UNAVAILABLE if isinstance(error, Unavailable | Unreachable) else REFUSED
     if isinstance(error, Refused):
@@ -101,13 +103,28 @@ def _refuse(error: Exception, *, as_json: bool) -> int:
     elif isinstance(error, OSError):
         file = "" if error.filename is None else str(error.filename)
         code, text = "not_possible", f"{file}: {error.strerror}" if file else str(error)
-        hint = f"look at whose it is: ls -ld {file}" if isinstance(error, PermissionError) and file else ""
+    hint = _in_the_way(error) or hint or otherwise
     if as_json:
         show_json({"error": code, "error_description": text, "hint": hint, "request": request})
     else:
         shown = "" if code == "usage" else f" ({code})"
-        say(f"{text}{shown}", *([f"hint: {hint}"] if hint else []))
+        say(f"{text}{shown}", f"hint: {hint}")
     return STATUS.get(code, family)
+
+
+def _in_the_way(error: BaseException | None) -> str:
+    """Return whose file or folder a refused access stopped at, and its mode; nothing for another trouble."""
+    while error and not isinstance(error, PermissionError):
+        error = error.__cause__
+    if not isinstance(error, PermissionError) or not isinstance(error.filename, str | Path):
+        return ""
+    file = Path(error.filename).absolute()
+    for place in (file, *file.parents):
+        with suppress(OSError):  # what cannot be looked at lies behind the one in the way
+            about = place.stat()
+            mode = stat.S_IMODE(about.st_mode)
+            return f"{place} belongs to uid {about.st_uid} and has mode {mode:04o}; you are uid {os.geteuid()}"
+    return ""
 
 
 # --- printing --------------------------------------------------------------------------------------

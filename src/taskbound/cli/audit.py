@@ -38,6 +38,7 @@ VERBS = {
     "tail": "print sealed events, one JSON line each",
 }
 ORG = "main"
+EXPORT = ("checkpoint", "vkey", "bodies.jsonl", "tile")  # what an export has at its top (INTERFACES 9)
 
 
 def main(words: Sequence[str]) -> int:
@@ -94,7 +95,8 @@ class _Directory:
 def _verify(asked: argparse.Namespace) -> int:
     if not asked.directory.is_dir():
         raise InvalidRequest(f"{asked.directory} is no directory", hint="taskbound audit export DIR")
-    if not (asked.directory / "checkpoint").exists():
+    # Where some of it is there, the rest was taken away: that does not verify.
+    if not any((asked.directory / name).exists() for name in EXPORT):
         raise InvalidRequest(
             f"{asked.directory} is no export: there is no checkpoint", hint="taskbound audit export DIR"
         )
@@ -159,12 +161,11 @@ class _Printed:
 
 def _running(state: Path) -> Client | None:
     """Return the client of the `up` that runs on a state directory; None when none does."""
-    client = Client(answer.socket_of(state), timeout=answer.PATIENCE)
     try:
-        client.request("GET", "/healthz")
+        Client(answer.socket_of(state)).request("GET", "/healthz")
     except Unreachable:
         return None
-    return client
+    return Client(answer.socket_of(state), timeout=answer.PATIENCE)
 
 
 async def _with_server(client: Client, asked: argparse.Namespace) -> int:
@@ -205,11 +206,16 @@ async def _with_state(state: Path, asked: argparse.Namespace) -> int:
     from taskbound import app  # knows everything, so it costs more than `verify` should wait for
 
     configured = app.load_config(None, state).checkpoints
-    second = Path(configured) if configured else app.second_place()
-    async with app.open_state(state, asked.checkpoints or second) as world:
-        if asked.checkpoints not in (None, second) and not await app.audit_has_second_place(world, ORG):
-            hint = f"without --checkpoints it is {second}"
-            raise InvalidRequest(f"{asked.checkpoints} holds no checkpoint of this log", hint=hint)
+    usual = Path(configured) if configured else app.second_place()
+    second = asked.checkpoints or usual
+    async with app.open_state(state, second) as world:
+        # Begun here and now, it would be as old as the log is: a log that was put back would go unnoticed.
+        missing = asked.checkpoints is not None and not second.is_dir()
+        if missing or not await app.audit_has_second_place(world, ORG):
+            hint = (
+                f"without --checkpoints it is {usual}" if second != usual else "name the one it has with --checkpoints"
+            )
+            raise InvalidRequest(f"{second} holds no checkpoint of this log", hint=hint)
         if asked.verb == "export":
             return _exported(await app.audit_export(world, ORG, asked.directory), asked)
         if asked.verb == "erase":

@@ -34,7 +34,8 @@ def _init(asked: argparse.Namespace) -> int:
     if asked.directory is None:
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = {directory / path: data for path, data in init_files().items()}
-    for file in files:
+    # What it writes permits: beside policies of one's own it would widen them.
+    for file in (*files, *(directory / "organisation").glob("*.cedar")):
         if file.exists():
             raise Conflict(f"{file} exists already", hint="taskbound policy load, or name another directory")
     for file, data in files.items():
@@ -55,12 +56,13 @@ def _check(asked: argparse.Namespace) -> int:
     directory = asked.directory or state / "policy"
     checked = app.check_policy(directory, app.load_config(asked.config, state))
     about = {
-        "directory": str(directory),  # no version: into that one the operator counts too, once it is loaded
+        "directory": str(directory),
+        "version": checked.version,  # as `up` says it, where this user runs it
         "policies": len(checked.organisation.policies),
         "profiles": len(checked.profiles),
         "tools": len(checked.tools),
     }
-    return _told(about, f"{directory}: {{}}: in order", asked)
+    return _told(about, f"{directory}: policy {checked.version}: {{}}: in order", asked)
 
 
 def _load(asked: argparse.Namespace) -> int:

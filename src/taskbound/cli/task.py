@@ -22,6 +22,15 @@ def main(words: Sequence[str]) -> int:
     """Run one `taskbound task …`."""
     parser, verbs = answer.with_verbs("task", "Work that has an intent, grants and an end.", VERBS, words)
     add_intent(verbs["open"])
+    verbs["open"].add_argument(
+        "--budget",
+        metavar="k=N",
+        type=answer.amount,
+        nargs="+",
+        action="extend",
+        default=[],
+        help="at most so many, such as calls=20; a task inside a task names each",
+    )
     verbs["open"].add_argument("--cause", metavar="TASK", help="the earlier task that led to this one; no authority")
     verbs["open"].add_argument("--upstream", metavar="NAME", help="print the gateway's address of this upstream")
     verbs["list"].add_argument("--state", help="only those in this state: open, suspended, ended, closed")
@@ -43,15 +52,6 @@ def add_intent(parser: argparse.ArgumentParser) -> None:
     text.add_argument("--intent", metavar="TEXT", help="what the work is; without a profile it grants reading")
     text.add_argument("--intent-file", metavar="FILE", type=Path, help="a file that holds the intent")
     parser.add_argument("--agent", metavar="NAME", help="the agent that works in it")
-    parser.add_argument(
-        "--budget",
-        metavar="k=N",
-        type=answer.amount,
-        nargs="+",
-        action="extend",
-        default=[],
-        help="at most so many, such as calls=20; a task inside a task names each",
-    )
     parser.add_argument("--life", metavar="TIME", type=answer.duration, help="until its deadline, such as 10m")
 
 
@@ -74,7 +74,9 @@ def intent_of(asked: argparse.Namespace) -> str | None:
 def _open(client: Client, asked: argparse.Namespace) -> int:
     body: dict[str, Any] = {"profile": asked.profile, "set": dict(asked.set) or None, "intent": intent_of(asked)}
     if asked.agent:
-        body["actor"] = asked.agent if "/" in asked.agent else f"agent/{asked.agent}"
+        body["actor"] = (
+            asked.agent if asked.agent.startswith(("agent/", "service/", "human/")) else f"agent/{asked.agent}"
+        )
     if asked.life:
         body["life_s"] = int(asked.life.total_seconds())
     body |= {"cause": asked.cause, "budget": dict(asked.budget) or None}
@@ -127,5 +129,5 @@ def _end(client: Client, asked: argparse.Namespace) -> int:
 
 
 def _grants(task: dict[str, Any]) -> list[str]:
-    lines = [f"  {line}" for grant in task.get("grants", []) for line in grant["text"].splitlines()]
+    lines = [f"  {grant['said']}" for grant in task.get("grants", [])]
     return lines or ["  nothing is granted"]

@@ -11,12 +11,11 @@ import os
 import select
 import socket
 import struct
-from pathlib import Path
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskbound.core.identity import Peer, Process
-from taskbound.edge.http import PEER
+from taskbound.edge.http import PEER, started_of
 
 HEAD_LIMIT = 32 << 10  # bytes of request line and headers: the parser itself has no limit
 HEAD_COUNT = 100
@@ -45,10 +44,11 @@ class PeerProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unread += len(data)
         super().data_received(data)
-        if self._timer is not None and self._unread > HEAD_LIMIT and not self.transport.is_closing():
-            self.send_400_response("the head is too large")
+        if self._timer is not None:  # a head has begun and is not complete
+            self._unread += len(data)
+            if self._unread > HEAD_LIMIT and not self.transport.is_closing():
+                self.send_400_response("the head is too large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -60,16 +60,20 @@ class PeerProtocol(HttpToolsProtocol):
         super().on_header(name, value)
         size = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
         if len(self.headers) > HEAD_COUNT or size > HEAD_LIMIT:
-            raise ValueError("the head is too large")  # the parser stops, and 400 is answered
+            raise ValueError("the head is too large")
 
     def on_headers_complete(self) -> None:
         self._head_came()
         if not self.url.startswith(b"/") or b"#" in self.url:
-            raise ValueError("the target is not in origin-form")  # RFC 9112 3.2.1; no proxy is here
+            raise ValueError("the target is not in origin-form")  # the parser stops, and 400 is answered
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):
+            raise ValueError("a transfer coding is not known")  # RFC 9112 6.1
         super().on_headers_complete()
 
     def _expect_head(self) -> None:
-        self._head_came()
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def _head_came(self) -> None:
@@ -83,11 +87,12 @@ def peer_of(connection: socket.socket) -> Peer | None:
     """Return the process that connected, while it is still that process; None when it is gone."""
     try:
         pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        started = int(stat.rpartition(b")")[2].split()[19])  # field 22; the name before it may hold anything
-    except (OSError, ValueError, IndexError):
+    except OSError:
         return None
-    return Peer(uid, gid, Process(pid, started)) if _lives(connection) else None
+    started = started_of(pid)
+    if started is None or not _lives(connection):
+        return None
+    return Peer(uid, gid, Process(pid, started))
 
 
 def _lives(connection: socket.socket) -> bool:

@@ -140,45 +140,69 @@ class Route:
 
 
 class Holders:
-    """The processes that hold a task open: a `run`, or a program with the SDK (INTERFACES 10)."""
+    """The processes that hold a task open: a `run`, or a program with the SDK (INTERFACES 10).
+
+    Whoever they started stays their agent for as long as they live: what a task leaves running when
+    it ends does not become the operator.
+    """
 
     def __init__(self, org: str = "main") -> None:
         self.org = org
-        self._held: list[tuple[Process | None, Task]] = []  # None: over TCP, where the kernel does not say who
-        self._expected: list[tuple[Process | None, Task]] = []
+        self._streams: list[tuple[Process | None, str]] = []  # None: over TCP, where the kernel does not say who
+        self._expected: dict[str, tuple[Process | None, Task]] = {}
+        self._held: dict[Process, set[str]] = {}  # the digests of the handles of all that it holds or held
 
     def add(self, process: Process | None, task: Task) -> None:
         """State that the process holds the task. Raises Conflict where another does: it would live on without that."""
-        if any(task.id == other.id and process != holder for holder, other in (*self._held, *self._expected)):
+        holders = {holder for holder, id in self._streams if id == task.id}
+        if task.id in self._expected:
+            holders.add(self._expected[task.id][0])
+        if holders - {process}:
             raise Conflict(f"task {task.id} is held by another process", code="held")
-        self._expected = [(holder, other) for holder, other in self._expected if other.id != task.id]
-        self._held.append((process, task))
+        self._expected.pop(task.id, None)
+        self._streams.append((process, task.id))
+        self._note(process, task)
 
     def remove(self, process: Process | None, task: Task) -> bool:
         """State that it no longer does; return whether nobody does any more."""
-        self._held.remove((process, task))
-        return all(other.id != task.id for _, other in self._held)
+        self._streams.remove((process, task.id))
+        return all(id != task.id for _, id in self._streams)
 
     def expect(self, process: Process | None, task: Task) -> None:
-        """State that the process held the task before we were started again. Until `unclaimed` it counts as held."""
-        self._expected.append((process, task))
+        """State that the process held the task before we were started again."""
+        self._expected[task.id] = process, task
+        self._note(process, task)
 
     def unclaimed(self) -> list[Task]:
         """Return, once, the tasks whose holders did not come back."""
-        gone, self._expected = [task for _, task in self._expected], []
+        gone, self._expected = [task for _, task in self._expected.values()], {}
         return gone
 
-    def task_of(self, ancestry: Iterable[Process]) -> str | None:
-        """Return the handle's digest of the task that the nearest of these processes holds; None when none does.
+    def task_above(self, process: Process, ancestry: Iterable[Process]) -> str | None:
+        """Return the handle's digest of the task that the nearest holder above a process holds; None without one.
 
-        Raises Unauthenticated when it holds several: doubt is refusal.
+        Raises Unauthenticated when that holder has had several: doubt is refusal.
         """
-        for process in ancestry:
-            held = {task.handle for holder, task in (*self._held, *self._expected) if holder == process}
+        for above in ancestry:
+            held = self._held.get(above, ()) if above != process else ()
             if len(held) > 1:
-                raise Unauthenticated("a process above holds several tasks", hint="show the handle of one")
+                raise Unauthenticated("a process above has held several tasks", hint="show the handle of one")
             if held:
-                return held.pop()
+                return next(iter(held))
+        return None
+
+    def _note(self, process: Process | None, task: Task) -> None:
+        self._held = {one: held for one, held in self._held.items() if started_of(one.pid) == one.started}
+        if process is not None:
+            self._held.setdefault(process, set()).add(task.handle)
+
+
+def started_of(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return int(stat.rpartition(b")")[2].split()[19])  # field 22; the name before it may hold anything
+    except (OSError, ValueError, IndexError):
         return None
 
 
@@ -197,10 +221,13 @@ async def claim_of(scope: Scope, world: World, holders: Holders) -> Claim | None
         return None
     if world.attestor is None:
         raise Unauthenticated("no workload of this machine is attested here")
-    digest = holders.task_of(await world.attestor.ancestors(peer))
+    digest = holders.task_above(peer.process, await world.attestor.ancestors(peer))
     if digest is not None:
         return Claim(holders.org, handle=digest)
     attests = _only(scope, b"taskbound-attest")
+    if await world.attestor.is_confined(peer):  # by a `run` that is gone, or by something else: doubt is refusal
+        confined = "the process is confined as what `taskbound run` starts is, and nobody is known to have started it"
+        raise Unauthenticated(confined, hint="show a task handle, or ask from outside of the sandbox")
     if attests is None and world.operator is not None and peer.uid == os.geteuid():
         return Claim(holders.org, facts=Facts("operator", {"uid": peer.uid}))
     if attests not in (None, b"unix"):

@@ -123,7 +123,7 @@ def _granted(task: Mapping[str, Any], actor: object) -> Iterator[str]:
         yield f"{actor} was not known: it is registered now, and you are its owner"
     yield f"task {task['task']} until {task['deadline']}, as {actor}"
     for grant in task["grants"]:
-        yield f"  {', '.join(grant['actions'])} {', '.join(grant['resources'])}{' (asks a person)' * grant['ask']}"
+        yield f"  {grant['said']}"
     if not task["grants"]:
         yield "  nothing is granted"
 

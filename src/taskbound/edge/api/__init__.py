@@ -8,8 +8,8 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from starlette.responses import Response
 
+from taskbound.edge.api import account, tasks
 from taskbound.edge.api import administration as admin
-from taskbound.edge.api import tasks
 from taskbound.edge.api.hold import end_unclaimed
 from taskbound.edge.http import Knock, Route, Rule, json_response
 from taskbound.steps.look_up import count_tasks
@@ -47,6 +47,8 @@ ROUTES = (
     Route("GET",  "/v1/tasks",                               tasks.get_tasks,        ASKS),
     Route("GET",  "/v1/tasks/{id}",                          tasks.get_task,         ASKS),
     Route("GET",  "/v1/tasks/{id}/hold",                     tasks.get_hold,         ASKS),
+    Route("GET",  "/v1/tasks/{id}/receipt",                  account.get_receipt,    ASKS),
+    Route("GET",  "/v1/why/{id}",                            account.get_why,        ASKS),
     *TASKS,
     Route("GET",  "/v1/identities",                          admin.get_identities,   ASKS),
     Route("POST", "/v1/identities",                          admin.post_identity,    ASKS),

@@ -20,6 +20,7 @@ from taskbound.edge.api.fields import (
     number,
     objects,
     parameters,
+    person,
     seconds,
     text,
 )
@@ -57,7 +58,8 @@ async def post_task(knock: Knock) -> Response:
         hint = "leave subject out: it is the caller"
         raise InvalidRequest("a task for somebody else is not built yet", code="unsupported", hint=hint)
     registered = await _register_actor(knock, asked.get("actor"))
-    ask = TaskAsk(life=life, details=details, **asked)
+    holder = knock.peer.process if held and knock.peer else None
+    ask = TaskAsk(life=life, details=details, holder=holder, **asked)
     task, handle = await open_task(knock.world, knock.door, knock.asker, ask)
     view = _opened(knock, task, handle) | ({"registered": True} if registered else {})
     if not held:
@@ -70,7 +72,7 @@ def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
         "task": task.id,
         "state": task.state,
         "deadline": moment(task.deadline),
-        "grants": [grant_view(grant, task.depth) for grant in task.grants],
+        "grants": [grant_view(grant, task) for grant in task.grants],
         "handle": handle.reveal(),
         "token": None,
         "gateway": knock.site.gateway(),
@@ -115,7 +117,7 @@ async def get_tasks(knock: Knock) -> Response:
 
 async def get_task(knock: Knock) -> Response:
     task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
-    return json_response({**task_view(task), "grants": [grant_view(grant, task.depth) for grant in task.grants]})
+    return json_response({**task_view(task), "grants": [grant_view(grant, task) for grant in task.grants]})
 
 
 async def get_hold(knock: Knock) -> Response:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from taskbound.core.grant import Grant, render
+from taskbound.core.grant import Grant, render, said
 from taskbound.core.identity import Registration, name_of
 from taskbound.core.lease import Lease
 from taskbound.core.task import Task
@@ -13,10 +13,11 @@ def moment(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def grant_view(grant: Grant, level: int) -> dict[str, Any]:
+def grant_view(grant: Grant, task: Task) -> dict[str, Any]:
     return {
         "id": grant.id,
-        "text": render(grant, level),
+        "said": said(grant, task.intent.values),
+        "text": render(grant, task.depth),
         "actions": [grant.action],
         "resources": [grant.resource],
         "ask": grant.ask,

@@ -1,0 +1,369 @@
+"""Holding a task, and who is above a peer: real processes of an unprivileged user, the operator (INTERFACES 10)."""
+
+import asyncio
+import ctypes
+import functools
+import json
+import os
+import signal
+import socket
+import time
+import traceback
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from taskbound.core.errors import Conflict, StoreUnavailable, Unauthenticated
+from taskbound.core.identity import Process, door
+from taskbound.edge import api
+from taskbound.edge.api.hold import end_gone
+from taskbound.edge.http import Holders, started_of
+from tests.contracts.store import task
+from tests.edge.doors import REFUND, served
+
+NOBODY = 65534
+PR_SET_CHILD_SUBREAPER = 36
+BODY = REFUND | {"actor": "agent/support"}
+
+
+def as_nobody(test):
+    """Run the test in a process of its own that is not root's, and is the operator of the world it serves."""
+
+    @functools.wraps(test)
+    def forked(*args, **kwargs):
+        asyncio.run(_once_as_root())
+        reading, writing = os.pipe()
+        if (pid := os.fork()) == 0:
+            told = b"ok"
+            try:
+                if os.getuid() == 0:
+                    os.setgroups([])
+                    os.setresgid(NOBODY, NOBODY, NOBODY)
+                    os.setresuid(NOBODY, NOBODY, NOBODY)
+                assert os.getuid() != 0
+                asyncio.run(test(*args, **kwargs))
+            except BaseException:
+                told = traceback.format_exc().encode()
+            os.write(writing, told[-60_000:])
+            os._exit(0)
+        os.close(writing)
+        with open(reading, "rb") as pipe:
+            told = pipe.read()
+        os.waitpid(pid, 0)
+        assert told == b"ok", told.decode() or "the process died"
+
+    return forked
+
+
+async def _once_as_root() -> None:
+    """Load all that is loaded at first use: an interpreter below root's home is out of reach afterwards."""
+    async with served() as doors:
+        await doors.ask("POST", "/v1/policy/load")
+
+
+def request(unix: str, method: str, path: str, body: object = None, *lines: str) -> socket.socket:
+    """Send a request as this process; return the connection."""
+    data = json.dumps(body).encode() if body is not None else b""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(unix)
+    head = [f"{method} {path} HTTP/1.1", "host: localhost", "content-type: application/json", *lines]
+    connection.sendall("\r\n".join([*head, f"content-length: {len(data)}", "", ""]).encode() + data)
+    return connection
+
+
+def whole(connection: socket.socket) -> tuple[int, Any]:
+    with connection, connection.makefile("rb") as answer:
+        status, size = int(answer.readline().split()[1]), 0
+        while line := answer.readline().strip():
+            if line.startswith(b"content-length:"):
+                size = int(line.split()[1])
+        return status, json.loads(answer.read(size))
+
+
+def first_line(connection: socket.socket) -> Any:
+    """Return the first line of a stream, without its framing."""
+    read = b""
+    while b"}\n" not in read:
+        if not (more := connection.recv(65_536)):
+            raise AssertionError(read)
+        read += more
+    return json.loads(read[read.index(b'{"') : read.index(b"}\n") + 1])
+
+
+@dataclass
+class Holder:
+    pid: int
+    task: Any
+    orders: int
+    answers: int
+
+    async def below(self, method: str, path: str, body: object = None, *lines: str) -> tuple[int, Any]:
+        """Ask as a grandchild of the holder, after its own parent is gone."""
+        os.write(self.orders, json.dumps([method, path, body, *lines]).encode() + b"\n")
+        status, told = json.loads(await asyncio.to_thread(os.read, self.answers, 1 << 20))
+        return status, told
+
+
+@asynccontextmanager
+async def holding(doors, **body):
+    """A process that holds a task, as `run` does, and starts others when it is told to."""
+    taken, orders = os.pipe()
+    answers, answer = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            _be_a_holder(doors.unix, taken, answer, BODY | body | {"hold": True})
+        except BaseException:
+            os.write(answer, json.dumps({"trouble": traceback.format_exc()}).encode())
+        os._exit(1)
+    opened = json.loads(await asyncio.to_thread(os.read, answers, 1 << 20))
+    assert "trouble" not in opened, opened["trouble"]
+    try:
+        yield Holder(pid, opened, orders, answers)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(os.waitpid, pid, 0)
+
+
+def _be_a_holder(unix: str, taken: int, answer: int, body: dict[str, Any]) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    holder = os.getpid()
+    held = request(unix, "POST", "/v1/tasks", body)
+    os.write(answer, json.dumps(first_line(held)).encode())
+    with open(taken, "rb", buffering=0) as orders:
+        for line in orders:
+            if (child := os.fork()) == 0:
+                held.close()  # as exec does
+                if os.fork() == 0:
+                    while os.getppid() != holder:
+                        time.sleep(0.002)
+                    method, path, asked, *lines = json.loads(line)
+                    told = whole(request(unix, method, path, asked, *lines))
+                    os.write(answer, json.dumps(told).encode())
+                os._exit(0)
+            os.waitpid(child, 0)
+
+
+async def ended(doors, id: str, within: float) -> Any:
+    """Wait until the task ended; return the reason."""
+    async with asyncio.timeout(within):
+        while doors.rig.store.things["main", "task", id].state != "ended":  # noqa: ASYNC110 - no event says it
+            await asyncio.sleep(0.001)
+    return doors.rig.store.things["main", "task", id].reason
+
+
+# --- a held task -----------------------------------------------------------------------------------
+
+
+@as_nobody
+async def test_a_task_ends_within_100_ms_when_its_holder_is_killed():
+    async with served() as doors:
+        worst = 0.0
+        for _ in range(5):
+            async with holding(doors) as holder:
+                await asyncio.sleep(0.05)
+                assert doors.rig.store.things["main", "task", holder.task["task"]].state == "open"
+                begun = time.monotonic()
+                os.kill(holder.pid, signal.SIGKILL)
+                assert await ended(doors, holder.task["task"], 0.1) == "holder gone"
+                worst = max(worst, time.monotonic() - begun)
+        assert worst < 0.1
+
+
+async def read_line(reader) -> Any:
+    async with asyncio.timeout(2):
+        size = int(await reader.readline(), 16)
+        line = await reader.readexactly(size + 2)
+        return json.loads(line)
+
+
+async def hold(doors, method="POST", path="/v1/tasks", body=None, to="unix", handle=""):
+    reader, writer = await doors.connect(to)
+    data = json.dumps(body).encode() if body else b""
+    shown = f"authorization: Bearer {handle}\r\n" if handle else ""
+    kind = "content-type: application/json\r\n"
+    writer.write(f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n{kind}{shown}".encode())
+    writer.write(f"content-length: {len(data)}\r\n\r\n".encode() + data)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    return int(head.split()[1]), head, reader, writer
+
+
+async def test_what_happens_to_a_held_task_is_told_line_by_line():
+    async with served() as doors:
+        status, head, reader, writer = await hold(doors, body=BODY | {"hold": True})
+        first = await read_line(reader)
+        assert (status, "application/x-ndjson" in head, first["state"]) == (201, True, "open")
+        assert first.keys() == {"task", "state", "deadline", "grants", "handle", "token", "gateway"}
+        await doors.ask("POST", f"/v1/tasks/{first['task']}/end", {"reason": "enough"})
+        assert await read_line(reader) == {
+            "task": first["task"],
+            "state": "ended",
+            "deadline": first["deadline"],
+            "reason": "enough",
+        }
+        assert await reader.readline() == b"0\r\n"  # and then it is over
+        writer.close()
+
+
+async def test_a_child_task_is_held_over_the_gateway_listener_too():
+    async with served() as doors:
+        opened = await doors.task()
+        body = {"profile": "look-up-order", "set": {"order_id": "4711"}, "budget": {"calls": 1, "leases": 0}}
+        status, _, reader, writer = await hold(doors, body=body | {"hold": True}, to="gateway", handle=opened["handle"])
+        child = (await read_line(reader))["task"]
+        assert (status, doors.rig.store.things["main", "task", child].parent) == (201, opened["task"])
+        writer.close()
+        assert await ended(doors, child, 0.5) == "holder gone"
+        assert doors.rig.store.things["main", "task", opened["task"]].state == "open"
+
+
+async def test_a_task_taken_up_again_in_time_goes_on_and_another_ends():
+    async with served() as doors:
+        back, away = await doors.task(), await doors.task()
+        me = Process(os.getpid(), started_of(os.getpid()) or 0)
+        for opened in (back, away):
+            doors.holders.expect(me, doors.rig.store.things["main", "task", opened["task"]])
+        ending = asyncio.create_task(api.end_unclaimed(doors.world, _ours(doors), doors.holders, 0.3))
+        status, _, reader, writer = await hold(doors, "GET", f"/v1/tasks/{back['task']}/hold")
+        assert (status, (await read_line(reader))["state"]) == (200, "open")
+        await ending
+        assert doors.rig.store.things["main", "task", back["task"]].state == "open"
+        assert await ended(doors, away["task"], 0.1) == "holder gone"
+        writer.close()
+        assert await ended(doors, back["task"], 0.5) == "holder gone"
+
+
+def _ours(doors):
+    return door(doors.world.trust_domain, "door/api", "main")
+
+
+async def test_a_task_with_two_streams_ends_with_the_last():
+    async with served() as doors:
+        opened = await doors.task()
+        streams = [await hold(doors, "GET", f"/v1/tasks/{opened['task']}/hold") for _ in range(2)]
+        streams[0][3].close()
+        await asyncio.sleep(0.1)
+        assert doors.rig.store.things["main", "task", opened["task"]].state == "open"
+        streams[1][3].close()
+        await ended(doors, opened["task"], 0.5)
+
+
+async def test_a_server_that_stops_ends_no_held_task():
+    async with served() as doors:
+        _, _, reader, _ = await hold(doors, body=BODY | {"hold": True})
+        id = (await read_line(reader))["task"]
+    assert doors.rig.store.things["main", "task", id].state == "open"
+
+
+async def test_a_holder_that_goes_while_the_store_is_away_ends_its_task_when_it_is_back():
+    async with served() as doors:
+        opened = await doors.task()
+        store = doors.world.store
+        failures: list[int] = []
+
+        class Away:
+            def transaction(self, opener):
+                if len(failures) < 2:
+                    failures.append(1)
+                    raise StoreUnavailable("away")
+                return store.transaction(opener)
+
+        object.__setattr__(doors.world, "store", Away())
+        await end_gone(doors.world, _ours(doors), opened["task"])
+        assert len(failures) == 2
+        object.__setattr__(doors.world, "store", store)
+        assert doors.rig.store.things["main", "task", opened["task"]].reason == "holder gone"
+
+
+# --- an agent is never the operator ----------------------------------------------------------------
+
+ADMINISTRATION = (
+    ("POST", "/v1/policy/load", None),
+    ("POST", "/v1/identities/agent/helper/suspend", None),
+    ("GET", "/v1/events", None),
+)
+
+
+@as_nobody
+async def test_whoever_a_holder_started_is_its_agent_and_never_the_operator():
+    async with served() as doors, holding(doors) as holder:
+        for method, path, body in ADMINISTRATION:
+            for lines in ((), ("taskbound-attest: unix",)):
+                before = len(doors.denials())
+                status, told = await holder.below(method, path, body, *lines)
+                assert (status, told["error"]) == (403, "not_permitted"), (path, told)
+                denied = doors.denials()[before:]
+                assert [(one.task, one.code) for one in denied] == [(holder.task["task"], "not_permitted")]
+        assert (await doors.ask("POST", "/v1/policy/load")).status == 200  # who is above the holder is the operator
+        body = {"profile": "look-up-order", "set": {"order_id": "4711"}, "budget": {"calls": 1, "leases": 0}}
+        status, child = await holder.below("POST", "/v1/tasks", body)
+        assert status == 201, child
+        assert doors.rig.store.things["main", "task", child["task"]].parent == holder.task["task"]
+
+
+@as_nobody
+async def test_without_the_look_at_who_is_above_an_agent_would_be_the_operator():
+    async with served(ancestry=False) as doors, holding(doors) as holder:
+        status, told = await holder.below("POST", "/v1/policy/load")
+        assert (status, told["policies"]) == (200, 4)
+
+
+@as_nobody
+async def test_what_a_task_leaves_running_does_not_become_the_operator():
+    async with served() as doors, holding(doors) as holder:
+        await doors.ask("POST", f"/v1/tasks/{holder.task['task']}/end", {})
+        await asyncio.sleep(0.6)  # the stream is over, the process is not
+        status, told = await holder.below("POST", "/v1/policy/load")
+        assert (status, told["error"]) == (401, "invalid_token")
+
+
+@as_nobody
+async def test_an_agent_cannot_hold_its_task_longer_than_its_holder():
+    async with served() as doors, holding(doors) as holder:
+        status, told = await holder.below("GET", f"/v1/tasks/{holder.task['task']}/hold")
+        assert (status, told["error"]) == (409, "held")
+
+
+@as_nobody
+async def test_whose_ancestry_cannot_be_shown_is_nobody():
+    async with served() as doors:
+
+        class Blind:
+            async def ancestors(self, peer):
+                raise Unauthenticated("the parents of the process cannot be shown")
+
+        object.__setattr__(doors.world, "attestor", Blind())
+        assert (await doors.ask("POST", "/v1/policy/load")).status == 401
+
+
+async def test_another_user_of_this_machine_is_not_the_operator(monkeypatch):
+    async with served() as doors:
+        monkeypatch.setattr("taskbound.edge.http.os.geteuid", lambda: 4711)
+        answer = await doors.ask("POST", "/v1/policy/load")
+        assert (answer.status, answer.json["error"]) == (401, "invalid_token")  # attested, and registered as nobody
+
+
+def test_who_has_held_several_tasks_leaves_its_children_in_doubt():
+    holders, me = Holders(), Process(os.getpid(), started_of(os.getpid()) or 0)
+    child = Process(1 << 30, 1)
+    first, second = task("t" + "a" * 20), task("t" + "b" * 20)
+    assert holders.task_above(child, (child, me)) is None
+    holders.add(me, first)
+    assert holders.task_above(child, (child, me)) == first.handle
+    assert holders.task_above(me, (me,)) is None  # the holder itself is who it is
+    holders.remove(me, first)
+    assert holders.task_above(child, (child, me)) == first.handle
+    holders.add(me, second)
+    with pytest.raises(Unauthenticated):
+        holders.task_above(child, (child, me))
+    with pytest.raises(Conflict):
+        holders.add(child, second)
+
+
+def test_a_process_that_is_gone_is_forgotten():
+    holders, gone = Holders(), Process(1 << 30, 1)
+    holders.add(gone, task("t" + "a" * 20))
+    assert holders.task_above(Process(1, 1), (gone,)) is not None
+    holders.add(None, task("t" + "b" * 20))
+    assert holders.task_above(Process(1, 1), (gone,)) is None

@@ -1,0 +1,215 @@
+"""`taskbound up` from outside: what the README says works as it stands there, and what goes wrong is said.
+
+Everything here is the real thing: the command in processes of its own, SQLite, sockets, and an MCP
+server made with the official SDK. Who may do what as which user is for tests/runner.
+"""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from taskbound_sdk import Client, Refused
+from tests.served import Workspace, served
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+COMMAND = [sys.executable, "-c", "import sys; from taskbound.cli import main; sys.exit(main(sys.argv[1:]))"]
+ANY = '[listen]\ngateway = "127.0.0.1:0"\n'
+
+
+class Place:
+    """A state directory, and the command as it is typed there."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        state.mkdir(mode=0o700)
+        self.environ = {**os.environ, "TASKBOUND_HOME": str(state), "XDG_DATA_HOME": str(state.parent / "data")}
+
+    def command(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*COMMAND, *words], env={**self.environ, **more}, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def done(self, *words: str) -> str:
+        done = self.command(*words)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    @contextmanager
+    def up(self, *flags: str, stop: int = signal.SIGTERM) -> Iterator[Mapping[str, Any]]:
+        log = (self.state.parent / "up.log").open("a")
+        running = subprocess.Popen(
+            [*COMMAND, "up", "--json", *flags], env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        assert running.stdout is not None
+        try:
+            said = running.stdout.readline()
+            assert said, (self.state.parent / "up.log").read_text()
+            yield {**json.loads(said), "pid": running.pid}
+        finally:
+            running.send_signal(stop)
+            status = running.wait(20)
+            running.stdout.close()
+            log.close()
+        assert status == (0 if stop == signal.SIGTERM else -stop)
+
+    @property
+    def client(self) -> Client:
+        return Client(f"unix:{self.state}/run/api.sock")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "home")
+
+
+@pytest.fixture
+def workspace() -> Iterator[tuple[Workspace, str]]:
+    made = Workspace()
+    with served(made.app) as address:
+        yield made, f"{address}/mcp"
+
+
+def upstream(url: str) -> str:
+    return f'{ANY}[[upstream]]\nname = "workspace"\nurl = "{url}"\n'
+
+
+def call(task: Mapping[str, Any], tool: str, **arguments: Any) -> dict[str, Any]:
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    headers = {"authorization": f"Bearer {task['handle']}", "accept": "application/json, text/event-stream"}
+    answer = httpx2.post(task["gateway"], json=asked, headers=headers, timeout=20)
+    text = answer.text.partition("data: ")[2] if "event-stream" in answer.headers["content-type"] else answer.text
+    told: dict[str, Any] = json.loads(text)["result"]
+    return told
+
+
+def test_the_steps_of_the_readme_work_as_they_stand_there(place, workspace):
+    once, each = (re.findall(r"^    (taskbound .*?)(?:  +#.*)?$", part, re.M) for part in README.split("Then, once:")[1]
+                  .split("and for each piece of work:")[:2])  # fmt: skip
+    assert [line.split()[1] for line in once] == ["policy", "up", "tools", "policy"]
+    assert re.search(r'\[\[upstream\]\]\n    name = "workspace"\n    url = "http://127.0.0.1:9000/mcp"', README)
+    (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
+    place.done(*shlex.split(once[0])[1:])
+    with place.up():
+        for line in once[2:]:
+            place.done(*shlex.split(line)[1:])
+        agent = "import json, os; print(json.load(open(os.environ['TASKBOUND_MCP_CONFIG']))['mcpServers'].keys())"
+        line = shlex.split(each[0])[1:]
+        assert line[-1] == "my-agent"
+        out = place.done(*line[:-1], sys.executable, "-c", agent)
+        assert "dict_keys(['workspace'])" in out or "dict_keys([])" in out
+        assert "ended" in place.done("task", "list") or "closed" in place.done("task", "list")
+    exported = place.state.parent / "export"
+    place.done("audit", "export", str(exported))
+    assert "verified" in place.done("audit", "verify", str(exported))
+
+
+def test_what_goes_wrong_at_the_start_is_said_and_changes_nothing(place):
+    (place.state / "taskbound.toml").write_text("[lisen]\n")
+    broken = place.command("up")
+    assert broken.returncode == 2 and "lisen" in broken.stderr and "listen" in broken.stderr
+    assert not (place.state / "taskbound.db").exists()
+    (place.state / "taskbound.toml").write_text(ANY)
+    with place.up() as about:
+        second = place.command("up")
+        assert second.returncode == 3 and "already_running" in second.stderr and "hint:" in second.stderr
+        taken = re.search(r"127\.0\.0\.1:\d+", about["gateway"])
+        assert taken is not None
+        other = Place(place.state.parent / "other")
+        (other.state / "taskbound.toml").write_text(f'[listen]\ngateway = "{taken[0]}"\n')
+        occupied = other.command("up", "--json")
+        assert occupied.returncode == 3 and json.loads(occupied.stdout)["error"] == "address_in_use"
+        assert not (other.state / "taskbound.db").exists()
+    assert place.command("task", "list").returncode == 3
+
+
+def test_a_broken_policy_leaves_the_old_one_in_force(place):
+    (place.state / "taskbound.toml").write_text(ANY)
+    place.done("policy", "init")
+    with place.up() as about:
+        (place.state / "policy/organisation/more.cedar").write_text("permit(principal, action, resource);")
+        refused = place.command("policy", "load")
+        assert refused.returncode == 1 and "more.cedar" in refused.stderr and "hint:" in refused.stderr
+        os.kill(about["pid"], signal.SIGHUP)
+        time.sleep(0.3)
+        assert "policy_refused" in (place.state.parent / "up.log").read_text()
+        answer = place.client.request("GET", "/v1/tools")
+        assert answer == {"tools": []}
+
+
+def test_a_suspended_owner_ends_what_they_own_and_is_resumed_by_who_owns_the_machine(place, workspace):
+    (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
+    place.done("policy", "init")
+    with place.up() as about:
+        place.done("tools", "derive", "workspace", "--write")
+        (place.state / "policy/profiles").mkdir()
+        (place.state / "policy/profiles/echo.toml").write_text(
+            f'purpose = "echo"\nowner = "{about["operator"]}"\nreview_by = 2099-01-01\nlife = "5m"\n'
+            '[[grant]]\ntool = "workspace/echo"\nwhen = { text = "any" }\n'
+        )
+        place.done("policy", "load")
+        task = place.client.open_task(profile="echo", actor="agent/echo")
+        assert not call(task, "workspace.echo", text="here")["isError"]
+        place.done("identity", "suspend", about["operator"])
+        after = call(task, "workspace.echo", text="gone")
+        assert after["isError"] and "task_ended" in after["content"][0]["text"]
+        with pytest.raises(Refused, match="suspended"):
+            place.client.open_task(profile="echo", actor="agent/echo")
+    with place.up() as about:
+        assert any("--resume-operator" in warning for warning in about["warnings"])
+    with place.up("--resume-operator"):
+        assert place.client.open_task(profile="echo", actor="agent/echo")["state"] == "open"
+    assert [text for _, text in workspace[0].ran] == ["here"]
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["back", "gone"])
+def test_a_held_task_outlives_a_crash_of_the_server_only_with_its_holder(place, workspace, comes_back):
+    (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
+    place.done("policy", "init")
+    with place.up(stop=signal.SIGKILL):
+        (place.state / "policy/profiles").mkdir()
+        place.done("tools", "derive", "workspace", "--write")
+        # Its own process: who holds is a process, and this one must be able to die.
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, f"unix:{place.state}/run/api.sock", str(int(comes_back))],
+            env=place.environ, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert holder.stdout is not None
+        id = holder.stdout.readline().strip()
+        assert id.startswith("t")
+    with place.up():
+        time.sleep(7)
+        state = place.client.request("GET", f"/v1/tasks/{id}")
+        assert (state["state"] == "open") is comes_back
+        assert comes_back or state["reason"] == "holder gone"
+        holder.kill()
+        holder.communicate()
+
+
+HOLD = """
+import sys, time
+from taskbound_sdk import Client, Unreachable, Refused
+client = Client(sys.argv[1])
+detail = {"type": "taskbound_grant", "actions": ["tools/call"], "identifier": "workspace/echo", "when": {"text": "any"}}
+held = client.hold_task(authorization_details=[detail])
+print(held.task["task"], flush=True)
+try:
+    for line in held: pass
+except Unreachable: pass
+if sys.argv[2] == "0": sys.exit()
+for _ in range(200):
+    try: held = client.reopen(held.task["task"]); break
+    except (Unreachable, Refused): time.sleep(0.05)
+time.sleep(60)
+"""
