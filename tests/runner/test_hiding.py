@@ -2,15 +2,19 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.runner.as_person import NOT_POSSIBLE
 from tests.runner.person import Person, as_person, person
-from tests.runner.test_run import CONDITIONS, MASKED, NO_NAMESPACES
+from tests.runner.test_run import CONDITIONS, MASKED, NO_NAMESPACES, runs_of, until, written
 
 HIDING = CONDITIONS[:2]
 OWN = "taskbound's own keys, log and operator socket: same user"
+SIGNALS, HID = "your other processes can be signalled", "hidden from the program ("
 
 
 @pytest.fixture
@@ -87,7 +91,119 @@ def test_must_contain_refuses_where_the_kernel_does(alice):
 
 
 def test_must_contain_starts_where_everything_is_hidden(alice):
-    assert alice.run("/bin/true", must_contain=True).returncode == 0
+    done = alice.run("/bin/true", must_contain=True)
+    assert done.returncode == 0
+    assert SIGNALS not in done.stderr
+
+
+@pytest.mark.parametrize("conditions", CONDITIONS[1:])
+def test_without_a_pid_namespace_it_is_said_that_other_processes_can_be_signalled(alice, conditions):
+    outside = subprocess.Popen([*as_person(alice), "/bin/sleep", "60"])
+    try:
+        done = alice.run("/bin/sh", "-c", f"kill {outside.pid}", conditions=conditions, must_contain=True)
+        assert (done.returncode, outside.poll(), alice.api.asked) == (125, None, [])
+        assert SIGNALS in done.stderr
+        done = alice.run("/bin/sh", "-c", f"kill {outside.pid}", conditions=conditions)
+        assert (done.returncode, outside.wait(5)) == (0, -15)  # so it is: what is said is true
+        assert SIGNALS in done.stderr
+    finally:
+        outside.kill()
+        outside.wait()
+
+
+def test_what_is_hidden_is_said_in_one_line(alice):
+    done = alice.run("/bin/true")
+    (said,) = [line for line in done.stderr.splitlines() if HID in line]
+    how, _, names = said.partition(": ")[2].partition(": ")
+    assert how == f"{HID}user, mount and PID namespace)"
+    assert {"taskbound's own keys, log and operator socket", "~/.aws", "~/.ssh", "~/.netrc"} <= {*names.split("; ")}
+    assert f"{HID}user and mount namespace): " in alice.run("/bin/true", conditions=[MASKED]).stderr
+    assert HID not in alice.run("/bin/true", conditions=[NO_NAMESPACES]).stderr
+
+
+OTHERS = "cat {tmp}/*/mcp.json {tmp}/*/*/mcp.json {runtime}/*/mcp.json {runtime}/*/*/mcp.json"
+
+
+@pytest.mark.parametrize("conditions", CONDITIONS)
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same-folder", "in-the-runtime-dir"])
+def test_the_handles_of_other_tasks_cannot_be_read(alice, conditions, elsewhere):
+    runtime = alice.base / "runtime"
+    runtime.mkdir()
+    alice.own_everything(alice.base)
+    runtime.chmod(0o700)
+    there = {"XDG_RUNTIME_DIR": str(runtime)} if elsewhere else {}
+    ready, go = alice.home / "ready", alice.home / "go"
+    look = OTHERS.format(tmp=alice.tmp, runtime=runtime)
+    script = f"echo up > {ready}; until [ -e {go} ]; do sleep 0.05; done; {look}"
+    agent = alice.start("/bin/sh", "-c", script, conditions=conditions, env=there)
+    until(lambda: ready.exists() or agent.poll() is not None)
+    if agent.poll() == NOT_POSSIBLE:
+        pytest.skip(agent.communicate()[1])
+    later = alice.start("/bin/sleep", "60")
+    try:
+        until(lambda: len([*runs_of(alice).glob("*/mcp.json"), *runtime.glob("*/*/mcp.json")]) == 2)
+        go.touch()
+        found = agent.communicate(timeout=20)[0].count("Bearer tbh_")
+        assert found == (2 if NO_NAMESPACES in conditions else 1)  # its own; where nothing hides, the other's too
+    finally:
+        later.terminate()
+        later.communicate(timeout=10)
+
+
+def test_a_terminal_server_that_starts_later_is_hidden_too(alice):
+    folder, ready, go = alice.tmp / f"tmux-{alice.uid}", alice.home / "ready", alice.home / "go"
+    script = f"echo up > {ready}; until [ -e {go} ]; do sleep 0.05; done; cat {folder}/default"
+    agent = alice.start("/bin/sh", "-c", script, env={"TMUX_TMPDIR": str(alice.tmp)})
+    written(ready)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "default").write_text("canary")
+    os.chown(folder / "default", alice.uid, alice.uid)
+    go.touch()
+    assert agent.communicate(timeout=20)[0] == ""
+    about = folder.stat()
+    assert (about.st_uid, about.st_mode & 0o777) == (alice.uid, 0o700)  # as tmux wants it
+
+
+COMMAND = "import sys; from taskbound.cli import main; sys.exit(main(sys.argv[1:]))"
+CONFIG = """
+checkpoints = "file:{home}/second"
+[[upstream]]
+name = "crm"
+[[target]]
+name = "shopdb"
+admin = "file:{home}/admin"
+deeper = [{{ key = "file:{home}/key" }}]
+absent = "file:{home}/absent"
+"""
+
+
+def typed(alice: Person, *command: str) -> "subprocess.CompletedProcess[str]":
+    words = [*as_person(alice), sys.executable, "-c", COMMAND, "run", "--profile", "etl", "--", *command]
+    env = {**alice.environ(), "TASKBOUND_HOME": str(alice.state)}
+    return subprocess.run(words, env=env, cwd=alice.home, capture_output=True, text=True, timeout=60)
+
+
+def test_what_the_configuration_names_is_hidden(alice):
+    names = ("second/checkpoint", "admin", "key")
+    for name in names:
+        alice.put(name, "canary\n")
+    look = ("/bin/sh", "-c", f"cat {' '.join(names)}")
+    alice.own_everything(alice.home)
+    assert typed(alice, *look).stdout == "canary\n" * 3  # nothing names it
+    alice.put(".local/state/taskbound/taskbound.toml", CONFIG.format(home=alice.home))
+    alice.own_everything(alice.home)
+    done = typed(alice, *look)
+    assert "taskbound: task" in done.stderr
+    assert "canary" not in done.stdout
+    assert f"{alice.home}/admin; {alice.home}/key" in done.stderr
+
+
+def test_a_configuration_that_cannot_be_read_starts_nothing(alice):
+    alice.put(".local/state/taskbound/taskbound.toml", "checkpoints = ")
+    alice.own_everything(alice.home)
+    done = typed(alice, "/bin/echo", "it runs")
+    assert (done.returncode, done.stdout, alice.api.asked) == (2, "", [])
+    assert "taskbound.toml: " in done.stderr and "invalid_config" in done.stderr
 
 
 def test_a_folder_behind_a_symbolic_link_is_hidden_where_it_is(alice):
@@ -282,6 +398,35 @@ while pid > 1:
 """
     env = {"CANARY": "in the environment of run"}
     assert alice.run("/usr/bin/env", "python3", "-c", look, env=env, conditions=conditions).stdout == ""
+
+
+@pytest.mark.parametrize("who", ["alice", "root"])
+def test_the_first_process_of_the_namespace_cannot_be_looked_into(request, who):
+    somebody: Person = request.getfixturevalue(who)
+    look = "for way in environ maps; do head -c1 /proc/1/$way && echo opened; done; readlink /proc/1/fd/* /proc/1/cwd"
+    assert somebody.run("/bin/sh", "-c", look, env={"CANARY": "withheld"}).stdout == ""
+
+
+def between(pid: int) -> Iterator[int]:
+    """Yield a run and the processes below it that have executed nothing: copies of it."""
+    if b"taskbound.runner" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        yield pid
+        for below in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            yield from between(int(below))
+
+
+def test_no_copy_of_run_can_be_looked_into_by_a_program_that_nothing_contains(alice):
+    ready = alice.home / "ready"
+    running = alice.start("/bin/sh", "-c", f"echo up > {ready}; exec sleep 60", env={"CANARY": "withheld"})
+    try:
+        written(ready)
+        run, keeper, init = between(running.pid)
+        look = f"for pid in {run} {keeper} {init}; do head -c1 /proc/$pid/environ && echo opened; done"
+        done = subprocess.run([*as_person(alice), "/bin/sh", "-c", look], capture_output=True, text=True)
+        assert (done.stdout, done.stderr.count("Permission denied")) == ("", 3)
+    finally:
+        running.terminate()
+        running.communicate(timeout=10)
 
 
 @pytest.mark.parametrize("conditions", HIDING)

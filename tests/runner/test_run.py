@@ -42,6 +42,11 @@ def written(file: Path) -> str:
     return file.read_text()
 
 
+def runs_of(somebody: Person) -> Path:
+    """Return the folder below which every run of somebody's has its own."""
+    return somebody.tmp / f"taskbound-{somebody.uid}"
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -180,9 +185,9 @@ def test_the_child_finds_its_files_and_nobody_else_does(alice, runtime):
     done = alice.run("/bin/sh", "-c", look, env=env)
     modes, config, lease, services = done.stdout.split("---\n") if "---" in done.stdout else pytest.fail(done.stderr)
     own = Path(modes.split("\n")[0])
-    assert own.parent == (folder if runtime else alice.tmp)
+    assert own.parent == (folder if runtime else alice.tmp) / f"taskbound-{alice.uid}"
     assert modes.split("\n")[1:5] == [f"700 {alice.uid}", *[f"600 {alice.uid}"] * 3]
-    assert modes.split("\n")[5:-1] == [own.name]  # what else lies in the runtime directory is hidden
+    assert modes.split("\n")[5:-1] == [own.name]  # those of other runs are hidden
     server = {"type": "http", "url": "http://127.0.0.1:8441/mcp/crm", "headers": {"Authorization": f"Bearer {HANDLE}"}}
     assert json.loads(config) == {"mcpServers": {"crm": server}}
     connection = {"host": "127.0.0.1", "port": 5432, "database": "shop", "user": "tb_x", "password": PASSWORD}
@@ -231,14 +236,16 @@ def test_no_secret_stands_among_the_arguments_of_any_process(alice):
 
 
 def test_the_folder_of_a_killed_run_is_swept_and_a_live_one_is_not(alice):
-    dead = alice.tmp / f"{PREFIX}dead"
+    runs = runs_of(alice)
+    runs.mkdir(mode=0o700)
+    dead = runs / f"{PREFIX}dead"
     dead.mkdir()
     (dead / "shopdb.json").write_text(PASSWORD)
     alice.own_everything(alice.tmp)
     running = alice.start("/bin/sleep", "60")
     until(lambda: not dead.exists() and alice.api.called("/leases"))
-    until(lambda: list(alice.tmp.glob(f"{PREFIX}*/mcp.json")))
-    (live,) = alice.tmp.glob(f"{PREFIX}*")
+    until(lambda: list(runs_of(alice).glob(f"{PREFIX}*/mcp.json")))
+    (live,) = runs.glob(f"{PREFIX}*")
     assert alice.run("/bin/true").returncode == 0
     assert live.exists()
     running.terminate()
@@ -254,6 +261,37 @@ def test_a_folder_is_private_from_the_first_moment(monkeypatch, tmp_path):
     assert not own.exists()
 
 
+def a_link_to_it(runs: Path, alice: Person) -> None:
+    (alice.tmp / "elsewhere").mkdir(mode=0o700)
+    runs.symlink_to(alice.tmp / "elsewhere")
+    alice.own_everything(alice.tmp)
+
+
+def open_to_others(runs: Path, alice: Person) -> None:
+    runs.mkdir()
+    runs.chmod(0o750)
+    alice.own_everything(alice.tmp)
+
+
+def somebody_elses(runs: Path, alice: Person) -> None:
+    if os.getuid() == alice.uid:
+        pytest.skip("needs root")
+    runs.mkdir(mode=0o700)
+
+
+def a_file(runs: Path, alice: Person) -> None:
+    runs.touch(0o700)
+    alice.own_everything(alice.tmp)
+
+
+@pytest.mark.parametrize("lies_there", [a_link_to_it, open_to_others, somebody_elses, a_file])
+def test_a_folder_of_runs_that_is_not_ours_alone_is_refused(alice, lies_there):
+    lies_there(runs_of(alice), alice)
+    done = alice.run("/bin/sh", "-c", "echo it runs")
+    assert (done.returncode, done.stdout, alice.api.asked) == (125, "", [])
+    assert "could not start" in done.stderr and str(runs_of(alice)) in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("conditions", CONDITIONS)
 def test_a_signal_to_run_reaches_the_child_and_the_task_ends(alice, conditions, number):
@@ -264,7 +302,7 @@ def test_a_signal_to_run_reaches_the_child_and_the_task_ends(alice, conditions, 
     running.communicate(timeout=10)
     assert running.returncode == 128 + number
     assert alice.api.called("/end") == [{"reason": "the program ended"}]
-    assert list(alice.tmp.glob(f"{PREFIX}*")) == []
+    assert list(runs_of(alice).glob(f"{PREFIX}*")) == []
 
 
 def test_the_child_may_handle_the_signal_itself(alice):
@@ -311,7 +349,7 @@ def test_what_the_child_leaves_running_ends_with_the_task(alice, conditions):
 
 def test_a_task_that_ends_ends_the_child_and_says_why(alice):
     running = alice.start("/bin/sleep", "60")
-    until(lambda: list(alice.tmp.glob(f"{PREFIX}*/mcp.json")))
+    until(lambda: list(runs_of(alice).glob(f"{PREFIX}*/mcp.json")))
     alice.api.say(task="t", state="ended", reason="deadline")
     _, err = running.communicate(timeout=5)
     assert running.returncode == 143
@@ -334,7 +372,7 @@ def test_a_child_that_ignores_its_end_is_killed(alice):
 def test_a_server_that_comes_back_finds_the_task_held_again(alice):
     ready = alice.home / "ready"
     running = alice.start("/bin/sh", "-c", f"until [ -e {ready} ]; do sleep 0.05; done")
-    until(lambda: list(alice.tmp.glob(f"{PREFIX}*/mcp.json")))
+    until(lambda: list(runs_of(alice).glob(f"{PREFIX}*/mcp.json")))
     alice.api.stop()
     time.sleep(0.6)
     assert running.poll() is None
@@ -349,7 +387,7 @@ def test_a_server_that_comes_back_finds_the_task_held_again(alice):
 
 def test_a_task_that_ended_while_the_server_was_away_ends_the_child(alice):
     running = alice.start("/bin/sleep", "60")
-    until(lambda: list(alice.tmp.glob(f"{PREFIX}*/mcp.json")))
+    until(lambda: list(runs_of(alice).glob(f"{PREFIX}*/mcp.json")))
     alice.api.stop()
     alice.api.refuses["/hold"] = (401, "invalid_token", "task t1 ended at 10:00")
     alice.api.start()
@@ -361,7 +399,7 @@ def test_a_task_that_ended_while_the_server_was_away_ends_the_child(alice):
 def test_a_server_that_does_not_come_back_ends_the_child(alice):
     lost = 30.0 if FULL else 1.0
     running = alice.start("/bin/sleep", "60", patience=(10, lost))
-    until(lambda: list(alice.tmp.glob(f"{PREFIX}*/mcp.json")))
+    until(lambda: list(runs_of(alice).glob(f"{PREFIX}*/mcp.json")))
     alice.api.stop()
     began = time.monotonic()
     _, err = running.communicate(timeout=45)

@@ -119,6 +119,7 @@ def test_a_field_added_later_reads_as_its_default_from_an_old_row():
         "act": "[]",
         "intent": '{"profile":null,"text":"old"}',
         "grants": '[{"id":"g0","action":"a","resource":"r"}]',
+        "holder": "null",
     }
     task = table.thing(tuple(row.values()))
     assert task.intent == Intent(None, "old", {})

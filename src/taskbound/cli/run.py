@@ -1,8 +1,13 @@
 """`taskbound run`: a program inside a task of its own; the task ends when the program does, and the other way round."""
 
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from taskbound.cli import answer, task
+from taskbound.core.errors import InvalidRequest
 
 ABOUT = """\
 Run a program inside a task of its own. It starts with nothing that stands: an environment of a few names, credential
@@ -41,4 +46,24 @@ def main(words: Sequence[str]) -> int:
         keep=asked.keep,
         must_contain=asked.must_contain,
         state=state,
+        also=[*_named(_configured(state / "taskbound.toml"))],
     )
+
+
+def _configured(file: Path) -> dict[str, Any]:
+    """Return what stands in the configuration. Raises OSError, or InvalidRequest: what to hide is not known then."""
+    try:
+        with suppress(FileNotFoundError), file.open("rb") as opened:
+            return tomllib.load(opened)
+    except ValueError as error:
+        raise InvalidRequest(f"{file}: {error}", code="invalid_config") from None
+    return {}
+
+
+def _named(value: Any) -> Iterator[Path]:
+    """Yield every file and folder that a configuration refers to, however deep: `file:/path`."""
+    if isinstance(value, str) and value.startswith("file:/"):
+        yield Path(value.removeprefix("file:"))
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _named(part)

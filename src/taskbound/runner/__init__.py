@@ -51,8 +51,11 @@ def run(
     keep: Sequence[str],
     must_contain: bool,
     state: Path,
+    also: Sequence[Path] = (),
 ) -> int:
     """Run the command inside a task of its own; return its status, 128 + signal, or 125 when it could not start.
+
+    `also`: what the configuration of the server names, to be hidden like its state.
 
     The process that calls this becomes the runner: it is made unreadable for others of its user,
     takes over their orphans, and kills what children it has left at the end.
@@ -76,7 +79,7 @@ def run(
                 raise NotStarted(f"there is no program {command[0]!r}", hint="give its path, or look at PATH")
             own = stack.enter_context(place.own_folder(outside))
             place.write(own / EMPTY, "")
-            hidden = to_hide(state, outside)
+            hidden = to_hide(state, outside, also)
             if any(Path.cwd().is_relative_to(one.path) for one in hidden):
                 raise NotStarted(
                     "the current folder is one that is hidden from programs", hint="start it from elsewhere"
@@ -93,7 +96,7 @@ def run(
                 _say(f"kept from outside: {name}" if name in environment else f"nothing to keep: {name} is not set")
             for name in withheld(outside, keep):
                 _say(f"not handed on, a password may stand in it: {name}")
-            _say(*reachable)
+            _say(*_hidden(walls), *reachable)
             held = Client(client_address).hold_task(**body)
             task = held.task
             _say(*_granted(task, body["actor"]))
@@ -128,6 +131,12 @@ def _granted(task: Mapping[str, Any], actor: object) -> Iterator[str]:
         yield "  nothing is granted"
 
 
+def _hidden(walls: Walls) -> Iterator[str]:
+    if walls.apart:
+        how = "user, mount and PID namespace" if walls.pids else "user and mount namespace"
+        yield f"hidden from the program ({how}): {'; '.join(one.name for one in walls.hidden)}"
+
+
 def _reachable(walls: Walls, hidden: Sequence[Hidden], reason: str) -> list[str]:
     """Return what an agent could reach although it should not, by name."""
     found = []
@@ -136,6 +145,8 @@ def _reachable(walls: Walls, hidden: Sequence[Hidden], reason: str) -> list[str]
         found += [f"  {one.name}: same user" for one in hidden]
     elif os.getuid() == 0:
         found.append("you are root: the disks below /dev and the kernel's settings can be reached")
+    if not walls.pids:
+        found.append("your other processes can be signalled")
     if not can_forbid_typing():
         found.append("your terminal can be typed into: what it types runs as you")
     return found

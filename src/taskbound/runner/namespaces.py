@@ -12,16 +12,20 @@ This hides; it is no sandbox: the network, the rest of the home and what it runs
 
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+import pwd
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from taskbound.runner.place import shared_folders
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 
+# One that does not exist is not hidden when it is made later, outside: to make it empty would change what programs do.
 KEYS = (".aws", ".ssh", ".kube", ".config/gh", ".config/gcloud", ".docker", ".netrc", ".pgpass")  # below the home
 
 EMPTY = "empty"  # the file in the child's folder that stands where a file is hidden
@@ -46,19 +50,21 @@ def prctl(option: int, value: int, more: int = 0) -> None:
     _checked(_libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(more), 0, 0), "prctl")
 
 
-def to_hide(state: Path, outside: Mapping[str, str]) -> tuple[Hidden, ...]:
+def to_hide(state: Path, outside: Mapping[str, str], also: Sequence[Path]) -> tuple[Hidden, ...]:
     """Return what exists of what an agent must not reach; nothing twice, and nothing below what is hidden anyway."""
     found: dict[Path, str] = {}
-    for path, name in _unwanted(state, outside):
+    for path, name in _unwanted(state, outside, also):
         found.setdefault(path, name)
     return tuple(Hidden(path, name) for path, name in found.items() if not found.keys() & {*path.parents})
 
 
-def _unwanted(state: Path, outside: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+def _unwanted(state: Path, outside: Mapping[str, str], also: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     home, uid = Path(outside.get("HOME") or "/"), os.getuid()
     data = Path(outside.get("XDG_DATA_HOME") or home / ".local/share") / "taskbound"  # the second place of checkpoints
     wanted = [(state, "taskbound's own keys, log and operator socket"), (data, f"taskbound's checkpoints: {data}")]
+    wanted += [(path, str(path)) for path in also]
     wanted += [(home / name, f"~/{name}") for name in KEYS]
+    wanted += [(path, f"other tasks' passwords: {path}") for path in shared_folders(outside)]
     wanted += _sockets(outside, uid)
     for path, name in wanted:
         try:
@@ -76,13 +82,23 @@ def _sockets(outside: Mapping[str, str], uid: int) -> Iterator[tuple[Path, str]]
     if agent := outside.get("SSH_AUTH_SOCK"):
         yield Path(agent), "$SSH_AUTH_SOCK"
     folders = [Path(runtime)] if (runtime := outside.get("XDG_RUNTIME_DIR")) else []
+    with suppress(KeyError):
+        folders.append(_there(Path("/run/screen") / f"S-{pwd.getpwuid(uid).pw_name}"))
     for base in {"/tmp", outside.get("TMUX_TMPDIR") or "/tmp"}:
+        _there(Path(base) / f"tmux-{uid}")
         folders += [found for pattern in (f"tmux-{uid}", "ssh-*") for found in Path(base).glob(pattern)]
     for folder in folders:
         with suppress(OSError):
             about = folder.stat()  # what others may use too, /tmp above all, is no place of ours to hide
             if about.st_uid == uid and not about.st_mode & 0o077:
                 yield folder, str(folder)
+
+
+def _there(folder: Path) -> Path:
+    """Make a folder as its program would, where it can be made: so it is hidden when that program starts later."""
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
+    return folder
 
 
 def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
@@ -106,6 +122,7 @@ def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
     os.close(kept)
     os.close(nothing)
     _unshare_user()  # from here on the mounts are locked
+    prctl(PR_SET_DUMPABLE, 0)  # again: until an exec the memory is a copy of that of `run`
     os.chdir(here)  # by its name: as it was, it would lead past whatever is mounted above it
 
 

@@ -1,10 +1,12 @@
 """The child's own files: a fresh folder 0700, files 0600 in it, gone at the end.
 
+All such folders of a user lie in one, `taskbound-<uid>`: hiding that hides every other run's, those of later ones too.
 A live folder is locked (flock) by its `run`, and the kernel gives the lock up however that process
 ends. So what a killed one left behind is told from what is in use without looking at pids, which
 mean something else in another PID namespace. Each start sweeps what is not locked.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -16,21 +18,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-PREFIX = "taskbound-run-"
+PREFIX = "run-"
 CONNECTION = ("host", "port", "dbname", "user", "password")
 
 
 @contextmanager
 def own_folder(outside: Mapping[str, str]) -> Iterator[Path]:
-    """Make the folder, in memory where the system offers that, and remove it at the end."""
-    base = _base(outside)
+    """Make the folder, in memory where the system offers that, and remove it at the end. Raises OSError."""
+    base = _private(_bases(outside)[0])
     _sweep(base)
     # Locked before it has the name that is swept: no other start can take it for a dead one's.
-    fresh = Path(tempfile.mkdtemp(prefix=".taskbound-", dir=base))
+    fresh = Path(tempfile.mkdtemp(prefix=".run-", dir=base))
     lock = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = fresh.rename(base / f"{PREFIX}{fresh.name.removeprefix('.taskbound-')}")
+        folder = fresh.rename(base / f"{PREFIX}{fresh.name.removeprefix('.run-')}")
         try:
             yield folder
         finally:
@@ -39,13 +41,35 @@ def own_folder(outside: Mapping[str, str]) -> Iterator[Path]:
         os.close(lock)
 
 
-def _base(outside: Mapping[str, str]) -> Path:
+def shared_folders(outside: Mapping[str, str]) -> Iterator[Path]:
+    """Make and yield every folder in which a run of this user may have its own, this one or another."""
+    for base in _bases(outside):
+        with suppress(OSError):  # where it cannot be made, or is somebody else's, no run starts either
+            yield _private(base)
+
+
+def _bases(outside: Mapping[str, str]) -> list[Path]:
+    """Return where runs have their folders, our own first: others were started with another environment."""
+    bases = [Path(tempfile.gettempdir()).resolve(), Path("/tmp")]
     runtime = Path(outside.get("XDG_RUNTIME_DIR") or "/nonexistent")
     with suppress(OSError):
-        about = runtime.stat()
-        if about.st_uid == os.geteuid() and not stat.S_IMODE(about.st_mode) & 0o077:
-            return runtime.resolve()
-    return Path(tempfile.gettempdir()).resolve()
+        if _is_ours_alone(runtime.stat()):
+            bases.insert(0, runtime.resolve())
+    return bases
+
+
+def _private(base: Path) -> Path:
+    """Return our folder below a base, made where it is not there. Raises OSError where it is not ours alone."""
+    folder = base / f"taskbound-{os.geteuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if not _is_ours_alone(folder.lstat()):  # not of what a symbolic link names: who made that can change it
+        raise PermissionError(errno.EPERM, "it must be a folder of yours with mode 0700", str(folder))
+    return folder
+
+
+def _is_ours_alone(about: os.stat_result) -> bool:
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid() and not stat.S_IMODE(about.st_mode) & 0o077
 
 
 def _sweep(base: Path) -> None:
