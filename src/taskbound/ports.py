@@ -200,8 +200,11 @@ class Upstream(Protocol):
     UpstreamUnavailable; what the server says is data.
     """
 
-    async def tools(self) -> list[Mapping[str, Any]]:
-        """Return the definitions of all tools that the server offers now, in its order."""
+    async def tools(self, credential: Secret | None = None) -> list[Mapping[str, Any]]:
+        """Return the definitions of all tools that the server offers now, in its order.
+
+        The credential opens the session too, where there is none yet.
+        """
 
     def call(
         self, tool: str, arguments: Mapping[str, Any], credential: Secret | None

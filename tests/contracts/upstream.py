@@ -92,8 +92,12 @@ async def test_a_session_that_the_server_lost_is_opened_again(workspace, open_up
     upstream = open_upstream()
     await called(upstream, "echo", text="one")
     workspace.forget_sessions()
-    assert text_of((await called(upstream, "echo", text="two"))[-1]) == "two"
-    assert workspace.ran == [("echo", "one"), ("echo", "two")]
+    with pytest.raises(UpstreamUnavailable, match="lost the session: call again"):  # nobody looked in a new one
+        await called(upstream, "echo", text="two")
+    assert text_of((await called(upstream, "echo", text="three"))[-1]) == "three"
+    workspace.forget_sessions()
+    assert len(await upstream.tools()) == 5, "a list is asked for once more"
+    assert workspace.ran == [("echo", "one"), ("echo", "three")]
 
 
 async def test_closing_ends_the_session_and_may_be_repeated(workspace, open_upstream):

@@ -54,8 +54,8 @@ ABSENT = object()
 BECOMES = {
     "true":                  (BOOL, None, True, "Bool", True),
     "integer":               (INT, None, -7, "Long", -7),
-    "largest integer":       (INT, None, 2**63 - 1, "Long", 2**63 - 1),
-    "smallest integer":      (INT, None, -(2**63), "Long", -(2**63)),
+    "largest integer":       (INT, None, 2**53 - 1, "Long", 2**53 - 1),
+    "smallest integer":      (INT, None, 1 - 2**53, "Long", 1 - 2**53),
     "integral float":        (INT, None, 5.0, "Long", 5),
     "number":                (NUM, None, 49.9, "decimal", decimal("49.9")),
     "whole number":          (NUM, None, 200, "decimal", decimal("200.0")),
@@ -111,7 +111,9 @@ REFUSED = {
     "true as integer":       (INT, None, True),
     "fraction as integer":   (INT, None, 5.5),
     "float beyond 2^53":     (INT, None, 2.0**53),
-    "2^63":                  (INT, None, 2**63),
+    "2^53":                  (INT, None, 2**53),
+    "-2^53 - 1":             (INT, None, -(2**53) - 1),
+    "2^53 + 1 in a list":    ({"type": "array", "items": INT}, None, [2**53 + 1]),
     "text as integer":       (INT, None, "5"),
     "infinity as integer":   (INT, None, math.inf),
     "true as number":        (NUM, None, True),
@@ -276,6 +278,14 @@ def test_the_tables_are_those_of_the_interfaces():
 
 def test_a_large_record_of_large_integers_is_refused_for_its_size():
     tool = tool_of({"a": {"type": "array", "items": INT}})
-    assert tool.project({"a": [2**60] * 300}) == {"a": [2**60] * 300}
+    assert tool.project({"a": [2**52] * 300}) == {"a": [2**52] * 300}
     with pytest.raises(InvalidRequest, match="at most 8192"):
-        tool.project({"a": [2**60] * 500})
+        tool.project({"a": [2**52] * 550})
+
+
+def test_what_goes_out_reads_as_what_policies_saw():
+    schemas = {"i": INT, "is": {"type": "array", "items": INT}, "n": NUM, "o": TEXT, "q": {"type": ["string", "null"]}}
+    tool = tool_of(schemas, ["q"])
+    sent = tool.sent({"i": 5.0, "is": [1.0, 2], "n": 1.5, "o": None, "q": None})
+    assert json.dumps(sent) == '{"i": 5, "is": [1, 2], "n": 1.5, "q": null}', "the server requires q, were it as null"
+    assert tool.sent({"i": None, "q": "x"}) == {"q": "x"}

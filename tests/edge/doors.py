@@ -31,7 +31,7 @@ REFUND = {"profile": "refund-order", "set": {"order_id": "4711", "max": "50"}}
 class Crm:
     """An upstream that offers what the demo pinned."""
 
-    async def tools(self) -> list[Mapping[str, Any]]:
+    async def tools(self, credential: Any = None) -> list[Mapping[str, Any]]:
         return list(OFFERED.values())
 
     async def call(self, tool: str, arguments: Mapping[str, Any], credential: Any) -> AsyncGenerator[Any, None]:

@@ -2,19 +2,23 @@
 
 import asyncio
 import json
+import socket
 import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from mcp import MCPError
 
 from taskbound import app
 from taskbound.core import call as calls
+from taskbound.core.catalogue import pin_of
 from taskbound.core.errors import StoreUnavailable
 from taskbound.core.secret import Secret
 from taskbound.edge import gateway as gateway_module
 from taskbound.edge.enforce import drained, enforce
-from taskbound.edge.gateway import sessions
+from taskbound.edge.gateway import answer as answer_module
+from taskbound.edge.gateway import offers, sessions
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
@@ -95,13 +99,14 @@ async def test_control_a_call_that_goes_out_before_its_decision_is_noticed(gate,
     real = enforce
 
     @asynccontextmanager
-    async def late(world, door, claim, ask, *, lease=None):
+    async def late(world, door, claim, ask, credential):
         class Free:
+            call = SimpleNamespace(policy=world.policies.current.version)
             credential = None
             outcome = None
 
         yield Free()
-        async with real(world, door, claim, ask, lease=lease):
+        async with real(world, door, claim, ask, credential):
             pass
 
     monkeypatch.setattr(gateway_module, "enforce", late)
@@ -225,8 +230,17 @@ async def test_a_session_is_a_name_and_no_proof(gate, workspace):
 
 def test_session_ids_do_not_repeat():
     made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
-    ids = {made.open("t", None).id for _ in range(20_000)}
-    assert len(ids) == 20_000 and len(made._open) == sessions.CLIENT_SESSIONS
+    ids = {made.open(f"t{n % 1_000}", None).id for n in range(8_000)}
+    assert len(ids) == 8_000 and len(made._open) == sessions.CLIENT_SESSIONS
+
+
+def test_one_task_cannot_end_the_sessions_of_another():
+    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    other = made.open("other", None)
+    own = [made.open("one", None) for _ in range(5_000)]
+    assert made.find(other.id, "other", None) is other
+    assert len(made._open) == 1 + sessions.TASK_SESSIONS
+    assert made.find(own[-64].id, "one", None) is own[-64], "the oldest of its own made room"
 
 
 # --- nothing of the client's goes on (D16, T4.1) ---------------------------------------------------
@@ -364,18 +378,22 @@ async def test_the_official_client_finds_its_way_in_either_mode(gate, mode):
 # --- what the agent never holds --------------------------------------------------------------------
 
 
-async def test_a_credential_is_leased_for_the_call_and_shown_to_the_upstream_alone(tmp_path, workspace, address):
+async def test_a_credential_is_leased_for_the_session_and_shown_to_the_upstream_alone(tmp_path, workspace, address):
     lease = '[[grant]]\nlease = "shopdb/reader"'
     profiles = {"all": profile("echo", extra=lease), "without": profile("echo")}
     credentials = {"workspace": "shopdb/reader"}
     async with gateways(tmp_path / "policy", profiles, {"workspace": address}, credentials=credentials) as gate:
+        workspace.requests.clear()  # of who pinned
         _, handle = await gate.task()
         response = await gate.post(handle, call("echo", text="x"))
         assert response.json()["result"]["content"][0]["text"] == "x"
-        (shown,) = {h["authorization"] for h, body in workspace.requests if b"tools/call" in body}
+        (shown,) = {h.get("authorization") for h, _ in workspace.requests if h[":path"] == "/mcp"}
         assert shown.startswith("Bearer ") and shown[7:] not in response.text + str(response.headers)
         await drained()
-        assert gate.kinds()[-4:] == ["call.permitted", "lease.requested", "lease.activated", "call.completed"]
+        assert gate.kinds()[-4:] == ["lease.requested", "lease.activated", "call.permitted", "call.completed"]
+        for n in range(6):  # more than the budget has leases
+            assert (await gate.post(handle, call("echo", text=str(n)))).json()["result"]["isError"] is False
+        assert gate.kinds().count("lease.activated") == 1
         workspace.ran.clear()
         _, without = await gate.task("without")
         denied = (await gate.post(without, call("echo", text="y"))).json()["result"]
@@ -649,3 +667,139 @@ async def test_a_stream_of_a_task_that_ended_is_cut_with_a_last_word(gate, works
     events = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: ")]
     assert [event.get("method") for event in events] == ["notifications/progress", None]
     assert events[-1]["result"]["content"][0]["text"] == "failed: task_ended: the call was stopped"
+
+
+# --- answers that nobody reads, and too many calls -------------------------------------------------
+
+
+async def test_a_task_has_a_bounded_number_of_calls_under_way(gate, workspace):
+    _, handle = await gate.task()
+    _, other = await gate.task()
+    running = [asyncio.create_task(gate.post(handle, call("wait", id=n))) for n in range(gateway_module.CALLS)]
+    await until(lambda: len(workspace.ran) == gateway_module.CALLS)
+    decided = gate.kinds().count("call.permitted")
+    refused = (await gate.post(handle, call("echo", text="x"))).json()["result"]
+    assert refused["isError"] and refused["content"][0]["text"].startswith("failed: too_many_calls: ")
+    assert gate.kinds().count("call.permitted") == decided and ("echo", "x") not in workspace.ran
+    assert (await gate.post(handle, asked("ping"))).json()["result"] == {}
+    assert (await gate.post(other, call("echo", text="y"))).json()["result"]["content"][0]["text"] == "y"
+    for one in running:
+        one.cancel()
+    await asyncio.wait(running)
+
+    async def again():
+        return (await gate.post(handle, call("echo", text="z"))).json()["result"]["content"][0]["text"]
+
+    end = time.monotonic() + 5
+    while await again() != "z":
+        assert time.monotonic() < end
+
+
+async def unread(gate, handle, *, events=False):
+    """Ask for an answer of 3 MiB on a connection of a small window; return its reader, which reads nothing yet."""
+    body = json.dumps(call("echo", text="x")).encode()
+    kind = b"text/event-stream" if events else b"application/json"
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", gate.port))
+    reader, writer = await asyncio.open_connection(sock=raw, limit=4096)
+    head = f"POST /mcp/evil HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {handle}\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\naccept: "
+    writer.write(head.encode() + kind + b"\r\n\r\n" + body)
+    return reader, writer
+
+
+@asynccontextmanager
+async def generous(tmp_path):
+    """Give a gateway before an upstream whose answers are larger than what kernels keep for who does not read."""
+    with served(forged({"content": [{"type": "text", "text": "x" * (3 << 20)}]})) as url:
+        async with gateways(tmp_path / "policy", {"all": profile("echo", upstream="evil")}, {"evil": url}) as gate:
+            yield gate
+
+
+@pytest.mark.parametrize("events", [False, True])
+async def test_an_answer_that_nobody_reads_is_given_up(tmp_path, monkeypatch, events):
+    monkeypatch.setattr(answer_module, "WRITE_SECONDS", 0.5)
+    async with generous(tmp_path) as gate:
+        _, handle = await gate.task()
+        reader, writer = await unread(gate, handle, events=events)
+        await until(lambda: gate.gate._running._calls)
+        await drained()
+        await until(lambda: not gate.gate._running._calls)
+        assert len(await asyncio.wait_for(reader.read(-1), 5)) < 3 << 20
+        writer.close()
+
+
+async def test_an_answer_that_is_read_late_is_whole(tmp_path):
+    async with generous(tmp_path) as gate:
+        _, handle = await gate.task()
+        reader, writer = await unread(gate, handle)
+        await until(lambda: gate.kinds()[-1] == "call.completed")
+        await asyncio.sleep(0.2)
+        assert gate.gate._running._calls, "it counts until it is read"
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(head.partition(b"content-length: ")[2].split()[0])
+        assert json.loads(await reader.readexactly(size))["result"]["isError"] is False and size > 3 << 20
+        await until(lambda: not gate.gate._running._calls)
+        writer.close()
+
+
+async def test_the_unread_answer_of_a_task_that_ended_is_dropped(tmp_path):
+    async with generous(tmp_path) as gate:
+        task, handle = await gate.task()
+        reader, writer = await unread(gate, handle)
+        await until(lambda: gate.kinds()[-1] == "call.completed")
+        await end_task(gate.world, gate.door, gate.claim(handle), task, "done")
+        await until(lambda: not gate.gate._running._calls, 2.0)
+        assert len(await asyncio.wait_for(reader.read(-1), 5)) < 3 << 20
+        writer.close()
+
+
+# --- what goes out is what was decided -------------------------------------------------------------
+
+
+async def test_arguments_go_out_as_they_were_decided(gate, workspace):
+    workspace.gate.set()
+    _, handle = await gate.task()
+    assert "result" in (await gate.post(handle, call("count", steps=3.0))).json()
+    (sent,) = [json.loads(body) for _, body in workspace.requests if b"tools/call" in body]
+    assert json.dumps(sent["params"]["arguments"]) == '{"steps": 3}'
+    workspace.requests.clear()
+    await gate.post(handle, call("fail", nothing=None))
+    await gate.post(handle, call("count", steps=2**53 + 1))
+    assert not any(b"tools/call" in body for _, body in workspace.requests)
+
+
+async def test_a_call_that_met_a_lost_session_is_not_repeated_and_the_next_one_looks_again(gate, workspace):
+    _, handle = await gate.task()
+    assert (await gate.post(handle, call("echo", text="one"))).json()["result"]["isError"] is False
+    workspace.forget_sessions()
+    workspace.change("Return the text!")
+    lost = (await gate.post(handle, call("echo", text="two"))).json()["result"]
+    assert lost["isError"] and "lost the session: call again" in lost["content"][0]["text"]
+    looked = (await gate.post(handle, call("echo", text="three"))).json()["result"]
+    assert looked["_meta"]["io.taskbound/decision"]["code"] == "tool_not_pinned"
+    assert workspace.ran == [("echo", "one")]
+
+
+def test_a_name_that_is_offered_twice_has_no_pin():
+    one, other = {"name": "a", "inputSchema": {}}, {"name": "b", "inputSchema": {}}
+    assert offers._pins([one, other]) == {"a": pin_of(one), "b": pin_of(other)}
+    assert offers._pins([one, other, one])["a"] == ""
+    assert offers._pins([one, {"name": "a"}, one])["a"] == ""
+
+
+async def test_a_credential_whose_life_is_nearly_over_is_leased_anew(tmp_path, workspace, address):
+    profiles = {"all": profile("echo", extra='[[grant]]\nlease = "shopdb/reader"')}
+    options = {"credentials": {"workspace": "shopdb/reader"}}
+    async with gateways(tmp_path / "policy", profiles, {"workspace": address}, **options) as gate:
+        _, handle = await gate.task()
+        await gate.post(handle, call("echo", text="x"))
+        (session,) = gate.gate._upstreams._open.values()
+        left = session.until - asyncio.get_running_loop().time()
+        lease = next(event.value for event in gate.events() if event.kind == "lease.activated")
+        assert 0 < left < (lease.expires - lease.activated).total_seconds()
+        session.until -= left
+        await gate.post(handle, call("echo", text="y"))
+        assert gate.kinds().count("lease.activated") == 2

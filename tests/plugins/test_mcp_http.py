@@ -1,6 +1,7 @@
 """An MCP server over Streamable HTTP: the contract against the official SDK's server, and hostile ones."""
 
 import asyncio
+import itertools
 import json
 import socket
 import time
@@ -258,6 +259,15 @@ async def test_a_credential_goes_out_as_a_bearer_token_and_only_with_its_call(fa
     assert calls == ["Bearer key-1", None]
 
 
+async def test_a_server_that_authenticates_is_shown_the_credential_from_the_opening_to_the_end(facing):
+    hostile = Hostile(says(page({"name": "a"})), method="tools/list")
+    upstream = facing(hostile)
+    await upstream.tools(Secret("key-1"))
+    await upstream.close()
+    assert len(hostile.seen) == 4, "initialize, initialized, the list, and the end"
+    assert {headers.get("authorization") for headers, _ in hostile.seen} == {"Bearer key-1"}
+
+
 @pytest.mark.parametrize(
     ("opening", "session"),
     [
@@ -296,6 +306,14 @@ async def million(id):
     yield b'{"name":"last"}]}}\n\n'
 
 
+async def heavy(id):
+    """Yield one page of 3 MiB that has a next one: a list of several is beyond what is kept."""
+    tools = [{"name": f"t{next(NAMES)}", "description": "x" * (3 << 20)}]
+    answer = {"jsonrpc": "2.0", "id": id, "result": {"tools": tools, "nextCursor": "more"}}
+    yield b"data: " + json.dumps(answer).encode() + b"\n\n"
+
+
+NAMES = itertools.count()
 LISTS = {
     "a million tools": million,
     "two of one name": says(page({"name": "a"}, {"name": "a"})),
@@ -315,6 +333,13 @@ async def test_a_hostile_list_of_tools_ends_in_unavailable_soon(facing, name):
     with pytest.raises(UpstreamUnavailable):
         await facing(Hostile(LISTS[name], method="tools/list"), idle=3).tools()
     assert time.monotonic() - began < 5
+
+
+async def test_a_list_of_tools_has_a_bounded_size_over_all_its_pages(facing):
+    hostile = Hostile(heavy, method="tools/list")
+    with pytest.raises(UpstreamUnavailable, match="has more than 4194304 bytes"):
+        await facing(hostile, idle=10).tools()
+    assert sum(b"tools/list" in body for _, body in hostile.seen) == 2, "no page was read after that"
 
 
 async def test_of_a_definition_only_known_members_are_read(facing):

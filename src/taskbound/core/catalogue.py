@@ -6,7 +6,7 @@ a value is converted by its declared type or refused, so that nothing in it is e
 free text arrives as its length and digest. The file that a person reviewed says the effect and the
 kinds; types and `required` come from the definition that the pin is the hash of (INTERFACES 3, D29).
 
-    boolean, integer    Bool, Long (64 bits)       list of strings, integers   Set<String>, Set<Long>
+    boolean, integer    Bool, Long (±2^53)         list of strings, integers   Set<String>, Set<Long>
     number              decimal (4 places)         list of numbers             {count, max?, sum?}
     text, free_text     {len, digest} (of UTF-8)   any other list              {count}
     text, other kinds   String (4 KiB)             object, union, no type      {digest} (canonical JSON)
@@ -139,11 +139,9 @@ def _bool(value: Any) -> bool:
 
 def _long(value: Any) -> int:
     kind = type(value)
-    if kind is float and value.is_integer() and abs(value) < 2**53:  # 5.0 is an integer in JSON Schema
-        return int(value)
-    if kind is int and -(2**63) <= value < 2**63:
-        return int(value)
-    raise Unfit("expected an integer of 64 bits")
+    if (kind is int or (kind is float and value.is_integer())) and abs(value) < 2**53:  # 5.0 is one in JSON Schema
+        return int(value)  # beyond, a server whose numbers are doubles reads another than policies saw (RFC 8259 6)
+    raise Unfit("expected an integer within ±9007199254740991")
 
 
 def decimal_text(value: Decimal) -> str:
@@ -323,6 +321,7 @@ class Tool:
     undo: str | None
     definition: Mapping[str, Any]
     entry: Mapping[str, Any] = field(default_factory=dict)  # what its file says, as it was read
+    wanted: frozenset[str] = frozenset()  # required by the definition, were it as null
     never: frozenset[str] = frozenset()  # required, but of a name that no request may have: it cannot be called
     _converters: Mapping[str, tuple[Convert, int]] = field(init=False, repr=False, compare=False)
     _required: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -378,6 +377,17 @@ class Tool:
             longest = max(record, key=lambda name: _size(record[name]))
             raise self._refusal(longest, f"all arguments take {size} bytes, expected at most {RECORD_LIMIT}")
         return record
+
+    def sent(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments that were projected as they go out: a server reads in them what policies saw.
+
+        A null is an absent argument unless the definition requires one, and 5.0 is the integer 5.
+        """
+        given = {name: value for name, value in arguments.items() if value is not None or name in self.wanted}
+        for name, value in given.items():
+            if value is not None and self.arguments[name].type in ("Long", "Set<Long>"):
+                given[name] = CONVERTERS[self.arguments[name].type](value)
+        return given
 
     def _refusal(self, name: object, expected: str, hint: str = "") -> InvalidRequest:
         message = f"argument {quoted(name)} of {self.resource[:160]}: {expected}"
@@ -455,6 +465,7 @@ def read_tool(upstream: str, name: str, entry: Mapping[str, Any], definition: Ma
         undo=entry.get("undo"),
         definition=definition,
         entry=entry,
+        wanted=frozenset(wanted),
         never=frozenset(wanted - arguments.keys()),
     )
 

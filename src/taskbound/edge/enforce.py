@@ -1,9 +1,8 @@
-"""Enforce: the order decide, lease, yield, complete; the only one, for every enforcement point.
+"""Enforce: the order decide, yield, complete; the only one, for every enforcement point.
 
-A call is decided and recorded before the block runs (S5, D19); a refusal runs no block. Where the
-upstream wants a credential it is leased as the caller, and the agent never sees it. How the call
-went is recorded after the block, whatever way it ends, and not awaited: it can only raise trust,
-so nobody waits for it and it may be lost (INTERFACES 12).
+A call is decided and recorded before the block runs (S5, D19); a refusal runs no block. How the
+call went is recorded after the block, whatever way it ends, and not awaited: it can only raise
+trust, so nobody waits for it and it may be lost (INTERFACES 12).
 """
 
 import asyncio
@@ -19,7 +18,6 @@ from taskbound.core.identity import Claim, Identity
 from taskbound.core.secret import Secret
 from taskbound.ports import World
 from taskbound.steps.decide_call import CallAsk, Outcome, complete_call, decide_call
-from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 
 log = structlog.get_logger()
 
@@ -50,19 +48,16 @@ class Permit:
 
 @asynccontextmanager
 async def enforce(
-    world: World, door: Identity, claim: Claim | Identity, ask: CallAsk, *, lease: str | None = None
+    world: World, door: Identity, claim: Claim | Identity, ask: CallAsk, credential: Secret | None = None
 ) -> AsyncIterator[Permit]:
-    """Give the permit for one call; `lease` is "<target>/<grant>" of the credential that it goes out with.
-
-    Raises Refusal, Unauthenticated, Unavailable; and with `lease` what `issue_lease` raises.
+    """Give the permit for one call, with the credential that it goes out with. Raises Refusal, Unauthenticated,
+    Unavailable.
     """
     caller, call, decision = await decide_call(world, door, claim, ask)
     if not decision.permitted:
         raise Refusal(call, decision)
-    permit = Permit(caller, call, decision)
+    permit = Permit(caller, call, decision, credential)
     try:
-        if lease is not None:
-            _, permit.credential = await issue_lease(world, door, caller, LeaseAsk(lease))
         yield permit
     finally:
         recording = asyncio.create_task(_complete(world, door, permit))

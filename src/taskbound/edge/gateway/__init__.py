@@ -13,6 +13,7 @@ W3C trace context is not passed on: to who holds the arguments to account it is 
 import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack, aclosing, suppress
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -34,7 +35,8 @@ from taskbound.core.errors import (
 from taskbound.core.identity import Claim, Identity, for_request
 from taskbound.core.task import Task
 from taskbound.edge.enforce import Permit, Refusal, drained, enforce
-from taskbound.edge.gateway.answer import Answer
+from taskbound.edge.gateway.answer import Answer, Unread
+from taskbound.edge.gateway.credentials import Credentials
 from taskbound.edge.gateway.offers import Offers, granted, may_act
 from taskbound.edge.gateway.running import RunningCalls
 from taskbound.edge.gateway.sessions import ClientSession, ClientSessions, UpstreamSession, UpstreamSessions
@@ -53,6 +55,7 @@ from taskbound.prove import chain_of, prove
 from taskbound.steps.decide_call import CallAsk, Outcome
 
 LAST_WORD_SECONDS = 1.0  # for telling a client why its call was stopped
+CALLS = 32  # of one task under way: each may take a connection of its upstream's 256, and hold an answer of 4 MiB
 
 log = structlog.get_logger()
 
@@ -88,12 +91,11 @@ class Gateway:
         self, world: World, door: Identity, holders: Holders, credentials: Mapping[str, str], may_add: bool
     ) -> None:
         self._world, self._door, self._holders = world, door, holders
-        self._credentials = credentials
         clock = _monotonic
         self._clients = ClientSessions(world.instance, world.new_id, clock)
         self._upstreams = UpstreamSessions(world.upstreams, clock)
         self._running = RunningCalls(world, door, self._upstreams)
-        self._offers = Offers(world, self._upstreams, may_add)
+        self._offers = Offers(world, self._upstreams, Credentials(world, credentials), may_add)
         self._methods = {
             "initialize": self._initialize,
             "ping": self._ping,
@@ -113,6 +115,8 @@ class Gateway:
             if isinstance(error, MethodNotAllowed):
                 response.headers["allow"] = "POST, DELETE"
             await self._respond(answer, response)
+        except Unread as error:
+            log.warning("answer dropped", request=id, error=str(error))
         except Exception:
             log.exception("request failed", request=id)
             hidden = TaskboundError("internal error", hint="see the server's log")
@@ -190,24 +194,22 @@ class Gateway:
         if method is None:
             problem = f"there is no method {message.method[:64]!r}"
             return await answer.finish(mcp.error(message.id, mcp.METHOD_NOT_FOUND, problem))
+        is_call = message.method == "tools/call"
+        if self._running.count(asked.task, is_call) >= CALLS:
+            why = f"failed: too_many_calls: {CALLS} of the task are under way: wait for their answers"
+            return await answer.finish(_stopped(message, why))
         client = asked.session.id if asked.session else ""
-        async with self._running.running(asked.task, client, message.id, method(message, asked, answer)) as call:
+        work = method(message, asked, answer)
+        async with self._running.running(asked.task, client, message.id, is_call, work) as call:
             gone = asyncio.create_task(_gone(receive))
             try:
                 await asyncio.wait([call.work, gone], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 gone.cancel()
         if call.stopped and not answer.over:
-            why = f"failed: {call.stopped}: the call was stopped"
-            is_call = message.method == "tools/call"
-            last = (
-                mcp.result(message.id, mcp.text_result(why))
-                if is_call
-                else mcp.error(message.id, mcp.INTERNAL_ERROR, why)
-            )
             with suppress(TimeoutError):  # of a client that does not even read
                 async with asyncio.timeout(LAST_WORD_SECONDS):
-                    await answer.finish(last)
+                    await answer.finish(_stopped(message, f"failed: {call.stopped}: the call was stopped"))
         elif not call.work.cancelled():
             call.work.result()
         return None
@@ -241,7 +243,7 @@ class Gateway:
         session = asked.session
         if session is None or session.tools is None:
             if may_act(asked.chain):
-                await self._offers.meet(asked.task, self._reached(asked), asked.door)
+                await self._offers.meet(asked.task, self._reached(asked), asked.door, asked.claim)
             tools = self._offers.of(asked.chain, asked.upstream)
             if session is not None:
                 session.tools = tools
@@ -262,8 +264,7 @@ class Gateway:
                 raise mcp.MalformedMessage(mcp.INVALID_PARAMS, f"there is no tool {call.name!r}", request.id)
         except mcp.MalformedMessage as error:
             return await answer.finish(mcp.error(request.id, error.code, str(error)))
-        message = await self._enforced(request, asked, answer, call, upstream, tool)
-        return await answer.finish(message)
+        return await answer.finish(await self._enforced(request, asked, answer, call, upstream, tool))
 
     def _named(self, name: str, asked: _Asked) -> tuple[str, str]:
         upstream, tool = (asked.upstream, name) if asked.upstream else name.partition(".")[::2]
@@ -275,28 +276,33 @@ class Gateway:
         self, request: mcp.Request, asked: _Asked, answer: Answer, call: mcp.ToolCall, upstream: str, tool: str
     ) -> dict[str, Any]:
         """Return the response to a call: the upstream's, or why there is none."""
-        resource, permit = f"{upstream}/{tool}", None
-        offered, trouble = None, UpstreamUnavailable("it was not asked what it offers")
+        resource = f"{upstream}/{tool}"
+        offered, credential = None, None
+        trouble: TaskboundError = UpstreamUnavailable("it was not asked what it offers")
         try:
             with ExitStack() as stack:
                 if may_act(asked.chain) and resource in granted(asked.chain):  # else it is not even connected to
                     try:
                         session = stack.enter_context(self._upstreams.use(asked.task, upstream))
-                        offered = (await self._offers.look(session, upstream, asked.door)).get(tool, "")
-                    except UpstreamUnavailable as error:
+                        pins = await self._offers.look(session, upstream, asked.door, asked.claim)
+                        offered, credential = pins.get(tool, ""), session.credential
+                    except (UpstreamUnavailable, TargetUnavailable, Refused) as error:
                         trouble = error
                 ask = CallAsk(resource, call.arguments, offered)
-                lease = self._credentials.get(upstream) if offered is not None else None
-                async with enforce(self._world, asked.door, asked.claim, ask, lease=lease) as permit:
+                async with enforce(self._world, asked.door, asked.claim, ask, credential) as permit:
                     if offered is None:  # on a definition that nobody saw nothing goes out
                         raise trouble
+                    known = self._world.policies.current.tools.get(resource)
+                    if known is None or permit.call.policy != self._world.policies.current.version:
+                        raise UpstreamUnavailable("another policy came into force meanwhile: call again")
+                    call = replace(call, arguments=known.sent(call.arguments))
                     return await self._forwarded(request, answer, call, tool, session, permit)
         except Refusal as refusal:
             return mcp.result(request.id, _denied(refusal.call, refusal.decision))
         except (UpstreamUnavailable, TargetUnavailable) as error:
             return mcp.result(request.id, mcp.text_result(f"failed: {error.code}: {upstream}: {error}"))
-        except Refused as error:  # the credential was refused, or the task ended while it was made
-            if permit is None and not isinstance(error, Unauthenticated):
+        except Refused as error:
+            if error is trouble:  # the credential was refused, or the task ended while it was made
                 return mcp.result(request.id, mcp.text_result(f"denied: {error.code}: {error}"))
             raise
 
@@ -343,6 +349,13 @@ def _denied(call: Call, decision: Decision) -> dict[str, Any]:
     first = decision.objections[0]
     said = {"code": decision.code, "call": f"d{call.id[1:]}", "task": call.task, "hint": first.hint}
     return mcp.text_result(f"denied: {decision.code}: {first.reason}", {f"{mcp.OURS}decision": said})
+
+
+def _stopped(request: mcp.Request, why: str) -> dict[str, Any]:
+    """Return the answer to a request that is not worked on, or no longer."""
+    if request.method == "tools/call":
+        return mcp.result(request.id, mcp.text_result(why))
+    return mcp.error(request.id, mcp.INTERNAL_ERROR, why)
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

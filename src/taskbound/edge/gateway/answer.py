@@ -1,8 +1,10 @@
 """Answer: one response to one request of a client: one JSON value, or events as they come (Streamable HTTP).
 
-Which of the two is decided by the first message: an answer of one message is JSON.
+Which of the two is decided by the first message: an answer of one message is JSON. It is written in
+pieces, each after the client took most of what was before: what nobody reads is not kept for long.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +13,14 @@ from starlette.types import Receive, Scope, Send
 
 from taskbound.formats import mcp
 
+WRITE_SECONDS = 30.0  # for one message: clients are on this machine, and read 4 MiB in far less
+PIECE = 64 << 10  # bytes; as many as uvicorn holds before it waits for the client
+
 _EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+
+
+class Unread(Exception):
+    """The client did not read its answer in time. The answer stays incomplete, so that the connection is closed."""
 
 
 class Answer:
@@ -27,28 +36,43 @@ class Answer:
         self.session = ""  # id of the session that the response begins
 
     async def notify(self, message: Mapping[str, Any]) -> None:
-        """Send a notification at once; to a client that takes no events none is sent."""
+        """Send a notification at once; to a client that takes no events none is sent. Raises Unread."""
         if self.takes_events:
-            await self._event(message)
+            await self._write(200, _EVENTS, mcp.encode_event(message), is_last=False)
 
     async def finish(self, message: Mapping[str, Any], status: int = 200) -> None:
-        """Send the response, the last message."""
+        """Send the response, the last message. Raises Unread."""
         self.over = True
         if not self.begun and (self._takes_json or not self.takes_events or status != 200):
-            headers = {"mcp-session-id": self.session} if self.session else {}
-            await self.respond(Response(mcp.encode(message), status, headers, "application/json"))
-            return
-        await self._event(message)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            text = mcp.encode(message)
+            del message  # as Python values it takes up to ten times as much, and nobody needs it while this is written
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
+            await self._write(status, headers, text, is_last=True)
+        else:
+            text = mcp.encode_event(message)
+            del message
+            await self._write(200, _EVENTS, text, is_last=True)
 
     async def respond(self, response: Response) -> None:
         """Send an answer that is no message."""
         self.begun = self.over = True
         await response(self._scope, self._receive, self._send)
 
-    async def _event(self, message: Mapping[str, Any]) -> None:
-        if not self.begun:
-            self.begun = True
-            session = [(b"mcp-session-id", self.session.encode())] if self.session else []
-            await self._send({"type": "http.response.start", "status": 200, "headers": _EVENTS + session})
-        await self._send({"type": "http.response.body", "body": mcp.encode_event(message), "more_body": True})
+    async def _write(self, status: int, headers: list[tuple[bytes, bytes]], text: bytes, *, is_last: bool) -> None:
+        """Send a message, after the head where that is not out yet."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                if not self.begun:
+                    self.begun = True
+                    session = [(b"mcp-session-id", self.session.encode())] if self.session else []
+                    await self._send({"type": "http.response.start", "status": status, "headers": headers + session})
+                for start in range(0, len(text), PIECE):
+                    await self._send(_part(text[start : start + PIECE], more=True))
+                if is_last:  # alone: before it is sent, most of the pieces have been read
+                    await self._send(_part(b"", more=False))
+        except TimeoutError:
+            raise Unread(f"a message was not read within {WRITE_SECONDS:g} s") from None
+
+
+def _part(body: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": more}

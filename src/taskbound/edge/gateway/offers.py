@@ -8,9 +8,10 @@ from typing import Any
 import structlog
 
 from taskbound.core.catalogue import pin_of
-from taskbound.core.errors import InvalidRequest, UpstreamUnavailable
-from taskbound.core.identity import Identity
+from taskbound.core.errors import InvalidRequest, Refused, TargetUnavailable, UpstreamUnavailable
+from taskbound.core.identity import Claim, Identity
 from taskbound.core.task import Task
+from taskbound.edge.gateway.credentials import Credentials
 from taskbound.edge.gateway.sessions import UpstreamSession, UpstreamSessions
 from taskbound.formats import mcp
 from taskbound.ports import World
@@ -34,8 +35,8 @@ def may_act(chain: tuple[Task, ...]) -> bool:
 class Offers:
     """The lists of all upstreams, as each was seen last."""
 
-    def __init__(self, world: World, upstreams: UpstreamSessions, may_add: bool) -> None:
-        self._world, self._upstreams, self._may_add = world, upstreams, may_add
+    def __init__(self, world: World, upstreams: UpstreamSessions, credentials: Credentials, may_add: bool) -> None:
+        self._world, self._upstreams, self._credentials, self._may_add = world, upstreams, credentials, may_add
         # upstream -> its list as text, the version of the policy that knows of it, the pins in it by tool
         self._seen: dict[str, tuple[str, str, Mapping[str, str]]] = {}
 
@@ -59,34 +60,42 @@ class Offers:
             listed.append({**shown, "name": tool.name if upstream else f"{tool.upstream}.{tool.name}"})
         return listed
 
-    async def meet(self, task: str, upstreams: list[str], door: Identity) -> None:
+    async def meet(self, task: str, upstreams: list[str], door: Identity, claim: Claim) -> None:
         """See what those upstreams offer that nobody has met yet. One that is down is met later."""
 
         async def meeting(upstream: str) -> None:
             try:
                 async with asyncio.timeout(CONTACT_SECONDS):
                     with self._upstreams.use(task, upstream) as session:
-                        await self.look(session, upstream, door)
-            except (UpstreamUnavailable, TimeoutError):
-                log.warning("upstream not reached", upstream=upstream, task=task)
+                        await self.look(session, upstream, door, claim)
+            except (UpstreamUnavailable, TargetUnavailable, Refused, TimeoutError) as error:
+                log.warning("upstream not reached", upstream=upstream, task=task, error=type(error).__name__)
 
         await asyncio.gather(*(meeting(name) for name in upstreams if name not in self._seen))
 
-    async def look(self, session: UpstreamSession, upstream: str, door: Identity) -> Mapping[str, str]:
+    async def look(self, session: UpstreamSession, upstream: str, door: Identity, claim: Claim) -> Mapping[str, str]:
         """Return the pins of what the upstream offers now, by tool; what is new or changed is taken note of.
 
-        Raises UpstreamUnavailable, Unavailable.
+        Raises UpstreamUnavailable, Unavailable; and what `issue_lease` raises.
         """
-        offered = await session.upstream.tools()
+        offered = await session.upstream.tools(await self._credentials.of(session, upstream, door, claim))
         if offered is not session.offered:
             text = json.dumps(offered)  # equal texts have equal pins, and are compared much faster
             seen = self._seen.get(upstream)
             if seen is None or seen[:2] != (text, self._world.policies.current.version):
-                pins = {tool["name"]: _pin(tool) for tool in offered}
+                pins = await asyncio.to_thread(_pins, offered)  # of 4 MiB a second or so: others go on
                 await see_tools(self._world, door, upstream, offered, may_add=self._may_add)
                 seen = self._seen[upstream] = text, self._world.policies.current.version, pins
             session.offered, session.pins = offered, seen[2]
         return session.pins
+
+
+def _pins(offered: list[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the pins by name. A name that is offered twice has none: nobody knows which of the two is called."""
+    pins: dict[str, str] = {}
+    for tool in offered:
+        pins[tool["name"]] = "" if tool["name"] in pins else _pin(tool)
+    return pins
 
 
 def _pin(definition: Mapping[str, Any]) -> str:

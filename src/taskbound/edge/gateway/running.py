@@ -34,6 +34,7 @@ class Running:
     task: str
     client: str  # id of the client's session; "" without one
     id: Id  # of the client's request
+    is_call: bool  # a tools/call; others are counted apart, so that many calls do not stop a ping
     work: asyncio.Task[None]
     is_out: bool = False  # permitted, and on its way: before that its own decision says that its task ended
     stopped: str = ""  # the code of why
@@ -48,9 +49,11 @@ class RunningCalls:
         self._watch: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def running(self, task: str, client: str, id: Id, work: Coroutine[Any, Any, None]) -> AsyncIterator[Running]:
+    async def running(
+        self, task: str, client: str, id: Id, is_call: bool, work: Coroutine[Any, Any, None]
+    ) -> AsyncIterator[Running]:
         """Give the call as it runs in a task of its own, which is over when the block is left."""
-        call = Running(task, client, id, asyncio.create_task(work))
+        call = Running(task, client, id, is_call, asyncio.create_task(work))
         self._calls.add(call)
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watching())
@@ -60,6 +63,10 @@ class RunningCalls:
             call.work.cancel()
             await asyncio.wait([call.work])
             self._calls.discard(call)
+
+    def count(self, task: str, is_call: bool) -> int:
+        """Return how many requests of a task are under way that are calls, or that are none."""
+        return sum((call.task, call.is_call) == (task, is_call) for call in self._calls)
 
     def went_out(self) -> None:
         """State that the call that this is said in was permitted, and goes to its upstream now."""

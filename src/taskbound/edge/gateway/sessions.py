@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskbound.core.errors import NotFound, UpstreamUnavailable
+from taskbound.core.secret import Secret
 from taskbound.ports import Upstream
 
 CLIENT_SESSIONS = 4_096  # each some hundred bytes, and its list of tools
+TASK_SESSIONS = 64  # of them one task's: no handle may end the sessions of others
 UPSTREAM_SESSIONS = 1_024  # each keeps memory at a server of somebody else's
 IDLE_SECONDS = 300.0  # after which a session with an upstream is closed; it is opened again at the next call
 
@@ -43,6 +45,9 @@ class ClientSessions:
     def open(self, task: str, upstream: str | None) -> ClientSession:
         """Return a new session, `<instance>.<200 random bits>`."""
         id = f"{self._instance}.{self._new_id('s')[1:]}{self._new_id('s')[1:]}"
+        own = [one.id for one in self._open.values() if one.task == task]
+        if len(own) >= TASK_SESSIONS:
+            self._open.pop(own[0])
         self._open[id] = session = ClientSession(id, task, upstream, self._clock())
         if len(self._open) > CLIENT_SESSIONS:
             self._open.pop(next(iter(self._open)))
@@ -70,6 +75,9 @@ class UpstreamSession:
     users: int = 0
     offered: list[Mapping[str, Any]] | None = None
     pins: Mapping[str, str] = field(default_factory=dict)
+    credential: Secret | None = None  # that it shows, where the upstream wants one
+    until: float = 0.0  # when another is leased
+    leasing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class UpstreamSessions:

@@ -1,10 +1,11 @@
 """An MCP server over Streamable HTTP, port `Upstream` (MCP 2025-11-25, transports).
 
 One instance is one session of ours with the server. It is opened by `initialize` at first use, and
-again when the server no longer knows it (404): the request that met that was not worked on, and is
-sent once more, no other ever is. Every wait ends: a request that brings no message for `idle`
-seconds is given up, however many single bytes come (T4.8). What the server asks of us (sampling,
-elicitation, roots) is answered by "method not found" and passed on to nobody.
+again when the server no longer knows it (404). A list of tools that met that is asked for once more;
+a call never is: the definition it was decided on was looked at in the session that is gone. Every
+wait ends: a request that brings no message for `idle` seconds is given up, however many single bytes
+come (T4.8). What the server asks of us (sampling, elicitation, roots) is answered by "method not
+found" and passed on to nobody.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from taskbound.ports import Answer, Origin
 IDLE = 30.0  # seconds without a message, after which a call is given up (T4.8)
 FRESH = 1.0  # seconds for which a list of tools is taken for what the server offers now
 CLOSE_SECONDS = 2.0  # for what is said to a server as a courtesy: that a call or a session is over
+LIST_LIMIT = 4 << 20  # bytes of all pages of a list; as Python values up to ten times as much
 PAGES, TOOLS = 32, 1_000  # of one list; the largest servers known offer about 200 tools
 MESSAGES = 10_000  # of one answer: progress each 10 ms for 100 s
 ASKED = 16  # requests of the server within one answer, each of which costs us one
@@ -40,6 +42,7 @@ class _SessionLost(Exception):
 class _Session:
     id: str | None  # None: the server keeps none
     version: str
+    credential: Secret | None = None  # it was opened with, and is ended with
 
 
 class McpHttpUpstream:
@@ -59,13 +62,13 @@ class McpHttpUpstream:
 
     # --- the port --------------------------------------------------------------------------------
 
-    async def tools(self) -> list[Mapping[str, Any]]:
+    async def tools(self, credential: Secret | None = None) -> list[Mapping[str, Any]]:
         """Return the definitions of all tools; the same list while it is fresh and not said to have changed."""
         loop = asyncio.get_running_loop()
         async with self._deadline(), self._listing:
             if self._tools is None or loop.time() - self._listed >= self._fresh:
                 self._listed, self._tools = loop.time(), None
-                self._tools = await self._list()
+                self._tools = await self._list(credential)
             return self._tools
 
     async def call(
@@ -87,15 +90,19 @@ class McpHttpUpstream:
 
     # --- requests --------------------------------------------------------------------------------
 
-    async def _list(self) -> list[Mapping[str, Any]]:
+    async def _list(self, credential: Secret | None) -> list[Mapping[str, Any]]:
         tools: list[Mapping[str, Any]] = []
+        size = 0
         cursor: str | None = None
         for _ in range(PAGES):
-            response = await self._answer("tools/list", {"cursor": cursor} if cursor else {})
+            response = await self._answer("tools/list", {"cursor": cursor} if cursor else {}, credential)
             try:
                 page, cursor = mcp.read_tools(response)
             except mcp.MalformedMessage as error:
                 raise UpstreamUnavailable(f"the upstream's list of tools is malformed: {error}") from None
+            size += len(mcp.encode({"tools": page}))
+            if size > LIST_LIMIT:
+                raise UpstreamUnavailable(f"the upstream's list of tools has more than {LIST_LIMIT} bytes")
             tools += page
             if len(tools) > TOOLS:
                 raise UpstreamUnavailable(f"the upstream offers more than {TOOLS} tools")
@@ -107,9 +114,9 @@ class McpHttpUpstream:
             raise UpstreamUnavailable("the upstream offers two tools of one name")
         return tools
 
-    async def _answer(self, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _answer(self, method: str, params: Mapping[str, Any], credential: Secret | None) -> Mapping[str, Any]:
         """Return the result of a request that is no call. Raises UpstreamUnavailable for an error too."""
-        async with aclosing(self._ask(next(self._ids), method, params, None)) as messages:
+        async with aclosing(self._ask(next(self._ids), method, params, credential)) as messages:
             async for message in messages:
                 if "result" in message:
                     result: Mapping[str, Any] = message["result"]
@@ -119,8 +126,8 @@ class McpHttpUpstream:
     async def _ask(
         self, id: mcp.Id, method: str, params: Mapping[str, Any], credential: Secret | None
     ) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Yield what answers one request, in our session or in a new one."""
-        for _ in range(2):
+        """Yield what answers one request, in our session; what is no call is asked again in a new one."""
+        for _ in range(1 if method == "tools/call" else 2):
             session = await self._connected(credential)
             try:
                 async with aclosing(self._exchange(id, method, params, session, credential)) as messages:
@@ -130,7 +137,7 @@ class McpHttpUpstream:
             except _SessionLost:
                 if self._session is session:
                     self._session, self._tools = None, None
-        raise UpstreamUnavailable("the upstream forgets its sessions")
+        raise UpstreamUnavailable("the upstream lost the session: call again")
 
     async def _connected(self, credential: Secret | None) -> _Session:
         async with self._deadline(), self._connecting:
@@ -157,7 +164,7 @@ class McpHttpUpstream:
             raise UpstreamUnavailable("the upstream speaks no revision of MCP that we know")
         if id is not None and not _SESSION_ID.fullmatch(id):
             raise UpstreamUnavailable("the upstream's session id is malformed")
-        session = _Session(id, version)
+        session = _Session(id, version, credential)
         await self._tell(mcp.notification("notifications/initialized", {}), session, credential)
         return session
 
@@ -231,7 +238,7 @@ class McpHttpUpstream:
                 raise UpstreamUnavailable(f"the upstream answered {answer.status}")
 
     async def _delete(self, session: _Session) -> None:
-        async with self._origin.request("DELETE", _headers(session, None)):
+        async with self._origin.request("DELETE", _headers(session, session.credential)):
             pass  # 405: it does not let clients end sessions
 
     def _say(self, courtesy: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,39 @@
+"""Credentials: what an upstream is shown, leased for the task once per session with it, as the task.
+
+A server that authenticates wants it from `initialize` on, so it is leased before the first call is
+decided: a decision of its own, on `lease/issue`. The agent never sees it, and it ends with the task.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from taskbound.core.identity import Claim, Identity
+from taskbound.core.secret import Secret
+from taskbound.edge.gateway.sessions import UpstreamSession
+from taskbound.ports import World
+from taskbound.steps.issue_lease import LeaseAsk, issue_lease
+
+USED = 0.9  # of a lease's life, after which another is leased: a call takes its time
+
+
+class Credentials:
+    """The leases of sessions with upstreams."""
+
+    def __init__(self, world: World, leases: Mapping[str, str]) -> None:
+        self._world, self._leases = world, leases
+
+    async def of(self, session: UpstreamSession, upstream: str, door: Identity, claim: Claim) -> Secret | None:
+        """Return what the session shows, leased where it has none; None for an upstream that wants none.
+
+        Raises what `issue_lease` raises.
+        """
+        if (wanted := self._leases.get(upstream)) is None:
+            return None
+        async with session.leasing:
+            began = asyncio.get_running_loop().time()
+            if session.credential is None or began >= session.until:
+                session.credential = None
+                lease, credential = await issue_lease(self._world, door, claim, LeaseAsk(wanted))
+                life = lease.expires - (lease.activated or lease.expires)
+                session.credential, session.until = credential, began + USED * life.total_seconds()
+            return session.credential
