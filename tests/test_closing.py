@@ -1,5 +1,8 @@
 """What ended is closed by itself within about a second, and not before all of it is taken back (INTERFACES 11)."""
 
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
 from taskbound import lanes as module
 from taskbound.steps.close_task import close_task
 from taskbound.steps.end_task import end_task
@@ -7,7 +10,7 @@ from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
 from tests.rig import ALICE
 from tests.stories.story import REFUND, claim_of
-from tests.test_lanes import due, rig, running, until  # noqa: F401
+from tests.test_lanes import due, lanes_of, rig, running, until  # noqa: F401
 
 READER = LeaseAsk("shopdb/reader")
 
@@ -73,6 +76,50 @@ async def test_many_that_wait_starve_none_behind_them(rig, monkeypatch):  # noqa
         for task, _ in free:
             await until(is_closed(rig, task), 2)
     assert not any(is_closed(rig, task)() for task, _ in waiting)
+
+
+async def test_a_parent_is_tried_once_for_all_its_children(rig, monkeypatch):  # noqa: F811
+    parent, agent = await opened(rig)
+    free = TaskAsk("look-up-order", {"order_id": "4711"}, budget={"calls": 0, "leases": 0})
+    children = [(await opened(rig, free, agent))[0] for _ in range(20)]
+    await end_task(rig.world, rig.door, ALICE, parent.id, "done")
+    tried: list[str] = []
+
+    async def counted(world, lane, id):
+        tried.append(id)
+        return await close_task(world, lane, id)
+
+    monkeypatch.setattr(module, "close_task", counted)
+    await module.Closing(rig.world, lanes_of(rig)).close()
+    assert is_closed(rig, parent)() and all(is_closed(rig, child)() for child in children)
+    assert tried.count(parent.id) <= 2 and len(tried) <= 22  # in its turn, and after them
+
+
+async def test_a_parent_that_waits_for_one_child_reads_none_of_those_that_are_closed(rig):  # noqa: F811
+    parent, agent = await opened(rig)
+    free = TaskAsk("look-up-order", {"order_id": "4711"}, budget={"calls": 0, "leases": 0})
+    children = [(await opened(rig, free, agent))[0] for _ in range(20)]
+    await end_task(rig.world, rig.door, ALICE, parent.id, "done")
+    for child in children[1:]:
+        await close_task(rig.world, rig.lane, child.id)
+    read: list[str] = []
+
+    class Counting:
+        @asynccontextmanager
+        async def transaction(self, opener):
+            async with rig.store.transaction(opener) as tx:
+                find = tx.find
+
+                async def counted(noun, **where):
+                    found = await find(noun, **where)
+                    read.extend(one.id for one in found)
+                    return found
+
+                tx.find = counted
+                yield tx
+
+    assert await close_task(replace(rig.world, store=Counting()), rig.lane, parent.id) is None
+    assert read == [children[0].id]
 
 
 async def test_one_that_cannot_be_closed_stops_no_other(rig, monkeypatch):  # noqa: F811

@@ -107,10 +107,7 @@ def lint_imports(tree: Path, *only: str) -> tuple[dict[str, str], str]:
 
 
 def module(file: str) -> str:
-    if file.startswith("../"):
-        file = file.removeprefix("../")
-    else:
-        file = f"taskbound/{file}"
+    file = file.removeprefix("../") if file.startswith("../") else f"taskbound/{file}"
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 

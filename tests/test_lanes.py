@@ -433,6 +433,37 @@ async def test_a_lane_that_fails_stops_no_other_and_says_nothing_foreign(rig):
     assert FOREIGN not in str(said) and "RuntimeError" in str(said)
 
 
+class Mute:
+    """A log whose place is gone."""
+
+    def __getattr__(self, level):
+        def fails(*_, **__):
+            raise BrokenPipeError
+
+        return fails
+
+
+@pytest.mark.parametrize("method", ["cut", "clean"])
+async def test_a_worker_that_cannot_log_leaves_its_place_and_its_lease_to_the_next(rig, monkeypatch, method):
+    monkeypatch.setattr(module, "log", Mute())
+    monkeypatch.setattr(module, "_backoff", lambda *_: 0.05)
+    rig.providers["shopdb"].mode[method] = "down"
+    leases = await due(rig, n=module.CUTTERS + 2)
+    async with running(rig) as lanes:
+        await until(lambda: lanes.progress.failures.get("shopdb", 0) > module.CUTTERS + 2, 5)
+        rig.providers["shopdb"].all("up")
+        await until(is_revoked(rig, *leases), 5)
+
+
+async def test_a_lane_that_ends_by_itself_is_raised(rig, monkeypatch):
+    monkeypatch.setattr(module, "log", Mute())
+    rig.providers["shopdb"].mode["names"] = "down"
+    with pytest.raises(RuntimeError, match="a lane ended by itself") as raised:
+        async with asyncio.timeout(2):
+            await run_lanes(rig.world, lanes_of(rig), asyncio.Event())
+    assert isinstance(raised.value.__cause__, BrokenPipeError)
+
+
 async def test_one_lease_that_cannot_be_marked_stops_no_other(rig):
     (one, *_), (other, *_) = await due(rig), await due(rig)
     rig.providers["shopdb"].mode["cut"] = "down"

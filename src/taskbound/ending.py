@@ -20,7 +20,8 @@ async def end_tree(tx: Transaction, by: Identity, id: str, reason: str) -> list[
     if task.state not in LIVE:
         return []
     ended: list[Task] = []
-    for child in await tx.find(Task, parent=id):  # before its parent, so that budgets flow back up
+    children = [child for state in LIVE for child in await tx.find(Task, parent=id, state=state)]
+    for child in children:  # before its parent, so that budgets flow back up; below one that ended nothing lives
         ended += await end_tree(tx, by, child.id, reason)
     for state in ("pending", "active"):
         for lease in await tx.find(Lease, task=id, state=state):

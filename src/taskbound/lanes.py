@@ -83,10 +83,13 @@ class Lanes:
 
 
 async def run_lanes(world: World, lanes: Lanes, stopping: asyncio.Event) -> None:
-    """Run every lane until `stopping` is set. What is going on then is left where it is, as after a crash."""
+    """Run every lane until `stopping` is set. What is going on then is left where it is, as after a crash.
+
+    Raises RuntimeError when a lane ends by itself, which none does: without it, what ends would not be cut.
+    """
     revoking = Revoking(world, lanes)
     each = partial(_each, lanes)
-    running = [
+    running: list[asyncio.Task[Any]] = [
         asyncio.create_task(lane)
         for lane in (
             each("end", LOOK, STORE_AGAIN, partial(_end, world, lanes)),
@@ -102,10 +105,13 @@ async def run_lanes(world: World, lanes: Lanes, stopping: asyncio.Event) -> None
             *(each("follow", SEAL, RETRY, Following(world, lanes, n).follow) for n in range(len(lanes.sinks))),
         )
     ]
+    told = asyncio.create_task(stopping.wait())
     try:
-        await stopping.wait()
+        done, _ = await asyncio.wait({told, *running}, return_when=asyncio.FIRST_COMPLETED)
+        for lane in done - {told}:
+            raise RuntimeError("a lane ended by itself") from (None if lane.cancelled() else lane.exception())
     finally:
-        running += revoking.workers
+        running += [told, *revoking.workers]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -174,17 +180,19 @@ class Closing:
         ended = await ended_tasks(self._world, self._lane, self._after, CLOSERS)
         self._after = ended[-1] if len(ended) == CLOSERS else ""
         failed: list[Exception] = []
-        for id in ended:
-            next_one: str | None = id
-            while next_one is not None:
+        while ended:
+            parents: dict[str, None] = {}  # which may have waited for these alone; each is tried once for all of them
+            for id in ended:
                 try:
-                    closed = await close_task(self._world, self._lane, next_one)
+                    closed = await close_task(self._world, self._lane, id)
                 except Exception as error:  # one that cannot be closed stops no other
                     failed.append(error)
-                    break
+                    continue
                 if closed:
                     log.info("task_closed", task=closed.id)
-                next_one = closed.parent if closed else None  # which may have waited for it alone
+                    if closed.parent:
+                        parents[closed.parent] = None
+            ended = list(parents)
         if failed:
             raise ExceptionGroup(f"{len(failed)} tasks could not be closed", failed)
 
@@ -312,29 +320,36 @@ class Bulkhead:
         worker.add_done_callback(self.workers.discard)
 
     async def _cut(self, job: Job) -> None:
+        try:
+            await self._try_to_cut(job)
+        finally:
+            self._cutting -= 1
+        self.start()
+
+    async def _try_to_cut(self, job: Job) -> None:
         begun = self._clock()
         try:
             async with asyncio.timeout(CUT_WITHIN):
                 job.lease = await cut_lease(self._world, self._lanes.revoke, job.lease)
         except Exception as error:
-            if not isinstance(error, StoreUnavailable):
-                self._failed += 1
-                if self._failed == FAILING:
-                    self._lanes.progress.failing.add(self._name)
-                    log.error("target_failing", target=self._name)
-                    self._probes = 0
-                if self._failed == FAILING or job.failed:  # what was never tried does not put the next probe off
-                    self._probes += 1
-                    self._probe_at = begun + _backoff(self._lanes, self._probes, PROBE)
+            is_its_trouble = not isinstance(error, StoreUnavailable)
+            self._failed += is_its_trouble
+            begins_to_fail = is_its_trouble and self._failed == FAILING
+            if begins_to_fail:
+                self._lanes.progress.failing.add(self._name)
+                self._probes = 0
+            if begins_to_fail or (is_its_trouble and job.failed):  # a first try does not put the next probe off
+                self._probes += 1
+                self._probe_at = begun + _backoff(self._lanes, self._probes, PROBE)
             self._put_back(job, begun, "lease_not_cut", error)
+            if begins_to_fail:
+                log.error("target_failing", target=self._name)
         else:
-            self._answered()
             if job.lease.state == "cut":
                 heapq.heappush(self._cleans, job)
             else:
                 self._known.discard(job.lease.id)  # another was first
-        self._cutting -= 1
-        self.start()
+            self._answered()
 
     async def _clean(self, job: Job) -> None:
         begun = self._clock()
@@ -345,18 +360,19 @@ class Bulkhead:
             self._put_back(job, begun, "lease_not_cleaned", error)
         else:
             self._known.discard(job.lease.id)
-        self._cleaning -= 1
+        finally:
+            self._cleaning -= 1
         self.start()
 
     def _answered(self) -> None:
         """The target answers: when it had failed, all that is due there runs at once."""
-        if self._failed >= FAILING:
+        had_failed, self._failed = self._failed >= FAILING, 0
+        if had_failed:
             self._lanes.progress.failing.discard(self._name)
-            log.info("target_answers", target=self._name)
             for job in self._cuts:
                 job.at = 0.0
             heapq.heapify(self._cuts)
-        self._failed = 0
+            log.info("target_answers", target=self._name)
 
     def _put_back(self, job: Job, begun: float, what: str, error: Exception) -> None:
         job.failed += 1

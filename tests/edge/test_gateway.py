@@ -792,8 +792,8 @@ def test_a_name_that_is_offered_twice_has_no_pin():
 
 async def test_a_credential_whose_life_is_nearly_over_is_leased_anew(tmp_path, workspace, address):
     profiles = {"all": profile("echo", extra='[[grant]]\nlease = "shopdb/reader"')}
-    options = {"credentials": {"workspace": "shopdb/reader"}}
-    async with gateways(tmp_path / "policy", profiles, {"workspace": address}, **options) as gate:
+    credentials = {"workspace": "shopdb/reader"}
+    async with gateways(tmp_path / "policy", profiles, {"workspace": address}, credentials=credentials) as gate:
         _, handle = await gate.task()
         await gate.post(handle, call("echo", text="x"))
         (session,) = gate.gate._upstreams._open.values()

@@ -206,16 +206,34 @@ async def test_what_happens_to_a_held_task_is_told_line_by_line():
         writer.close()
 
 
-async def test_a_child_task_is_held_over_the_gateway_listener_too():
+async def test_a_task_is_not_held_where_the_kernel_does_not_say_who_holds_it():
     async with served() as doors:
         opened = await doors.task()
         body = {"profile": "look-up-order", "set": {"order_id": "4711"}, "budget": {"calls": 1, "leases": 0}}
-        status, _, reader, writer = await hold(doors, body=body | {"hold": True}, to="gateway", handle=opened["handle"])
-        child = (await read_line(reader))["task"]
-        assert (status, doors.rig.store.things["main", "task", child].parent) == (201, opened["task"])
+        before = len(doors.rig.store.events)
+        for to, method, path, asked in (
+            ("gateway", "POST", "/v1/tasks", body | {"hold": True}),
+            ("tcp", "POST", "/v1/tasks", body | {"hold": True}),
+            ("tcp", "GET", f"/v1/tasks/{opened['task']}/hold", None),
+        ):
+            answer = await doors.ask(method, path, asked, to=to, handle=opened["handle"])
+            assert (answer.status, answer.json["error"]) == (400, "unsupported")
+            assert "Unix socket" in answer.json["hint"]
+        assert len(doors.rig.store.events) == before
+        assert (await doors.ask("POST", "/v1/tasks", body, to="gateway", handle=opened["handle"])).status == 201
+
+
+async def test_a_hold_that_fails_ends_its_task(monkeypatch):
+    async def breaks(*_):
+        raise RuntimeError("a bug")
+
+    async with served() as doors:
+        _, _, reader, writer = await hold(doors, body=BODY | {"hold": True})
+        id = (await read_line(reader))["task"]
+        monkeypatch.setattr("taskbound.edge.api.hold.look_up_task", breaks)
+        assert await ended(doors, id, 2) == "holder gone"
+        assert await reader.readline() == b"0\r\n"
         writer.close()
-        assert await ended(doors, child, 0.5) == "holder gone"
-        assert doors.rig.store.things["main", "task", opened["task"]].state == "open"
 
 
 async def test_a_task_taken_up_again_in_time_goes_on_and_another_ends():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -451,6 +452,25 @@ async def test_a_head_has_a_time(doors, monkeypatch):
         writer.write(sent)
         async with asyncio.timeout(2):
             assert await reader.read() == b""
+        writer.close()
+
+
+async def test_connections_over_tcp_have_a_limit_and_the_unix_socket_is_served_beyond_it(doors, monkeypatch):
+    monkeypatch.setattr("taskbound.edge.connection.TCP_LIMIT", 8)
+    idle = [await doors.connect("tcp") for _ in range(8)]
+    for _ in range(12):
+        reader, writer = await doors.connect("tcp")
+        async with asyncio.timeout(1):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b"", "it is closed at once"
+        writer.close()
+    plenty = [await doors.connect() for _ in range(12)]
+    assert (await doors.ask("GET", "/v1/echo/x")).status == 200
+    for _, writer in (*idle[:1], *plenty):
+        writer.close()
+    await asyncio.sleep(0.1)
+    assert (await doors.ask("GET", "/v1/echo/x", to="tcp")).status == 200  # one went, another may come
+    for _, writer in idle[1:]:
         writer.close()
 
 

@@ -8,6 +8,7 @@ from taskbound.core.errors import Denied, InvalidRequest, NotFound, TaskEnded
 from taskbound.core.identity import Claim, Facts
 from taskbound.core.lease import SETTLE
 from taskbound.core.task import Task
+from taskbound.ending import end_tree
 from taskbound.steps.end_task import end_due_tasks, end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
@@ -50,6 +51,26 @@ async def test_the_whole_subtree_ends_in_one_transaction(rig):
     assert len({task.ended for task in ended}) == 1
     assert await states(rig) == {0: "ended", 1: "ended", 2: "ended"}
     assert await end_task(rig.world, rig.door, ALICE, root, "again") == [], "ending what has ended is success"
+    rig.check()
+
+
+async def test_an_end_reads_none_of_the_children_that_ended_before(rig):
+    task, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    free = replace(LOOK_UP, budget={"calls": 0, "leases": 0})
+    children = [(await open_task(rig.world, rig.door, claim_of(handle), free))[0] for _ in range(10)]
+    for child in children[1:]:
+        await end_task(rig.world, rig.door, ALICE, child.id, "done")
+    read: list[str] = []
+    async with rig.store.transaction(rig.door) as tx:
+        get = tx.get
+
+        async def counted(noun, id, **more):
+            read.append(id)
+            return await get(noun, id, **more)
+
+        tx.get = counted
+        ended = await end_tree(tx, rig.door, task.id, "done")
+    assert [one.id for one in ended] == [children[0].id, task.id] == read[::-1]
     rig.check()
 
 

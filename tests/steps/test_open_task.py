@@ -160,6 +160,35 @@ async def test_delegation_ends_at_its_depth(rig):
     assert denied.value.code == "too_deep"
 
 
+FREE = TaskAsk("look-up-order", LOOK_UP.set, budget={"calls": 0, "leases": 0})
+
+
+async def test_a_task_has_no_more_children_at_once_than_can_be_ended_at_once(rig):
+    _, handle = await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", {"order_id": "4711"}))
+    children = [(await open_task(rig.world, rig.door, claim_of(handle), FREE))[0] for _ in range(64)]
+    with pytest.raises(Denied) as denied:
+        await open_task(rig.world, rig.door, claim_of(handle), FREE)
+    assert denied.value.code == "too_many_tasks" and denied.value.hint
+    assert denials(rig) == [("task/delegate", "too_many_tasks")]
+    await end_task(rig.world, rig.door, ALICE, children[0].id, "done")  # what ended makes room
+    await open_task(rig.world, rig.door, claim_of(handle), FREE)
+    rig.check()
+
+
+async def test_a_root_has_no_more_below_it_at_once_than_can_be_ended_at_once(rig):
+    root, handle = await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", {"order_id": "4711"}))
+    parents = [(await open_task(rig.world, rig.door, claim_of(handle), FREE))[1] for _ in range(4)]
+    for n in range(252):
+        await open_task(rig.world, rig.door, claim_of(parents[n // 63]), FREE)
+    with pytest.raises(Denied, match="256 tasks below task"):
+        await open_task(rig.world, rig.door, claim_of(parents[3]), FREE)
+    assert denials(rig) == [("task/delegate", "too_many_tasks")]
+    _, another = await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", {"order_id": "4711"}))
+    await open_task(rig.world, rig.door, claim_of(another), FREE)  # of another root
+    async with rig.store.transaction(rig.door) as tx:
+        assert len(await tx.find(Task, root=root.id, state="open")) == 257
+
+
 async def test_a_task_that_ended_delegates_nothing(rig):
     task, handle = await open_task(rig.world, rig.door, ALICE, TaskAsk("look-up-order", {"order_id": "4711"}))
     await end_task(rig.world, rig.door, ALICE, task.id, "done")

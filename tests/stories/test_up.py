@@ -7,12 +7,14 @@ server made with the official SDK. Who may do what as which user is for tests/ru
 import json
 import os
 import re
+import resource
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,11 +49,12 @@ class Place:
         return done.stdout
 
     @contextmanager
-    def up(self, *flags: str, stop: int = signal.SIGTERM) -> Iterator[Mapping[str, Any]]:
+    def up(
+        self, *flags: str, stop: int = signal.SIGTERM, stderr: int | None = None, **more: Any
+    ) -> Iterator[Mapping[str, Any]]:
         log = (self.state.parent / "up.log").open("a")
-        running = subprocess.Popen(
-            [*COMMAND, "up", "--json", *flags], env=self.environ, stdout=subprocess.PIPE, stderr=log, text=True
-        )
+        to: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": log if stderr is None else stderr}
+        running = subprocess.Popen([*COMMAND, "up", "--json", *flags], env=self.environ, text=True, **to, **more)
         assert running.stdout is not None
         try:
             said = running.stdout.readline()
@@ -171,6 +174,43 @@ def test_a_suspended_owner_ends_what_they_own_and_is_resumed_by_who_owns_the_mac
     with place.up("--resume-operator"):
         assert place.client.open_task(profile="echo", actor="agent/echo")["state"] == "open"
     assert [text for _, text in workspace[0].ran] == ["here"]
+
+
+def test_what_ends_is_closed_though_nobody_reads_the_log_any_more(place, workspace):
+    (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
+    place.done("policy", "init")
+    reading, writing = os.pipe()
+    with place.up(stderr=writing) as about:
+        os.close(writing)
+        os.close(reading)
+        place.done("tools", "derive", "workspace", "--write")
+        os.kill(about["pid"], signal.SIGHUP)  # is logged as well
+        for _ in range(2):  # the lanes fail to say the first, and go on to the second
+            task = place.client.open_task(authorization_details=[ECHO], life_s=1)
+            until(lambda: place.client.request("GET", f"/v1/tasks/{task['task']}")["state"] == "closed")  # noqa: B023
+
+
+def test_the_operator_is_served_beside_idle_connections(place):
+    (place.state / "taskbound.toml").write_text(ANY)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    few = 200  # as few as a shell may give it; how many it could have is another number
+    with place.up(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))) as about:
+        host, port = about["gateway"].removeprefix("http://").removesuffix("/mcp").rsplit(":", 1)
+        idle = [socket.create_connection((host, int(port)), 5) for _ in range(few + 50)]
+        time.sleep(0.5)  # until all are accepted
+        assert place.client.request("GET", "/v1/tasks")["tasks"] == []
+        for one in idle:
+            one.close()
+
+
+ECHO = {"type": "taskbound_grant", "actions": ["tools/call"], "identifier": "workspace/echo", "when": {"text": "any"}}
+
+
+def until(holds: Callable[[], bool], within: float = 10) -> None:
+    begun = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun < within, f"not within {within} s"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("comes_back", [True, False], ids=["back", "gone"])

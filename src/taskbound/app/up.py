@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import os
 import random
+import resource
 import signal
 import socket
 import time
@@ -96,6 +97,8 @@ async def up(
     InvalidRequest (the configuration) before anything is changed.
     """
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is one, and the usual 1024 are soon gone
     async with AsyncExitStack() as stack:
         stack.enter_context(only_one(state))
         sockets: dict[str, list[tuple[socket.socket, str]]] = {"api": [], "gateway": []}

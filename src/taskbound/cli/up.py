@@ -3,8 +3,9 @@
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from taskbound.cli import answer
 
@@ -13,6 +14,21 @@ Run the store, the gateway and the API on this machine, until SIGTERM or Ctrl-C.
 
   taskbound policy init; taskbound up
 """
+
+
+class _Unfailing:
+    """A stream of which what cannot be written is lost: who reads the log may go, and what ends is cut all the same."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def main(words: Sequence[str]) -> int:
@@ -40,7 +56,7 @@ def main(words: Sequence[str]) -> int:
             structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     state = app.state_directory()

@@ -1,7 +1,9 @@
 """The connection under every HTTP door: uvicorn's HTTP/1.1, with what the doors rely on.
 
 The head of a request has a limit and a time; only the origin-form of a target is taken
-(RFC 9112 3.2.1: the others are for proxies). On a Unix socket the kernel says which process
+(RFC 9112 3.2.1: the others are for proxies). Over TCP, where anybody on this machine may connect,
+connections are counted: beyond a limit they are closed, so that the operator's socket is always
+served. On a Unix socket the kernel says which process
 connected (SO_PEERCRED), and when that process started, so that its pid cannot become another's.
 """
 
@@ -19,6 +21,7 @@ from taskbound.edge.http import PEER, started_of
 
 HEAD_LIMIT = 32 << 10  # bytes of request line and headers: the parser itself has no limit
 HEAD_COUNT = 100
+TCP_LIMIT = 512  # connections of one server; far below the descriptors that a process may have
 HEAD_SECONDS = 10.0  # for the whole head, and for the first byte of a connection
 SO_PEERPIDFD = 77  # Linux 6.5; the socket module does not name it
 
@@ -32,9 +35,12 @@ class PeerProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
         connection = transport.get_extra_info("socket")
         self._is_unix = connection is not None and connection.family == socket.AF_UNIX
+        super().connection_made(transport)
+        if not self._is_unix and self._over_tcp() > TCP_LIMIT:
+            transport.abort()
+            return
         if self._is_unix:
             self._peer = peer_of(connection)
         self._expect_head()
@@ -70,6 +76,9 @@ class PeerProtocol(HttpToolsProtocol):
         if codings not in ([], [b"chunked"]):
             raise ValueError("a transfer coding is not known")  # RFC 9112 6.1
         super().on_headers_complete()
+
+    def _over_tcp(self) -> int:
+        return sum(isinstance(one, PeerProtocol) and not one._is_unix for one in self.connections)
 
     def _expect_head(self) -> None:
         if self._timer is not None:

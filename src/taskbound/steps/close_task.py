@@ -13,6 +13,7 @@ from taskbound.core.lease import Lease
 from taskbound.core.receipt import origin_of, render_receipt
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
+from taskbound.ending import LIVE
 from taskbound.formats.note import Signature, VerifierKey, make_key, render_note
 from taskbound.ports import Transaction, World
 from taskbound.prove import prove, unseen
@@ -76,6 +77,9 @@ async def _taken_back(tx: Transaction, task: Task) -> list[Task] | None:
     """Return the task and everything below it where nothing of it is out any more; None otherwise."""
     if task.state != "ended":
         return None
+    for state in (*LIVE, "ended"):  # asked first, and of few: most that wait do so for a child
+        if await tx.find(Task, parent=task.id, state=state):
+            return None
     tree = [task]
     for one in tree:  # it grows while it is walked
         for child in await tx.find(Task, parent=one.id):

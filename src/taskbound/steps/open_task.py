@@ -29,12 +29,17 @@ from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.secret import Secret
 from taskbound.core.task import MAX_DEPTH, Task
 from taskbound.core.thing import advance
+from taskbound.ending import LIVE
 from taskbound.formats import canonical
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import Transaction, World
 from taskbound.prove import gather, prove, refuse, registered
 
 DEFAULT_LIFE = timedelta(minutes=10)  # of a task opened without a profile
+# A child may cost nothing of any budget, and ending is one transaction for the whole tree: more than this would
+# keep the store, and so every cut, waiting. Who works in parallel needs tens of tasks at once, not hundreds.
+MOST_CHILDREN = 64  # of one task, live
+MOST_BELOW = 256  # tasks below one root, live: a chain has four levels, so children alone would be 64³
 REMEMBERED = timedelta(days=1)  # an idempotency key: longer than anybody repeats a request
 
 
@@ -106,6 +111,8 @@ async def _open(
             decision = decision.hinted(nearest(ask.profile, policies.profiles))
         if decision.permitted:
             try:
+                if parent:
+                    await _require_room(tx, parent)
                 actor = await _actor(world, tx, caller, ask)
                 task = _opened(world.new_id("t"), tx, caller, actor, wish, parent, ask.cause, handle)
                 task = replace(task, holder=ask.holder)
@@ -227,6 +234,19 @@ async def _actor(world: World, tx: Transaction, caller: Identity, ask: TaskAsk) 
         more = f"{ask.actor} has another environment or further groups than {caller.name}"
         raise Denied(more, code="outside_grants")
     return actor
+
+
+async def _require_room(tx: Transaction, parent: Task) -> None:
+    """Refuse a child where too many tasks live already. Raises Denied (`too_many_tasks`)."""
+    children = [child for state in LIVE for child in await tx.find(Task, parent=parent.id, state=state)]
+    tree = [one for state in LIVE for one in await tx.find(Task, root=parent.root, state=state)]
+    hint = "end one of them, or wait until one ends"
+    if len(children) >= MOST_CHILDREN:
+        what = f"{len(children)} children of task {parent.id} live already"
+        raise Denied(what, code="too_many_tasks", hint=hint)
+    if len(tree) > MOST_BELOW:  # the root is one of them
+        what = f"{len(tree) - 1} tasks below task {parent.root} live already"
+        raise Denied(what, code="too_many_tasks", hint=hint)
 
 
 def _opened(

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from taskbound.core.errors import Unavailable
-from taskbound.core.identity import Identity
+from taskbound.core.errors import InvalidRequest, Unavailable
+from taskbound.core.identity import Identity, Process
 from taskbound.core.task import Task
 from taskbound.edge.api.views import change_view
 from taskbound.edge.http import Holders, Knock
@@ -25,10 +26,23 @@ from taskbound.steps.look_up import look_up_task
 POLL = 0.25  # seconds between two looks at a held task
 RETURN = 6.0  # seconds in which a holder must come back after a restart
 
+log = structlog.get_logger()
+
+
+def holder_of(knock: Knock) -> Process:
+    """Return the process that would hold a task. Raises InvalidRequest where the kernel does not say which it is.
+
+    Such a holder could not be told from another after a restart, and its task would go on without one.
+    """
+    if knock.peer is None:
+        hint = "use the Unix socket, or open the task without hold"
+        raise InvalidRequest("a task is not held over TCP", code="unsupported", hint=hint)
+    return knock.peer.process
+
 
 def hold(knock: Knock, task: Task, first: Mapping[str, Any], status: int) -> Response:
-    process = knock.peer.process if knock.peer else None
-    knock.holders.add(process, task)
+    """Answer with a stream that holds the task. Raises InvalidRequest over TCP; Conflict where another holds it."""
+    knock.holders.add(holder_of(knock), task)
     return HeldTask(knock, task, first, status)
 
 
@@ -40,8 +54,7 @@ class HeldTask(Response):
         self._knock, self._task, self._first = knock, task, first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        knock, task = self._knock, self._task
-        process = knock.peer.process if knock.peer else None
+        knock, task, process = self._knock, self._task, holder_of(self._knock)
         gone = asyncio.ensure_future(_gone(receive))
         last = False
         try:
@@ -54,6 +67,8 @@ class HeldTask(Response):
                     if (seen.state, seen.deadline) != (task.state, task.deadline):
                         await send(_line(change_view(seen)))
                     task = seen
+        except Exception as error:  # whatever it was, the answer is over, and with it what it holds
+            log.error("hold_failed", task=task.id, request=knock.id, error=type(error).__name__)
         finally:
             gone.cancel()
             last = knock.holders.remove(process, self._task)

@@ -24,7 +24,7 @@ from taskbound.edge.api.fields import (
     seconds,
     text,
 )
-from taskbound.edge.api.hold import hold
+from taskbound.edge.api.hold import hold, holder_of
 from taskbound.edge.api.views import grant_view, moment, task_view
 from taskbound.edge.http import Knock, json_response
 from taskbound.ports import Addressed
@@ -57,8 +57,8 @@ async def post_task(knock: Knock) -> Response:
     if "subject" in asked and (asked["subject"] is None or asked.pop("subject") != _who_asks(knock)):
         hint = "leave subject out: it is the caller"
         raise InvalidRequest("a task for somebody else is not built yet", code="unsupported", hint=hint)
+    holder = holder_of(knock) if held else None
     registered = await _register_actor(knock, asked.get("actor"))
-    holder = knock.peer.process if held and knock.peer else None
     ask = TaskAsk(life=life, details=details, holder=holder, **asked)
     task, handle = await open_task(knock.world, knock.door, knock.asker, ask)
     view = _opened(knock, task, handle) | ({"registered": True} if registered else {})
