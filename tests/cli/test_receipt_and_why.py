@@ -66,7 +66,7 @@ def test_a_receipt_is_told_to_people(served, told, say):  # noqa: F811
     status, document, out = say("receipt", "show", told["task"])
     assert (status, json.loads(document)) == (0, told["receipt"])
     assert told["name"] in out and "presented dead by the broker" in out and "cut 2026-" in out
-    assert "closed by the task's state, nobody knocked since" in out
+    assert "closed by the task's state, nobody knocked before this was made" in out
     assert out.splitlines()[-1] == "1 credentials: 1 presented dead and refused, 0 not presented"
 
 

@@ -99,7 +99,7 @@ def call(task: Mapping[str, Any], tool: str, **arguments: Any) -> dict[str, Any]
 
 def test_the_steps_of_the_readme_work_as_they_stand_there(place, workspace):
     once, each = (re.findall(r"^    (taskbound .*?)(?:  +#.*)?$", part, re.M) for part in README.split("Then, once:")[1]
-                  .split("and for each piece of work:")[:2])  # fmt: skip
+                  .split("And for each piece of work:")[:2])  # fmt: skip
     assert [line.split()[1] for line in once] == ["policy", "up", "tools", "policy"]
     assert re.search(r'\[\[upstream\]\]\n    name = "workspace"\n    url = "http://127.0.0.1:9000/mcp"', README)
     (place.state / "taskbound.toml").write_text(upstream(workspace[1]))

@@ -97,6 +97,7 @@ async def up(
     InvalidRequest (the configuration) before anything is changed.
     """
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    os.umask(0o077)  # exports and policy files too are their owner's
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is one, and the usual 1024 are soon gone
     async with AsyncExitStack() as stack:

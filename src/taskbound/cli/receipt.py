@@ -64,8 +64,9 @@ def _lines(receipt: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {probe['answer']}"
     for door in receipt["doors"]:
         refused = f"first refused {door['first_refusal_at']}"
+        quiet = "closed by the task's state, nobody knocked before this was made"
         yield f"{door['name']}: last permitted {door['last_permit_at'] or 'never'}, " + (
-            refused if door["refused_by"] == "presented" else "closed by the task's state, nobody knocked since"
+            refused if door["refused_by"] == "presented" else quiet
         )
     shown = len(leases) - missing
     yield f"{len(leases)} credentials: {shown} presented dead and refused, {missing} not presented"

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 from taskbound.cli import answer
@@ -27,7 +28,7 @@ def _derive(asked: argparse.Namespace) -> int:
     if asked.json:
         answer.show_json(told)
     elif told["written"]:
-        answer.show(f"{len(told['pins'])} tools of {told['upstream']} pinned in tools/{told['upstream']}.toml")
+        answer.show(f"{len(told['pins'])} tools of {told['upstream']} pinned in {_file(told['upstream'])}")
         answer.say("nothing of it is reviewed: a person looks at effects and arguments, then taskbound policy load")
     else:
         answer.show(*told["toml"].splitlines())
@@ -42,3 +43,7 @@ def _list(asked: argparse.Namespace) -> int:
         names = ("tool", "effect", "pinned", "reviewed", "pin")
         answer.show_table({name: name for name in names}, found["tools"], "no tool is known")
     return answer.DONE
+
+
+def _file(upstream: str) -> Path:
+    return answer.state_directory() / "policy/tools" / f"{upstream}.toml"

@@ -57,7 +57,6 @@ def main(words: Sequence[str]) -> int:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
-        cache_logger_on_first_use=True,
     )
     state = app.state_directory()
     config = app.load_config(asked.config, state)

@@ -21,7 +21,7 @@ from taskbound.edge.http import PEER, started_of
 
 HEAD_LIMIT = 32 << 10  # bytes of request line and headers: the parser itself has no limit
 HEAD_COUNT = 100
-TCP_LIMIT = 512  # connections of one server; far below the descriptors that a process may have
+TCP_LIMIT = 384  # connections of one server: of two together below the 1,024 descriptors of a usual process
 HEAD_SECONDS = 10.0  # for the whole head, and for the first byte of a connection
 SO_PEERPIDFD = 77  # Linux 6.5; the socket module does not name it
 
