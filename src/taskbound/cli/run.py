@@ -11,9 +11,9 @@ from taskbound.core.errors import InvalidRequest
 
 ABOUT = """\
 Run a program inside a task of its own. It starts with nothing that stands: an environment of a few names, what the task
-grants, and, where the kernel lets it, the state directory and credential folders hidden (~/.aws ~/.ssh ~/.kube ~/.docker
-~/.config/gh ~/.config/gcloud ~/.netrc ~/.pgpass; nothing else of the home). Ends with the program's own status; 125 when
-it could not start.
+grants, and, where the kernel lets it, the state directory and credential folders hidden (~/.aws ~/.ssh ~/.kube
+~/.docker ~/.config/gh ~/.config/gcloud ~/.netrc ~/.pgpass; nothing else of the home). Ends with the program's own status;
+125 when it could not start.
 
   taskbound run --profile nightly --set day=2027-01-31 -- python report.py
 """
@@ -25,7 +25,9 @@ def main(words: Sequence[str]) -> int:
         "taskbound run", description=ABOUT, usage="taskbound run [--profile P --set k=v …] [--intent TEXT] … -- CMD…"
     )
     task.add_intent(parser)
-    parser.add_argument("--keep", metavar="VAR", action="append", default=[], help="hand on this variable too; said on stderr")
+    parser.add_argument(
+        "--keep", metavar="VAR", action="append", default=[], help="hand on this variable too; said on stderr"
+    )
     parser.add_argument("--must-contain", action="store_true", help="do not start where something stays reachable")
     at = words.index("--") if "--" in words else len(words)
     asked, command = parser.parse_args(words[:at]), words[at + 1 :]
