@@ -205,7 +205,6 @@ async def _with_state(state: Path, asked: argparse.Namespace) -> int:
 
     from taskbound import app  # knows everything, so it costs more than `verify` should wait for
 
-    os.umask(0o077)  # what an export holds comes out of a directory that nobody else may enter
     configured = app.load_config(None, state).checkpoints
     usual = Path(configured) if configured else app.second_place()
     second = asked.checkpoints or usual

@@ -21,8 +21,9 @@ class DirectoryArchive:
     async def write(self, path: str, data: bytes) -> None:
         file = self._directory / path
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("ab") as opened:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # What an export holds comes out of a directory that nobody else may enter.
+            with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as opened:
                 opened.write(data)
         except OSError as error:
             raise Unavailable(f"{file} cannot be written: {error}") from error
