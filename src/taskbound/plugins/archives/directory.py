@@ -23,7 +23,7 @@ class DirectoryArchive:
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # What an export holds comes out of a directory that nobody else may enter.
-            with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as opened:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as opened:
                 opened.write(data)
         except OSError as error:
             raise Unavailable(f"{file} cannot be written: {error}") from error
