@@ -227,10 +227,9 @@ async def test_a_program_with_mounts_or_a_root_of_its_own_has_no_names(ground, o
     """Under the names that it says there may be anything."""
     path = script(ground)
     jail = jail_of(ground, path)
-    with running("unshare", "-U", "-r", "-m" if own == "mounts" else f"--root={jail}", SH, str(path)) as (
-        process,
-        peer,
-    ):
+    walls = "-m" if own == "mounts" else f"--root={jail}"
+    # Its own standard input: what it reads from must not end before it is looked at.
+    with running("unshare", "-U", "-r", walls, SH, str(path), stdin=subprocess.PIPE) as (process, peer):
         until(lambda: process.poll() is not None or os.readlink(f"/proc/{process.pid}/exe").endswith(SH))
         if process.returncode is not None:
             return  # this kernel lets nobody do that
