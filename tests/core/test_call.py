@@ -8,12 +8,13 @@ import pytest
 
 from taskbound.core.call import Ask, Call, Case, Decision, decide
 from taskbound.core.catalogue import pin_of, read_tool
+from taskbound.core.cedar import parse_policies
 from taskbound.core.errors import Denied
 from taskbound.core.event import Kind
 from taskbound.core.grant import Condition, Grant
 from taskbound.core.identity import Identity
 from taskbound.core.intent import Intent
-from taskbound.core.policy import PolicySet, parse_policies
+from taskbound.core.policy import PolicySet
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
 

@@ -7,19 +7,8 @@ from typing import Any
 
 import pytest
 
-from taskbound.core.policy import (
-    Answer,
-    Attribute,
-    Entity,
-    Opaque,
-    Policy,
-    PolicySet,
-    Request,
-    Uid,
-    authorize,
-    parse_policies,
-    parse_policy,
-)
+from taskbound.core.cedar import Attribute, Entity, Opaque, Policy, Uid, parse_policies, parse_policy
+from taskbound.core.policy import Answer, PolicySet, Request, authorize
 
 DATA = Path(__file__).parents[1] / "data" / "cedar"
 CASES = [

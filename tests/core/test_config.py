@@ -58,7 +58,7 @@ def test_an_empty_file_is_the_defaults():
     config = read("")
     assert config == Config(trust_domain="box.local")
     assert (config.checkpoints, config.max_staleness) == (None, timedelta(seconds=2))
-    assert (config.api, config.gateway, config.tls) == (("unix:run/api.sock",), "127.0.0.1:8441", None)
+    assert (config.api, config.gateway, config.tls) == (("unix:run/api.sock",), ("127.0.0.1:8441",), None)
     assert (config.ask, config.upstreams, config.targets, config.issuers) == (Ask(3), (), (), ())
     assert config.origins() == frozenset()
 
@@ -67,7 +67,7 @@ def test_every_key_is_read():
     config = read(WHOLE)
     assert (config.trust_domain, config.checkpoints) == ("example.org", "/mnt/other/taskbound")
     assert config.max_staleness == timedelta(seconds=5)
-    assert (config.api, config.gateway) == (("unix:run/api.sock", "127.0.0.1:8440"), "0.0.0.0:8441")
+    assert (config.api, config.gateway) == (("unix:run/api.sock", "127.0.0.1:8440"), ("0.0.0.0:8441",))
     assert config.tls == Tls("file:/etc/tls/cert", "env:TLS_KEY", "file:/etc/tls/ca")
     assert config.ask == Ask(None)
     workspace, mail = config.upstreams
@@ -120,6 +120,12 @@ def test_without_a_trust_domain_the_host_names_it(hostname, domain):
 )
 def test_a_loopback_listener_needs_no_tls(address):
     assert read(f'[listen]\ngateway = "{address}"\napi = "{address}"').api == (address,)
+
+
+def test_both_may_listen_here_and_beyond():
+    tls = '[listen.tls]\ncertificate = "file:/c"\nkey = "file:/k"\n'
+    config = read(f'[listen]\ngateway = ["127.0.0.1:1", "0.0.0.0:2"]\napi = ["unix:x", "[::]:3"]\n{tls}')
+    assert (config.gateway, config.api) == (("127.0.0.1:1", "0.0.0.0:2"), ("unix:x", "[::]:3"))
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8441", "[::]:8441", "192.0.2.1:8441", "[2001:db8::1]:1", "box:8441"])

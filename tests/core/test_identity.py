@@ -1,12 +1,14 @@
 """An identity is made by a proof that holds, and by nothing else (D15)."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from taskbound.core.errors import IllegalTransition, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Facts, Registration, identify, registration_of
+from taskbound.core.identity import Claim, Facts, Registration, Token, identify, proof_of, registration_of
 from taskbound.core.policy_dir import RegistrationEntry
 from taskbound.core.thing import advance
 
@@ -72,3 +74,40 @@ def test_who_is_registered_anew_has_other_facts_and_is_no_more_live_than_before(
     assert (suspended.state, suspended.when) == ("suspended", {"uid": 2})
     with pytest.raises(IllegalTransition):
         advance(advance(registration(), Kind.IDENTITY_RETIRED), Kind.IDENTITY_REGISTERED)
+
+
+# --- a token, and the key that it is bound to ------------------------------------------------------
+
+AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+TOKEN = Token("j1", "main", "t1", "spiffe://example.org/agent/nightly", "the key", AT, AT + timedelta(minutes=5))
+
+
+def test_a_token_and_its_key_prove_who_works_in_the_task():
+    proven = identify(Claim("main", token=TOKEN, key="the key"), registration(), "t1", ())
+    assert (proven.assurance, proven.task, dict(proven.facts)) == ("token", "t1", {"token": "j1", "key": "the key"})
+
+
+@pytest.mark.parametrize(
+    ("what", "task"),
+    [
+        (Claim("main", token=TOKEN), "t1"),
+        (Claim("main", token=TOKEN, key="another key"), "t1"),
+        (Claim("main", token=TOKEN, key=""), "t1"),
+        (Claim("main", key="the key"), "t1"),
+        (Claim("main", token=TOKEN, key="the key"), "t2"),
+        (Claim("main", token=TOKEN, key="the key"), None),
+        (Claim("main", token=replace(TOKEN, org="other"), key="the key"), "t1"),
+        (Claim("main", token=replace(TOKEN, actor="spiffe://example.org/agent/support"), key="the key"), "t1"),
+    ],
+)
+def test_a_token_without_its_key_or_its_task_proves_nothing(what, task):
+    with pytest.raises(Unauthenticated):
+        identify(what, registration(), task, ())
+
+
+def test_a_proof_is_of_its_key_and_lives_by_its_own_moment():
+    window, ahead = timedelta(seconds=60), timedelta(seconds=10)
+    first, second = (proof_of(key, "the id", AT, window, ahead) for key in ("a", "b"))
+    assert first.value != second.value, "nobody uses up another's"
+    assert proof_of("ab", "c", AT, window, ahead).value != proof_of("a", "bc", AT, window, ahead).value
+    assert (first.since, first.until) == (AT - ahead, AT + window)

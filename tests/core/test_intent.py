@@ -9,10 +9,13 @@ from decimal import Decimal
 import pytest
 
 from taskbound.core.catalogue import Target, pin_of, read_tool
+from taskbound.core.cedar import Entity, Uid, parse_policy, validate
+from taskbound.core.details import grants_from_details
 from taskbound.core.errors import InvalidRequest
 from taskbound.core.grant import Condition, Grant, cedar_value, render
-from taskbound.core.intent import DEFAULT_BUDGET, bind, grants_from_details, read_profile
-from taskbound.core.policy import Entity, PolicySet, Request, Uid, authorize, parse_policy, schema_of, validate
+from taskbound.core.intent import DEFAULT_BUDGET, bind, read_profile
+from taskbound.core.policy import PolicySet, Request, authorize
+from taskbound.core.schema import schema_of
 
 TEXT = {"type": "string"}
 TYPES = {

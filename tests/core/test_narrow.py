@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from taskbound.core import grant as grants
+from taskbound.core.cedar import Entity, Uid
 from taskbound.core.errors import Denied
 from taskbound.core.grant import Condition, Grant, cedar_value, narrow, render
-from taskbound.core.policy import Entity, PolicySet, Request, Uid, authorize
+from taskbound.core.policy import PolicySet, Request, authorize
 from tests.profile import trials
 
 # --- one edge ------------------------------------------------------------------------------------

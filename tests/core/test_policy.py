@@ -6,20 +6,9 @@ from typing import Any
 import cedarpy
 import pytest
 
+from taskbound.core.cedar import Entity, Opaque, Uid, context_paths, parse_policies, parse_policy
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.policy import (
-    Answer,
-    Entity,
-    Opaque,
-    PolicySet,
-    Request,
-    Uid,
-    authorize,
-    context_paths,
-    parse_policies,
-    parse_policy,
-    trim,
-)
+from taskbound.core.policy import Answer, PolicySet, Request, authorize, trim
 
 CALL = Uid("Action", "tools/call")
 AGENT = Entity(Uid("Agent", "a1"), (("owner", Uid("Human", "ann")), ("environment", "test")), (Uid("Group", "bots"),))

@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from taskbound.core.catalogue import Target, pin_of
+from taskbound.core.cedar import Entity, Uid
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.policy import Entity, Request, Uid, authorize
+from taskbound.core.policy import Request, authorize
 from taskbound.core.policy_dir import EMPTY, read_policy_dir
+from taskbound.core.refusal import problems_of
 
 TARGETS = {
     "db/reader": Target(
@@ -59,7 +61,7 @@ FILES = {
     "tools/crm.toml": tools(more='undo = "refund"\n'),
     "tools/crm.json": json.dumps(DEFINITIONS),
     "registrations.toml": REGISTRATIONS,
-    "tests/first.toml": "not read",
+    "tests/first.toml": "# none yet\n",
 }
 
 
@@ -96,9 +98,9 @@ def test_the_version_is_the_hash_of_paths_and_bytes_and_of_nothing_else():
     versions = {load({path: text + "\n"}).version for path, text in FILES.items() if path != "tests/first.toml"}
     assert len(versions | {said}) == len(FILES)
     shifted = [
-        {"tests/a.toml": "b", "tests/c.toml": ""},
-        {"tests/a.toml": "", "tests/c.toml": "b"},
-        {"tests/a.toml": "btests/c.toml\0"},
+        {"organisation/a.cedar": "//b", "organisation/c.cedar": ""},
+        {"organisation/a.cedar": "", "organisation/c.cedar": "//b"},
+        {"organisation/a.cedar": "//borganisation/c.cedar\0"},
     ]
     assert len({load(files).version for files in shifted}) == 3
 
@@ -246,7 +248,8 @@ REFUSED_FILES = {
     "one of ours":           (entry("agent/nightly", "taskbound/door"), f"{R} line 2: registration 1: 'id' is", ""),
     "no name":               (entry("agent/nightly", "agent/a b"), f"{R} line 2: registration 1: 'id' is", ""),
     "no facts":              (entry("{ uid = 1000 }", "{}"), f"{R} line 7: registration 1: 'when' names no facts", ""),
-    "no attestor":           (entry('attestor = "unix"\n', ""), f"{R}: registration 1: 'attestor' is missing", ""),
+    "no attestor":           (entry('attestor = "unix"\n', ""),
+                              f"{R} line 1: registration 1: 'attestor' is missing", ""),
     "unknown in it":         (entry("groups", "group"), f"{R} line 5: registration 1: unknown key 'group'", "'groups'"),
     "unknown table":         (entry("[[registration]]", "[[registrations]]"),
                               f"{R} line 1: registrations: unknown key", ""),
@@ -274,3 +277,58 @@ def test_a_policy_is_validated_once_for_tools_that_look_alike_to_it():
         len(load({**files, **policy(body="context.args has a7 && context.args.a7 > 5 && context.hour < 9")}).tools)
         == 202
     )
+
+
+# --- every problem at once -----------------------------------------------------------------------
+
+
+def problems(files):
+    return [str(one) for one in problems_of(refusal(files))]
+
+
+def test_all_that_is_wrong_is_told_at_once_each_with_its_place_and_hint():
+    error = refusal({
+        "organisation/p.cedar": policy(id="")[P] + policy(body='resource == Tool::"crm/snd"')[P],
+        "organisation/q.cedar": "permit(principal, action, resourc);\n\nforbid(;\n",
+        "profiles/refund.toml": PROFILE.replace("life =", "lief =").replace("db/reader", "db/readr"),
+        "registrations.toml": REGISTRATIONS.replace("groups", "group") + REGISTRATIONS.replace("human/alice", "alice"),
+    })  # fmt: skip
+    begins = [
+        "profiles/refund.toml line 4: profile: unknown key 'lief'",
+        "profiles/refund.toml: 'life' is missing",
+        "profiles/refund.toml line 11: grant 2: there is no lease 'db/readr'",
+        f"{P} line 2: a policy has no plain @id",
+        f"{P} line 4 @id p: there is no Tool 'crm/snd'",
+        "organisation/q.cedar line 1: ",
+        "organisation/q.cedar line 3: ",
+        "registrations.toml line 5: registration 1: unknown key 'group'",
+        "registrations.toml line 10: registration 2: 'owner' is 'alice'",
+    ]
+    found = problems_of(error)
+    assert len(found) == len(begins), list(map(str, found))
+    for one, begin in zip(found, begins, strict=True):
+        assert str(one).startswith(begin) and one.code == "invalid_policy", str(one)
+    assert str(error) == str(found[0]) and error.hint == f"{found[0].hint}; 8 more problems: taskbound policy check"
+
+
+def test_the_tools_of_a_file_are_told_each():
+    more = '[a]\npin = "x"\neffect = "sent"\n[b]\npin = "x"\n'
+    definitions = {**DEFINITIONS, "a": {"name": "a"}, "b": {"name": "b"}}
+    told = problems({"tools/crm.toml": tools(more=more), "tools/crm.json": json.dumps(definitions)})
+    assert [one.partition(": tool ")[2][:3] for one in told] == ["'a'", "'b'"]
+
+
+def test_what_only_follows_from_something_broken_is_not_told():
+    """A profile, and policies, that are about the tools of a broken file."""
+    typo = policy(body='resource == Tool::"crm/refund"')
+    (one,) = problems({**typo, "tools/crm.json": "{"})
+    assert one.startswith("tools/crm.json")
+    (one,) = problems({"profiles/refund.toml": "x", "organisation/p.cedar": policy(
+        'forbid(principal, action == Action::"task/open", resource == Profile::"refund")')[P]})  # fmt: skip
+    assert one.startswith("profiles/refund.toml")
+
+
+def test_the_tests_are_read_once_all_else_is_in_order():
+    broken = {"tests/first.toml": "[[tset]]"}
+    assert [one.partition(":")[0] for one in problems({**broken, R: "[[x]]"})] == [f"{R} line 1"]
+    assert [one.partition(":")[0] for one in problems(broken)] == ["tests/first.toml line 1"]

@@ -16,8 +16,9 @@ from typing import Any
 import cedarpy
 import pytest
 
-from taskbound.core import policy
-from taskbound.core.policy import Answer, Entity, Policy, PolicySet, Request, Scope, Uid, authorize, parse_policies
+from taskbound.core import cedar, policy
+from taskbound.core.cedar import Entity, Policy, Scope, Uid, parse_policies, parse_policy
+from taskbound.core.policy import Answer, PolicySet, Request, authorize
 from tests.profile import trials
 
 CASES = trials(full=20_000, short=4_000)
@@ -285,7 +286,7 @@ def expected(world: World, request: Request, bare: Bare, grants: dict[str, cedar
     granted = tuple(frozenset() if forbids else frozenset(places) for _, places, _ in by_level)
     ids = {f"o/{world.policies[place].digest}" for place in errors}
     for level, (_, _, wrong) in enumerate(by_level):
-        ids |= {f"{level}/{policy.parse_policy(request.levels[level][place]).digest}" for place in wrong}
+        ids |= {f"{level}/{parse_policy(request.levels[level][place]).digest}" for place in wrong}
     answer = Answer(
         allowed=not forbids and (allowed or any(level for level, _, _ in by_level)),
         forbids=forbids,
@@ -407,9 +408,9 @@ def next_level(right: Callable[[str, int], str]) -> Callable[[str, int], str]:
 
 PLANTS: dict[str, tuple[Any, str, Callable[[Any], Any], set[str]]] = {
     "ancestors of `in` forgotten": (policy, "_ancestors", lambda _: parents_only, {"sliced", "in scope"}),
-    "policies without an action constraint dropped": (policy, "_scope", no_any_action, {"sliced", "in scope"}),
+    "policies without an action constraint dropped": (cedar, "_scope", no_any_action, {"sliced", "in scope"}),
     # Too wide a slice changes no answer, since Cedar evaluates the scope too: only "in scope" sees it.
-    "`is T in G` read as `is T`": (policy, "_key", is_without_in, {"in scope"}),
+    "`is T in G` read as `is T`": (cedar, "_key", is_without_in, {"in scope"}),
     "`is T in G` never met": (policy, "_met", without_is_in, {"sliced", "in scope"}),
     "a whole record forgotten": (policy, "_tree", records_emptied, {"trimmed"}),
     "a whole record forgotten beside a longer path": (policy, "_tree", longest_path_wins, {"trimmed"}),

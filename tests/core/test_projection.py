@@ -7,9 +7,12 @@ from datetime import date
 
 import pytest
 
-from taskbound.core.catalogue import COUNT, DIGEST, EFFECTS, FREE_TEXT, KINDS, NUMBERS, Tool, pin_of, read_tool
+from taskbound.core.catalogue import EFFECTS, KINDS, Tool, pin_of, read_tool
+from taskbound.core.cedar import Entity, Uid, parse_policy, validate
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.policy import Entity, PolicySet, Request, Uid, authorize, parse_policy, schema_of, validate
+from taskbound.core.policy import PolicySet, Request, authorize
+from taskbound.core.projection import COUNT, DIGEST, FREE_TEXT, NUMBERS
+from taskbound.core.schema import schema_of
 from taskbound.formats import canonical
 
 POINT = {"type": "object", "properties": {"x": {"type": "integer"}}}

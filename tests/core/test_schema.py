@@ -2,8 +2,9 @@
 
 import pytest
 
+from taskbound.core.cedar import parse_policy, validate
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.policy import RESOURCE_TYPES, parse_policy, schema_of, validate
+from taskbound.core.schema import RESOURCE_TYPES, schema_of
 
 ARGS = {
     "order": ("String", True),

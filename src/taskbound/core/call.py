@@ -13,12 +13,14 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from taskbound.core.catalogue import Target, Tool
+from taskbound.core.cedar import Entity, Uid
 from taskbound.core.errors import BudgetSpent, Denied, InvalidRequest, TaskEnded, TaskSuspended
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, cedar_value, render
 from taskbound.core.identity import Identity, Registration, name_of
 from taskbound.core.intent import Profile
-from taskbound.core.policy import RESOURCE_TYPES, Answer, Entity, PolicySet, Request, Uid, authorize
+from taskbound.core.policy import Answer, PolicySet, Request, authorize
+from taskbound.core.schema import RESOURCE_TYPES
 from taskbound.core.task import Task
 from taskbound.core.thing import Lifecycle
 
@@ -237,7 +239,8 @@ def task_is_open(case: Case, answer: Answer) -> Objection | None:
     """A task that ended cannot act, nor can one below it (S2)."""
     for task in case.chain:
         if code := task.why_not_open(case.now):
-            return Deny(code, f"task {task.id} is {'suspended' if code == 'task_suspended' else 'ended'}")
+            ended = f"ended at {(task.ended or task.deadline):%Y-%m-%dT%H:%M:%SZ}"
+            return Deny(code, f"task {task.id} {'is suspended' if code == 'task_suspended' else ended}")
     return None
 
 

@@ -14,14 +14,15 @@ from datetime import timedelta
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from taskbound.core.catalogue import Target, nearest, only, problem, quoted, read_toml
+from taskbound.core.catalogue import Target
 from taskbound.core.errors import InvalidRequest
 from taskbound.core.identity import JOIN_TOKEN, KINDS
 from taskbound.core.intent import duration
+from taskbound.core.refusal import nearest, only, problem, quoted, read_toml
 from taskbound.formats import spiffe
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # of an upstream, target or grant: it stands in file names and addresses
-ASSURANCES = ("unix", "handle", "operator", JOIN_TOKEN)
+ASSURANCES = ("unix", "handle", "token", "operator", JOIN_TOKEN)
 PORTS = {"http": 80, "https": 443}
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0]+")
 
@@ -30,7 +31,7 @@ Origin = tuple[str, str, int]  # scheme, host, port
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What listeners beyond this machine show, as references."""
+    """What listeners beyond this machine show, as references. Those on loopback speak plain HTTP all the same."""
 
     certificate: str
     key: str
@@ -113,7 +114,7 @@ class Config:
     checkpoints: str | None = None  # a path; None: the default second place
     max_staleness: timedelta = timedelta(seconds=2)
     api: tuple[str, ...] = ("unix:run/api.sock",)
-    gateway: str = "127.0.0.1:8441"
+    gateway: tuple[str, ...] = ("127.0.0.1:8441",)
     tls: Tls | None = None
     ask: Ask = field(default_factory=Ask)
     upstreams: tuple[UpstreamConfig, ...] = ()
@@ -156,18 +157,17 @@ def _config(table: Mapping[str, Any], hostname: str) -> Config:
         checkpoints=_checkpoints(table),
         max_staleness=duration(table, "max_staleness") or default.max_staleness,
         api=_texts(listen, "api") if "api" in listen else default.api,
-        gateway=_text(listen, "gateway") if "gateway" in listen else default.gateway,
+        gateway=_texts(listen, "gateway") if "gateway" in listen else default.gateway,
         tls=_tls(listen),
         ask=_ask(ask),
         upstreams=tuple(_upstreams(table, targets)),
         targets=targets,
         issuers=tuple(_issuers(table)),
     )
-    for address in config.api:
+    for address in (*config.api, *config.gateway):
         _listener(address, config.tls)
-    if config.gateway.startswith("unix:"):
+    if any(address.startswith("unix:") for address in config.gateway):
         _refuse("'gateway' is a socket, but MCP clients connect to an address", 'gateway = "127.0.0.1:8441"')
-    _listener(config.gateway, config.tls)
     return config
 
 
@@ -292,12 +292,13 @@ def _listener(address: str, tls: Tls | None) -> None:
     host = host[1:-1] if bracketed else host
     if not host or (":" in host) != bracketed or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         _refuse(f"the address {quoted(address)} is none", 'write "127.0.0.1:8441", or "unix:run/api.sock"')
-    if tls is None and not _is_loopback(host):
+    if tls is None and not is_loopback(host):
         hint = "add [listen.tls] with certificate and key, or listen on 127.0.0.1"
         _refuse(f"the address {quoted(address)} can be reached from elsewhere, and there is no TLS", hint)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, without brackets, can be reached from this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -16,19 +16,9 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
-from taskbound.core.catalogue import (
-    DEFINITIONS_LIMIT,
-    MEMBERS,
-    NUMBERS,
-    TOOL_NAME,
-    Tool,
-    cedar_type,
-    named_schema,
-    pin_of,
-    properties_of,
-    read_tool,
-)
+from taskbound.core.catalogue import DEFINITIONS_LIMIT, MEMBERS, TOOL_NAME, Tool, pin_of, properties_of, read_tool
 from taskbound.core.errors import InvalidRequest
+from taskbound.core.projection import NUMBERS, cedar_type, named_schema
 from taskbound.formats import canonical
 
 

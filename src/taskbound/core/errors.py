@@ -19,10 +19,15 @@
         └── StoreUnavailable
 
 Anything else is our bug: 500 "internal". A message names the thing, its state and what was
-expected; lower case, no full stop, no secrets, no foreign text. The hint says what to do.
+expected; lower case, no full stop, no secrets, no foreign text. The hint says what to do. What was
+sent with a handle or a join token in the wrong place is answered, and logged, without it (S6).
 """
 
+import re
 from typing import ClassVar
+
+# A task handle or a join token (INTERFACES 5), also one that was cut: nothing else is written so.
+_TOKEN = re.compile(r"(tb[hj]_)[A-Za-z0-9_-]{16,}")
 
 
 class TaskboundError(Exception):
@@ -33,9 +38,9 @@ class TaskboundError(Exception):
     hint: str = ""
 
     def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(_TOKEN.sub(r"\1…", message))
         self.code = code or type(self).code
-        self.hint = hint or type(self).hint
+        self.hint = _TOKEN.sub(r"\1…", hint) or type(self).hint
 
 
 class Refused(TaskboundError):
@@ -116,8 +121,19 @@ class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 
 
+def hint_of(error: TaskboundError) -> str:
+    """Return what to do about an error: what a file's owner or mode stands in the way of, no waiting mends."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, PermissionError):
+        cause = cause.__cause__
+    return "see whose it is, and its mode" if cause and error.hint == Unavailable.hint else error.hint
+
+
 def bounded(what: str, text: str | None, most: int) -> None:
-    """Refuse a text from outside that is too long to be kept, or that no store can hold. Raises InvalidRequest."""
+    """Refuse a text from outside that is too long to be kept, that no store can hold, or in which a token stands.
+
+    Raises InvalidRequest.
+    """
     if text is None:
         return
     try:
@@ -126,3 +142,5 @@ def bounded(what: str, text: str | None, most: int) -> None:
         raise InvalidRequest(f"{what} holds a lone surrogate") from None
     if size > most:
         raise InvalidRequest(f"{what} has {size} bytes, at most {most} are kept")
+    if _TOKEN.search(text):
+        raise InvalidRequest(f"{what} holds a task handle or a join token", hint="it belongs in Authorization alone")

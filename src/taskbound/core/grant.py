@@ -20,8 +20,9 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from taskbound.core.catalogue import decimal_text, quoted
 from taskbound.core.errors import Denied
+from taskbound.core.projection import decimal_text
+from taskbound.core.refusal import quoted
 
 Value: TypeAlias = str | int | bool | Decimal | tuple[str, ...] | tuple[int, ...] | tuple[Decimal, ...]
 
@@ -252,7 +253,9 @@ def said(grant: Grant, values: Mapping[str, Value]) -> str:
 def _said(condition: Condition, values: Mapping[str, Value]) -> str:
     if condition.operator == "any":
         return f"any {condition.argument}"
-    bound = condition.literal if condition.parameter is None else values.get(condition.parameter)
+    if condition.parameter is not None and condition.parameter not in values:  # of a profile, not of a task
+        return f"{condition.argument} {condition.operator} {condition.parameter}"
+    bound = condition.literal if condition.parameter is None else values[condition.parameter]
     return f"{condition.argument} {condition.operator} {_shown(bound)}"
 
 

@@ -6,22 +6,28 @@ task it names into an Identity, or raises; there is no default and no optional i
 
 A join token is evidence for a machine that can show nothing else yet: its registration asks for
 the SHA-256 of the token's text, which holds the moment until which it works, once (S7, A6.3).
+
+A task token is for callers off the host (INTERFACES 5): it works with a proof of the key that it is
+bound to alone, and each proof works once (RFC 9449). Which requests a proof is for is found out by the
+door; when it is for, whether it is its first, and whether its key is the token's is found out here.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Protocol
 
 from taskbound.core.errors import InvalidRequest, Unauthenticated
 from taskbound.core.event import Kind
 from taskbound.core.thing import Lifecycle
+from taskbound.formats.canonical import digest_parts
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 
 KINDS = ("human", "service", "agent")
 JOIN_TOKEN = "join_token"  # the attestor of who shows one
+PROOF_CODE = "invalid_dpop_proof"  # RFC 9449 7.1
 _JOIN_TOKEN = re.compile(r"tbj_[A-Za-z0-9_-]{43}\.([0-9]{1,10})")
 
 
@@ -31,6 +37,7 @@ class Process:
 
     pid: int
     started: int  # clock ticks since boot, field 22 of /proc/PID/stat
+    node: str = ""  # of several on one store, the one whose machine it runs on: only where it is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +64,38 @@ class OneTime:
     purpose: str
     value: str
     until: datetime
+    since: datetime | None = None  # it works from then on; None: from ever
+    code: str = ""  # the standard's, of a refusal; "": Unauthenticated's, and Replayed for a second time
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a task token of ours says of who shows it; its signature and audience held."""
+
+    id: str  # its jti
+    org: str
+    task: str
+    actor: str  # SPIFFE ID of who works in the task
+    key: str  # thumbprint of the key that it is bound to (RFC 7638)
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who is said to ask: a task handle's digest, or facts. All that could be checked without a store."""
+    """Who is said to ask: a task handle's digest, a task token, or facts. All that could be checked without a store."""
 
     org: str
     handle: str | None = None  # SHA-256 of the handle, hexadecimal
     facts: Facts | None = None
+    token: Token | None = None
+    key: str | None = None  # thumbprint of the key of which a proof was shown
     spend: tuple[OneTime, ...] = ()
+
+    @property
+    def names_task(self) -> bool:
+        """Whether it is somebody in a task who is said to ask."""
+        return self.handle is not None or self.token is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +175,7 @@ class Identity:
     owner: str
     environment: str
     groups: tuple[str, ...]
-    assurance: str  # how it was proven: unix, handle, ...
+    assurance: str  # how it was proven: unix, handle, token, ...
     facts: Mapping[str, str | int] = field(default_factory=dict)
     task: str | None = None
     act: tuple[str, ...] = ()  # who acted before, nearest first (RFC 8693 4.1: the outermost `act` is the nearest)
@@ -172,7 +201,9 @@ def registration_of(id: str, org: str, trust_domain: str, entry: Entry) -> Regis
     kind, _, rest = name.partition("/")
     if kind not in KINDS or not rest:
         raise InvalidRequest(f"{name[:64]!r} is no name of an identity", hint="use human/…, service/… or agent/…")
-    if not owner.startswith("human/") or (kind == "human" and owner != name):
+    if kind == "human" and owner != name:
+        raise InvalidRequest(f"a human owns itself, so {name[:64]} has no other owner", hint=f"use owner {name[:64]}")
+    if not owner.startswith("human/"):
         raise InvalidRequest(f"the owner of {name[:64]} must be a human", hint="use owner human/NAME")
     if entry.attestor == JOIN_TOKEN and entry.when:
         # A token that somebody chose would have the life that they chose.
@@ -207,12 +238,26 @@ def join_claim(org: str, token: str) -> Claim:
     return Claim(org, facts=Facts(JOIN_TOKEN, {"token": digest}), spend=(OneTime("join token", digest, until),))
 
 
+def proof_of(key: str, id: str, issued: datetime, window: timedelta, ahead: timedelta) -> OneTime:
+    """Return a DPoP proof as the one-time value that it is: of its key, so that nobody uses up another's (RFC 9449)."""
+    return OneTime("DPoP proof", digest_parts(key.encode(), id.encode()), issued + window, issued - ahead, PROOF_CODE)
+
+
 def identify(claim: Claim, registration: Registration, task: str | None, act: tuple[str, ...]) -> Identity:
     """Return the identity that a claim proves. Raises Unauthenticated."""
     if not registration.is_live:
         raise Unauthenticated(f"{name_of(registration.spiffe_id)} is {registration.state}: it cannot act")
+    assurance: str
+    of: dict[str, str | int]
     if claim.handle is not None and task is not None:
         assurance, of = "handle", {}
+    elif claim.token is not None and task == claim.token.task:
+        token = claim.token
+        if token.org != registration.org or token.actor != registration.spiffe_id:
+            raise Unauthenticated("the token is not of who works in its task")
+        if claim.key != token.key:  # stolen: who has the token alone has nothing (A2.1)
+            raise Unauthenticated("the token is bound to another key than the one proven")
+        assurance, of = "token", {"token": token.id, "key": token.key}
     elif claim.facts is not None and task is None and registration.matches(claim.facts):
         assurance, of = claim.facts.attestor, dict(claim.facts.of)
     else:

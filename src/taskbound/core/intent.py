@@ -1,9 +1,8 @@
-"""Intent: what a task is for: a profile's template or RFC 9396 details, and the values that bind it.
+"""Intent: what a task is for: a profile's template, or an intent alone, and the values that bind it.
 
-Profiles and `authorization_details` are where grants are read from: each is made against its
-pinned tool, with every rule of INTERFACES 3 about what can never permit or never match. Values come
-by `--set` for a profile's parameters, and by the details themselves. Refused files are
-"invalid_policy", refused details "invalid_authorization_details".
+Profiles are where grants are read from, and `authorization_details` (core/details.py): each is made
+against its pinned tool, with every rule of INTERFACES 3 about what can never permit or never match.
+Values come by `--set` for a profile's parameters. Refused files are "invalid_policy".
 """
 
 import re
@@ -14,21 +13,12 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from taskbound.core.catalogue import (
-    CONVERTERS,
-    KINDS,
-    Target,
-    Tool,
-    Unfit,
-    decimal_text,
-    nearest,
-    only,
-    quoted,
-    refused,
-)
+from taskbound.core.catalogue import KINDS, Target, Tool
+from taskbound.core.cedar import Entity, Uid
 from taskbound.core.errors import InvalidRequest
 from taskbound.core.grant import OPERATORS, Condition, Grant, Value, render
-from taskbound.core.policy import Entity, Uid
+from taskbound.core.projection import CONVERTERS, Unfit, decimal_text
+from taskbound.core.refusal import Problems, nearest, only, quoted, refused
 from taskbound.formats import canonical
 
 DEFAULT_BUDGET: Mapping[str, int] = {"calls": 1000, "leases": 200}  # INTERFACES 12
@@ -130,7 +120,7 @@ def _condition(text: Any, tool: Tool, name: str, parameters: Iterable[str], wher
     return replace(condition, literal=literal)
 
 
-def _grant(
+def read_grant(
     place: int,
     entry: Mapping[str, Any],
     tools: Mapping[str, Tool],
@@ -170,7 +160,8 @@ def _grant(
 _GRANT_DEFAULTS: Mapping[str, Any] = {"calls": None, "ask": False, "others": None, "when": {}}
 
 
-def _distinct(grants: Sequence[Grant]) -> None:
+def require_distinct(grants: Sequence[Grant]) -> None:
+    """Refuse two grants of one text. Raises InvalidRequest."""
     seen: dict[str, int] = {}
     for place, grant in enumerate(grants):
         first = seen.setdefault(render(grant, 0), place)
@@ -237,27 +228,45 @@ def _parameter(name: str, entry: Any, grants: Sequence[Grant]) -> Parameter:
 def read_profile(
     name: str, table: Mapping[str, Any], tools: Mapping[str, Tool], targets: Mapping[str, Target]
 ) -> Profile:
-    """Return the profile that a parsed file states, its grants made against the pinned tools. Raises InvalidRequest."""
-    only(table, _PROFILE, "profile")
-    for key in ("purpose", "owner"):
-        if not isinstance(table.get(key), str) or not table[key].strip():
-            raise refused(f"{key!r} is missing, or no text")
-    if not re.fullmatch(r"human/[A-Za-z0-9._/-]+", table["owner"]):
-        raise refused("'owner' is no person", 'write "human/NAME"')
-    if type(table.get("review_by")) is not date:
-        raise refused("'review_by' is missing, or no day", "write review_by = 2027-05-01")
-    if (life := duration(table, "life")) is None:
-        raise refused("'life' is missing", 'write life = "10m"')
-    grace, on_lost = duration(table, "heartbeat_grace"), table.get("on_lost")
-    if on_lost not in (None, "end", "suspend") or (on_lost is not None and grace is None):
-        raise refused("'on_lost' is \"end\" or \"suspend\", and goes with 'heartbeat_grace'")
+    """Return the profile that a parsed file states, its grants made against the pinned tools.
+
+    Raises InvalidRequest: every problem of its keys and grants, then of its parameters.
+    """
+    problems = Problems()
+    with problems.kept():
+        only(table, _PROFILE, "profile")
+    with problems.kept():
+        _require_owned(table)
+    with problems.kept():
+        if duration(table, "life") is None:
+            raise refused("'life' is missing", 'write life = "10m"')
+    with problems.kept():
+        grace, on_lost = duration(table, "heartbeat_grace"), table.get("on_lost")
+        if on_lost not in (None, "end", "suspend") or (on_lost is not None and grace is None):
+            raise refused("'on_lost' is \"end\" or \"suspend\", and goes with 'heartbeat_grace'")
+    with problems.kept():
+        duration(table, "idle")
+    with problems.kept():
+        _budget(table.get("budget", {}))
     declared, entries = table.get("parameters", {}), table.get("grant", [])
     if not isinstance(declared, Mapping) or not isinstance(entries, list):
         raise refused("'parameters' is a table, 'grant' a list of tables: [[grant]]")
     if not all(isinstance(entry, Mapping) for entry in entries):
         raise refused("'grant' is no list of tables", "write [[grant]]")
-    grants = tuple(_grant(place, entry, tools, targets, declared) for place, entry in enumerate(entries))
-    _distinct(grants)
+    grants: list[Grant] = []
+    for place, entry in enumerate(entries):
+        with problems.kept():
+            grants.append(read_grant(place, entry, tools, targets, declared))
+    problems.require_none()  # a parameter is what grants compare with it
+    with problems.kept():
+        require_distinct(grants)
+    parameters: dict[str, Parameter] = {}
+    for one, entry in declared.items():
+        with problems.kept():
+            parameters[one] = _parameter(one, entry, grants)
+    problems.require_none()
+    life = duration(table, "life")
+    assert life is not None
     return Profile(
         name=name,
         purpose=table["purpose"],
@@ -266,11 +275,22 @@ def read_profile(
         life=life,
         idle=duration(table, "idle"),
         budget=_budget(table.get("budget", {})),
-        heartbeat_grace=grace,
-        on_lost=on_lost,
-        parameters={one: _parameter(one, entry, grants) for one, entry in declared.items()},
-        grants=grants,
+        heartbeat_grace=duration(table, "heartbeat_grace"),
+        on_lost=table.get("on_lost"),
+        parameters=parameters,
+        grants=tuple(grants),
     )
+
+
+def _require_owned(table: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest unless the profile says what it is for, who answers for it and until when it is good."""
+    for key in ("purpose", "owner"):
+        if not isinstance(table.get(key), str) or not table[key].strip():
+            raise refused(f"{key!r} is missing, or no text")
+    if not re.fullmatch(r"human/[A-Za-z0-9._/-]+", table["owner"]):
+        raise refused("'owner' is no person", 'write "human/NAME"')
+    if type(table.get("review_by")) is not date:
+        raise refused("'review_by' is missing, or no day", "write review_by = 2027-05-01")
 
 
 _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,4})?")
@@ -343,64 +363,3 @@ def grants_that_read(grants: Sequence[Grant], tools: Mapping[str, Tool], left: M
         if tool is not None and tool.effect == "read" and tool.pin == grant.pin and calls != 0:
             kept.append(replace(grant, calls=calls))
     return tuple(kept)
-
-
-# --- authorization_details (RFC 9396) ------------------------------------------------------------
-
-_DETAIL = ("type", "actions", "locations", "identifier", "when", "budget", "ask")
-
-
-def grants_from_details(
-    details: Sequence[Mapping[str, Any]], tools: Mapping[str, Tool], targets: Mapping[str, Target]
-) -> tuple[tuple[Grant, ...], dict[str, Value], dict[str, int]]:
-    """Return the grants of `authorization_details`, the values bound to them, and the budget they name (INTERFACES 6).
-
-    Literals become parameters named after their argument, so that equal wishes share one text; a
-    second value for one name gets a number behind it. `like` keeps its literal. Raises InvalidRequest.
-    """
-    grants: list[Grant] = []
-    values: dict[str, tuple[str, Value]] = {}
-    try:
-        for place, detail in enumerate(details):
-            grant = _grant(place, _entry(place, detail), tools, targets, ())
-            grants.append(replace(grant, conditions=tuple(_bound(one, values) for one in grant.conditions)))
-        _distinct(grants)
-    except InvalidRequest as error:
-        raise InvalidRequest(str(error), code="invalid_authorization_details", hint=error.hint) from None  # 9396 5
-    budget = {}
-    for quantity, action in (("calls", "tools/call"), ("leases", "lease/issue")):
-        named = [grant.calls for grant in grants if grant.action == action]
-        if named and (known := [calls for calls in named if calls is not None]) == named:
-            budget[quantity] = sum(known)
-    return tuple(grants), {name: value for name, (_, value) in values.items()}, budget
-
-
-def _entry(place: int, detail: Any) -> Mapping[str, Any]:
-    """Return a detail in the form that a profile has it."""
-    where = f"grant {place + 1}"
-    if not isinstance(detail, Mapping) or detail.get("type") != "taskbound_grant":
-        raise refused(f"{where}: the type is not taskbound_grant")
-    only(detail, _DETAIL, where)
-    kinds = {"tools/call": ("tool", "mcp", "calls"), "lease/issue": ("lease", "target", "leases")}
-    actions = detail.get("actions")
-    if not isinstance(actions, list) or len(actions) != 1 or (found := kinds.get(str(actions[0]))) is None:
-        raise refused(f'{where}: \'actions\' is ["tools/call"] or ["lease/issue"]')
-    kind, scheme, quantity = found
-    identifier, budget = str(detail.get("identifier")), detail.get("budget", {})
-    if detail.get("locations", location := [f"{scheme}:{identifier.split('/')[0]}"]) != location:
-        raise refused(f"{where}: 'locations' is not where {quoted(identifier)} is")
-    if not isinstance(budget, Mapping):
-        raise refused(f"{where}: 'budget' is no table")
-    only(budget, (quantity,), f"{where}: budget")
-    return {kind: identifier, "calls": budget.get(quantity), **{k: detail[k] for k in ("when", "ask") if k in detail}}
-
-
-def _bound(condition: Condition, values: dict[str, tuple[str, Value]]) -> Condition:
-    """Return the condition with its literal as a parameter, which is added to the values."""
-    if condition.literal is None or condition.operator == "like":
-        return condition
-    wanted, name, number = (condition.operand, condition.literal), condition.argument, 1
-    while values.setdefault(name, wanted) != wanted:
-        number += 1
-        name = f"{condition.argument}.{number}"
-    return replace(condition, parameter=name, literal=None)

@@ -69,4 +69,4 @@ class Task:
         if code == "task_suspended":
             raise TaskSuspended(f"task {self.id} is suspended")
         if code:
-            raise TaskEnded(f"task {self.id} ended {(self.ended or self.deadline):%Y-%m-%dT%H:%M:%SZ}")
+            raise TaskEnded(f"task {self.id} ended at {(self.ended or self.deadline):%Y-%m-%dT%H:%M:%SZ}")
