@@ -24,8 +24,10 @@ async def end_tree(tx: Transaction, by: Identity, id: str, reason: str) -> list[
     for child in children:  # before its parent, so that budgets flow back up; below one that ended nothing lives
         ended += await end_tree(tx, by, child.id, reason)
     for state in ("pending", "active"):
-        for lease in await tx.find(Lease, task=id, state=state):
-            await tx.record(Kind.LEASE_FELL_DUE, fall_due(lease, tx.now), by=by, reason=reason)
+        for found in await tx.find(Lease, task=id, state=state):
+            lease = await tx.get(Lease, found.id, lock=True)  # a lane at another node may have been at it meanwhile
+            if lease.state == state:
+                await tx.record(Kind.LEASE_FELL_DUE, fall_due(lease, tx.now), by=by, reason=reason)
     over = advance(task, Kind.TASK_ENDED, ended=tx.now, reason=reason, due=None)
     await tx.record(Kind.TASK_ENDED, over, by=by, reason=reason)
     return [*ended, over]

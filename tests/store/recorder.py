@@ -7,15 +7,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from taskbound.core.event import Kind
+from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
-from taskbound.store.sqlite import SqliteStore, open_store
+from taskbound.ports import Store
+from taskbound.store.postgres import open_postgres
+from taskbound.store.sqlite import open_store
 from tests.contracts.store import GATEWAY, call, lease, task
 
 CALLERS = 6
 
 
-async def _work(store: SqliteStore, prefix: str, said: Connection) -> None:
+async def _work(store: Store, prefix: str, said: Connection) -> None:
     """Open a task, record a call and a lease in it, delegate, end both; say each id once it is durable."""
     for n in range(10_000):
         made = task(f"t{prefix}{n:05}", at=datetime.now(UTC))
@@ -42,12 +45,25 @@ async def _work(store: SqliteStore, prefix: str, said: Connection) -> None:
         said.send("ended " + made.id)
 
 
-async def _run(path: Path, said: Connection) -> None:
-    store = open_store(path, lambda: datetime.now(UTC), reserve=1 << 16)
+async def _run(store: Store, said: Connection) -> None:
     run = os.urandom(4).hex()
     said.send("ready")
     await asyncio.gather(*(_work(store, f"{run}{caller}", said) for caller in range(CALLERS)))
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def record_until_killed(path: Path, said: Connection) -> None:
-    asyncio.run(_run(path, said))
+    async def run() -> None:
+        await _run(open_store(path, _now, reserve=1 << 16), said)
+
+    asyncio.run(run())
+
+
+def record_in_postgres_until_killed(url: str, said: Connection) -> None:
+    async def run() -> None:
+        await _run(await open_postgres(Secret(url), _now), said)
+
+    asyncio.run(run())

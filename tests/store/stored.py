@@ -2,26 +2,38 @@
 
 `replayed` reads the rows of `events` and `bodies` and nothing else, and applies the rules of
 INTERFACES 9 and 12 as the simplest program that is right. `tables` reads the state tables by its
-own SQL. Both answer in the same plain values, so that equal means equal. `SqliteRig` is the rig
-on a database file, with this comparison after each step.
+own SQL. Both answer in the same plain values, so that equal means equal. The statements are the
+same for every database. `SqliteRig` is the rig on a database file, `PostgresRig` on a PostgreSQL
+database, with this comparison after each step.
 """
 
+import asyncio
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskbound.core.lease import Lease
 from taskbound.store.sqlite import open_store
 from tests.rig import CountedStore, Rig
 
+if TYPE_CHECKING:
+    from tests.store.postgres_database import Database
+
 TABLES = {"identity": "identities", "task": "tasks", "lease": "leases", "call": "calls"}
 MOMENTS = {"opened", "deadline", "due", "ended", "expires", "create_by", "activated", "overdue", "cut", "cleaned", "at"}
+EVENTS = (
+    "SELECT id, events.org, kind, at, noun, thing, commitment, salt, body"
+    " FROM events LEFT JOIN bodies ON event = id AND bodies.org = events.org ORDER BY id"
+)
+ALL = "SELECT * FROM {}"
+Select = Callable[[str], Iterable[Any]]  # a statement to its rows
 NESTED = {"intent", "grants", "act", "groups", "when", "recipe", "labels", "holder"}
 
 
@@ -47,17 +59,16 @@ def moment(text: str | None) -> int | None:
     return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def replayed(db: sqlite3.Connection) -> Stored:
-    """Return the state that the events lead to. Each body is the one that its header commits to."""
+def replayed(select: Select, overlaps: bool = False) -> Stored:
+    """Return the state that the events lead to. Each body is the one that its header commits to.
+
+    Where transactions overlap, one that began before another may be recorded after it.
+    """
     state = Stored()
     last = 0
-    rows = db.execute(
-        "SELECT id, events.org, kind, at, noun, thing, commitment, salt, body"
-        " FROM events LEFT JOIN bodies ON event = id AND bodies.org = events.org ORDER BY id"
-    )
-    for row in rows:
+    for row in select(EVENTS):
         assert hashlib.sha256(row["salt"] + row["body"]).digest() == row["commitment"]
-        assert row["at"] >= last, "time ran back"
+        assert row["at"] >= last or overlaps, "time ran back"
         last, org = row["at"], row["org"]
         said = json.loads(row["body"])
         assert set(said) == {"value", "detail", "spent", "shared", "via"}
@@ -84,26 +95,37 @@ def replayed(db: sqlite3.Connection) -> Stored:
     return state
 
 
-def tables(db: sqlite3.Connection) -> Stored:
+def tables(select: Select) -> Stored:
     """Return what the state tables hold."""
     state = Stored()
     for noun, table in TABLES.items():
-        for row in db.execute(f"SELECT * FROM {table}"):
+        for row in select(ALL.format(table)):
             plain = {name: json.loads(row[name]) if name in NESTED else row[name] for name in row.keys()}  # noqa: SIM118
             if noun == "call":
                 state.calls[row["org"], row["id"]] = plain.pop("event")
             state.things[row["org"], noun, row["id"]] = plain
-    state.budgets = {
-        (row["org"], row["task"], row["quantity"]): row["left"] for row in db.execute("SELECT * FROM budgets")
-    }
-    state.labels = {(row["org"], row["root"], row["label"]) for row in db.execute("SELECT * FROM labels")}
+    state.budgets = {(row["org"], row["task"], row["quantity"]): row["left"] for row in select(ALL.format("budgets"))}
+    state.labels = {(row["org"], row["root"], row["label"]) for row in select(ALL.format("labels"))}
     return state
 
 
 def check(path: Path) -> Stored:
     """State equals replay. Return it."""
     with reading(path) as db:
-        held, told = tables(db), replayed(db)
+        return compared(tables(db.execute), replayed(db.execute))
+
+
+async def check_postgres(database: "Database") -> Stored:
+    """State equals replay, at one moment. Return it."""
+    async with database.reading() as at:
+        rows = {}
+        async with at.transaction(isolation="repeatable_read"):
+            for statement in (EVENTS, *(ALL.format(table) for table in (*TABLES.values(), "budgets", "labels"))):
+                rows[statement] = await at.fetch(statement)
+    return compared(tables(rows.__getitem__), replayed(rows.__getitem__, overlaps=True))
+
+
+def compared(held: Stored, told: Stored) -> Stored:
     assert told.things == held.things
     assert told.budgets == held.budgets
     assert told.labels == held.labels
@@ -111,27 +133,31 @@ def check(path: Path) -> Stored:
     return held
 
 
-class SqliteRig(Rig):
-    """The rig, on a database file."""
+class DurableRig(Rig):
+    """The rig, on a store that outlives its process."""
 
-    def __init__(self, path: Path, crash_at: int | None = None, after: bool = False) -> None:
-        self.path = path
-        super().__init__(crash_at=crash_at, after=after, store=lambda clock: open_store(path, clock, reserve=1 << 16))
+    def held(self) -> Stored:
+        """State equals replay. Return it."""
+        raise NotImplementedError
+
+    async def reopen(self) -> None:
+        raise NotImplementedError
 
     async def restart_later(self) -> list[Lease]:
         await self.store.close()
-        self.store = open_store(self.path, self.clock, reserve=1 << 16)
+        await self.reopen()
         counted = self.world.store
         assert isinstance(counted, CountedStore)
         counted.store = self.store
         return await super().restart_later()
 
     def names_with_a_lease(self) -> set[str]:
-        with reading(self.path) as db:
-            return {f"tb_{row['instance']}_{row['id'][1:]}" for row in db.execute("SELECT instance, id FROM leases")}
+        return {
+            f"tb_{lease['instance']}_{id[1:]}" for (_, noun, id), lease in self.held().things.items() if noun == "lease"
+        }
 
     def check(self) -> None:
-        held = check(self.path)
+        held = self.held()
         present = self.names_at_targets()
         assert present <= self.names_with_a_lease()
         for (org, noun, id), lease in held.things.items():
@@ -141,3 +167,41 @@ class SqliteRig(Rig):
                 )
             if noun == "lease" and lease["state"] == "revoked":
                 assert f"tb_{lease['instance']}_{id[1:]}" not in present
+
+
+class SqliteRig(DurableRig):
+    """The rig, on a database file."""
+
+    def __init__(self, path: Path, crash_at: int | None = None, after: bool = False) -> None:
+        self.path = path
+        super().__init__(crash_at=crash_at, after=after, store=lambda clock: open_store(path, clock, reserve=1 << 16))
+
+    def held(self) -> Stored:
+        return check(self.path)
+
+    async def reopen(self) -> None:
+        self.store = open_store(self.path, self.clock, reserve=1 << 16)
+
+
+class PostgresRig(DurableRig):
+    """The rig, on a PostgreSQL database, which is emptied when its people come."""
+
+    def __init__(self, database: "Database", crash_at: int | None = None, after: bool = False) -> None:
+        self.database = database
+        super().__init__(crash_at=crash_at, after=after)
+
+    async def people(self) -> None:
+        await self.database.empty()
+        await self.reopen()
+        counted = self.world.store
+        assert isinstance(counted, CountedStore)
+        counted.store = self.store
+        await super().people()
+
+    def held(self) -> Stored:
+        # A story's steps are told without waiting; the database is asked from beside.
+        with ThreadPoolExecutor(1) as beside:
+            return beside.submit(asyncio.run, check_postgres(self.database)).result()
+
+    async def reopen(self) -> None:
+        self.store = await self.database.open(self.clock)

@@ -4,10 +4,14 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 
+import asyncpg
 import pytest
 
 import tests.faults.test_crash as crash
-from tests.store.stored import SqliteRig, reading
+from tests.postgres.server import server  # noqa: F401
+from tests.profile import FULL
+from tests.store.postgres_database import database  # noqa: F401
+from tests.store.stored import PostgresRig, SqliteRig, reading
 from tests.stories.story import one_task_from_open_to_end
 
 
@@ -29,18 +33,19 @@ async def test_after_each_step_of_the_story(rig):
     rig.check()
 
 
-@pytest.mark.parametrize(
-    "forgery",
-    [
-        "UPDATE tasks SET reason = 'another' WHERE parent IS NULL",
-        "UPDATE leases SET due = 1",
-        'UPDATE budgets SET "left" = "left" + 1 WHERE quantity = \'calls\'',
-        "INSERT INTO labels VALUES ('main', 't', 'secret')",
-        "UPDATE calls SET code = ''",
-        "UPDATE calls SET event = event - 1",
-        "DELETE FROM identities WHERE kind = 'agent'",
-    ],
-)
+FORGERIES = [
+    "UPDATE tasks SET reason = 'another' WHERE parent IS NULL",
+    "UPDATE leases SET due = 1",
+    'UPDATE budgets SET "left" = "left" + 1 WHERE quantity = \'calls\'',
+    "INSERT INTO labels VALUES ('main', 't', 'secret')",
+    "UPDATE calls SET code = ''",
+    "UPDATE calls SET event = event - 1",
+    "DELETE FROM identities WHERE kind = 'agent'",
+]
+STAYS = ["UPDATE events SET at = 0", "DELETE FROM events", "UPDATE bodies SET body = x'00'"]
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
 async def test_control_a_changed_table_is_found_out(rig, forgery):
     await one_task_from_open_to_end(rig)
     with closing(sqlite3.connect(rig.path)) as db:
@@ -50,9 +55,7 @@ async def test_control_a_changed_table_is_found_out(rig, forgery):
         rig.check()
 
 
-@pytest.mark.parametrize(
-    "statement", ["UPDATE events SET at = 0", "DELETE FROM events", "UPDATE bodies SET body = x'00'"]
-)
+@pytest.mark.parametrize("statement", STAYS)
 async def test_a_fact_stays_as_it_was_stated(rig, statement):
     with closing(sqlite3.connect(rig.path)) as db, pytest.raises(sqlite3.IntegrityError, match=r"never"):
         db.execute(statement)
@@ -65,6 +68,58 @@ async def test_a_crash_leaves_no_credential_behind(monkeypatch, tmp_path, after)
 
     def rig(crash_at: int, after: bool) -> SqliteRig:
         rigs.append(SqliteRig(tmp_path / f"{crash_at}.db", crash_at, after))
+        return rigs[-1]
+
+    monkeypatch.setattr(crash, "Rig", rig)
+    await crash.test_a_crash_leaves_no_credential_behind(after)
+    for used in rigs:
+        await used.store.close()
+
+
+# --- over PostgreSQL ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def shared(database):  # noqa: F811
+    rig = PostgresRig(database)
+    await rig.people()
+    yield rig
+    await rig.store.close()
+
+
+async def test_after_each_step_of_the_story_over_postgres(shared):
+    await one_task_from_open_to_end(shared, shared.check)
+    async with shared.database.reading() as at:
+        kinds = Counter(row["kind"] for row in await at.fetch("SELECT kind FROM events"))
+        assert await at.fetchval("SELECT count(*) FROM calls") == kinds["call.permitted"] + kinds["call.denied"]
+    assert (kinds["task.opened"], kinds["lease.revoked"], kinds["call.permitted"]) == (2, 1, 2)
+    assert await shared.restart_later() == [], "the sweep found an orphan"
+    shared.check()
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_control_a_changed_table_is_found_out_over_postgres(shared, forgery):
+    await one_task_from_open_to_end(shared)
+    async with shared.database.reading() as at:
+        assert await at.execute(forgery) not in ("UPDATE 0", "DELETE 0")
+    with pytest.raises(AssertionError):
+        shared.check()
+
+
+@pytest.mark.parametrize("statement", [*STAYS, "TRUNCATE events CASCADE", "DELETE FROM tasks"])
+async def test_a_fact_stays_as_it_was_stated_in_postgres(shared, statement):
+    await one_task_from_open_to_end(shared)
+    async with shared.database.reading() as at:
+        with pytest.raises(asyncpg.RaiseError, match=r"never"):
+            await at.execute(statement.replace("x'00'", "'\\x00'"))
+
+
+@pytest.mark.parametrize("after", [False, True] if FULL else [True])
+async def test_a_crash_leaves_no_credential_behind_over_postgres(monkeypatch, database, after):  # noqa: F811
+    rigs: list[PostgresRig] = []
+
+    def rig(crash_at: int, after: bool) -> PostgresRig:
+        rigs.append(PostgresRig(database, crash_at, after))
         return rigs[-1]
 
     monkeypatch.setattr(crash, "Rig", rig)

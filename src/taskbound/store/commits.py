@@ -35,6 +35,7 @@ class Body(Protocol):
 
     group: "Group"
     strayed: bool
+    saved: bool  # its savepoint is set, before its first write; one that only reads needs none
 
 
 class Group:
@@ -95,18 +96,13 @@ class Commits:
             loop = asyncio.get_running_loop()
             # Runs after all bodies that are ready now, and before any that suspends can go on.
             loop.call_soon(self._close_group, loop, self._group)
-        group = self._group
-        try:
-            self.db.execute("SAVEPOINT body")
-        except sqlite3.Error as error:
-            raise self.trouble(error) from error
         self._inside = body
-        return group
+        return self._group
 
-    def leave(self, group: Group, *, keep: bool) -> None:
+    def leave(self, body: Body, *, keep: bool) -> None:
         """End the body inside: its savepoint is released, or undone. Raises StoreUnavailable when the group failed."""
-        self._inside = None
-        if group.failed is None and self.db is not None:
+        self._inside, group = None, body.group
+        if body.saved and group.failed is None and self.db is not None:
             try:
                 if not keep:
                     self.db.execute("ROLLBACK TO body")
@@ -121,7 +117,7 @@ class Commits:
         body = self._inside
         assert body is not None
         body.strayed = True
-        self.leave(body.group, keep=False)
+        self.leave(body, keep=False)
 
     def _close_group(self, loop: asyncio.AbstractEventLoop, group: Group) -> None:
         if self._inside is not None:

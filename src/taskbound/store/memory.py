@@ -92,20 +92,31 @@ class MemoryTransaction:
         thing: T = found
         return thing
 
-    async def find(self, noun: type[T], *, due: datetime | None = None, **where: object) -> list[T]:
+    async def find(
+        self,
+        noun: type[T],
+        *,
+        due: datetime | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        newest: bool = False,
+        **where: object,
+    ) -> list[T]:
+        if newest and "at" not in noun.__dataclass_fields__:
+            raise TypeError(f"{noun_of(noun)} happens at no moment")
         if unknown := set(where) - set(noun.INDEXED):
             raise TypeError(f"{noun_of(noun)} is not indexed by {', '.join(sorted(unknown))}")
         merged = {**self._store.things, **self._things}
         found: list[T] = [t for (org, kind, _), t in merged.items() if org == self.org and kind == noun_of(noun)]
-        return sorted(
-            (
-                thing
-                for thing in found
-                if all(getattr(thing, name) == value for name, value in where.items())
-                and (due is None or _is_due(thing, due))
-            ),
-            key=lambda thing: thing.id,
-        )
+        matching = [
+            thing
+            for thing in found
+            if all(getattr(thing, name) == value for name, value in where.items())
+            and (due is None or _is_due(thing, due))
+            and (after is None or thing.id > after)
+        ]
+        by_id = sorted(matching, key=lambda thing: thing.id)
+        return (sorted(by_id, key=_at, reverse=True) if newest else by_id)[:limit]
 
     async def left(self, task: str) -> dict[str, int]:
         merged = {**self._store.budgets, **self._budgets}
@@ -199,6 +210,11 @@ class MemoryTransaction:
         if key in self._seen or key in self._store.seen:
             raise Replayed(f"this {purpose} was used before")
         self._seen[key] = until
+
+
+def _at(thing: Any) -> datetime:
+    at: datetime = thing.at
+    return at
 
 
 def _is_due(thing: Any, moment: datetime) -> bool:

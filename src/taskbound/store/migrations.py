@@ -2,19 +2,28 @@
 
 Each file is one transaction together with the number it leaves in the database, so a process that
 dies in the middle leaves the version before, and the next start does it again (T2.8). A database
-of a newer program is refused: what its columns mean is not known here.
+of a newer program is refused: what its columns mean is not known here. On PostgreSQL several nodes
+may start at once: one migrates, under an advisory lock, and the others find it done.
 """
 
 import sqlite3
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from taskbound.core.errors import StoreUnavailable
 
+if TYPE_CHECKING:
+    import asyncpg
 
-def shipped() -> dict[int, str]:
-    """Return the migrations for SQLite by number, in order."""
-    found = files("taskbound.store").joinpath("schema", "sqlite").iterdir()
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+ONE_AT_A_TIME = 0x7461736B626F756E  # the advisory lock's number: "taskboun"
+
+
+def shipped(engine: str = "sqlite") -> dict[int, str]:
+    """Return the migrations for an engine by number, in order."""
+    found = files("taskbound.store").joinpath("schema", engine).iterdir()
     numbered = {int(file.name[:4]): file for file in found if file.name.endswith(".sql")}
     return {number: numbered[number].read_text("utf-8") for number in sorted(numbered)}
 
@@ -26,11 +35,7 @@ def migrate(db: sqlite3.Connection, migrations: Mapping[int, str]) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
             (version,) = db.execute("PRAGMA user_version").fetchone()  # read again: another process may have been first
-            if version > newest:
-                raise StoreUnavailable(
-                    f"the database is at version {version}, this program knows {newest}",
-                    hint="start the newer program, or restore a backup from before it",
-                )
+            _require_known(version, newest)
             if version < number:
                 for statement in _statements(text):
                     db.execute(statement)
@@ -39,6 +44,38 @@ def migrate(db: sqlite3.Connection, migrations: Mapping[int, str]) -> None:
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+
+
+async def migrate_postgres(at: "Connection", migrations: Mapping[int, str]) -> None:
+    """Apply what the database lacks. Raises StoreUnavailable for a newer database, asyncpg.PostgresError."""
+    newest = max(migrations)
+    if await _version(at) == newest:
+        return
+    for number, text in migrations.items():
+        async with at.transaction():
+            await at.execute("SELECT pg_advisory_xact_lock($1)", ONE_AT_A_TIME)
+            version = await _version(at)  # read again: another node may have been first
+            _require_known(version, newest)
+            if version < number:
+                await at.execute(text)
+                await at.execute("UPDATE version SET number = $1", number)
+
+
+async def _version(at: "Connection") -> int:
+    # Not to_regclass: it may remember that there was none, from before another node's commit.
+    made = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'taskbound' AND tablename = 'version')"
+    if not await at.fetchval(made):
+        return 0
+    version: int = await at.fetchval("SELECT number FROM taskbound.version")
+    return version
+
+
+def _require_known(version: int, newest: int) -> None:
+    if version > newest:
+        raise StoreUnavailable(
+            f"the database is at version {version}, this program knows {newest}",
+            hint="start the newer program, or restore a backup from before it",
+        )
 
 
 def _statements(text: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -34,11 +35,21 @@ Convert = Callable[[Any], Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 PLAIN = (str, int, bool, types.NoneType)
+NUMBERS = frozenset((bool, int, datetime))  # a column of one of these is a number of 64 bits
+READ_OFTEN = (Task, Registration)  # a call and a lease are read once, if at all
 MEMO = 1024  # grants come from profiles: far fewer texts than tasks
 
 
 def to_moment(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
+
+
+def to_shown_moment(microseconds: int) -> datetime:
+    """Return the moment of a row that somebody may have edited into nonsense: it must still be shown."""
+    try:
+        return to_moment(microseconds)
+    except OverflowError:  # no moment of ours: the leaf made from it will differ from the sealed one
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def from_moment(moment: datetime) -> int:
@@ -90,7 +101,7 @@ def _codec(hint: Any) -> tuple[Convert | None, Convert | None]:
         return _each(write, list), _each(read, tuple) or tuple
     if origin is Mapping and args[0] is str:
         write, read = _codec(args[1])
-        return _each_member(write), _each_member(read)
+        return _each_member(write), _kept(_each_member(read))
     if is_dataclass(hint):
         return _object(hint)
     raise TypeError(f"no column is declared for a {hint}")
@@ -106,6 +117,11 @@ def _each(convert: Convert | None, into: Callable[[Any], Any]) -> Convert | None
 
 def _each_member(convert: Convert | None) -> Convert | None:
     return convert and (lambda mapping: {name: convert(value) for name, value in mapping.items()})
+
+
+def _kept(convert: Convert | None) -> Convert:
+    """Return a reader whose mappings cannot be changed: a thing may be handed out twice."""
+    return lambda mapping: MappingProxyType(convert(mapping) if convert else mapping)
 
 
 def _object(cls: Any) -> tuple[Convert | None, Convert]:
@@ -173,18 +189,28 @@ class Table(Generic[T]):
         columns = [(field.name, *_column(hints[field.name])) for field in fields(noun)]
         self.noun, self.name = noun, name
         self.columns = tuple(column for column, _, _ in columns)
+        self.numbers = frozenset(name for name in self.columns if NUMBERS & set(_members(hints[name])))  # else text
         self.select = f"SELECT {', '.join(map(quoted, self.columns))} FROM {name}"  # every read names its columns
+        self.by_id = f"{self.select} WHERE org = ? AND id = ?"
         self._writes = tuple((column, write) for column, write, _ in columns)
         self._reads = tuple((at, read) for at, (_, _, read) in enumerate(columns) if read)
+        self._made: dict[tuple[Any, ...], T] = {}
 
     def row(self, thing: T) -> list[Any]:
         return [write(getattr(thing, name)) if write else getattr(thing, name) for name, write in self._writes]
 
     def thing(self, row: tuple[Any, ...]) -> T:
-        values = list(row)
-        for at, read in self._reads:
-            values[at] = read(values[at])
-        return self.noun(*values)
+        """Return the thing that a row is. Equal rows are one thing: each call of a task reads its row several times."""
+        if (made := self._made.get(row)) is None:
+            values = list(row)
+            for at, read in self._reads:
+                values[at] = read(values[at])
+            made = self.noun(*values)
+            if self.noun in READ_OFTEN:
+                if len(self._made) >= MEMO:
+                    del self._made[next(iter(self._made))]
+                self._made[row] = made
+        return made
 
 
 TABLES: Mapping[type[Any], Table[Any]] = {

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from taskbound.core.call import Call
 from taskbound.core.errors import (
@@ -42,6 +42,8 @@ T = TypeVar("T", bound=Thing)
 STRICT_TABLES = (3, 37)  # the SQLite version that types columns
 REMEMBERED = timedelta(hours=1)  # one-time values are kept so much longer than they could be used
 FOREIGN = (sqlite3.Error, UnicodeEncodeError, OverflowError)  # what a statement can raise
+# Nouns that no fact leads anywhere: what is stored under an id was recorded there, and cannot be again.
+WRITTEN_ONCE = frozenset(noun for noun in TABLES if not any(noun.LIFECYCLE[state] for state in noun.LIFECYCLE if state))
 STRAYED = "the body of a transaction awaited something other than its transaction"
 
 
@@ -122,10 +124,11 @@ class SqliteTransaction:
         self.opener, self.org = opener, opener.org
         self.now: datetime
         self.group: Group
-        self.strayed = False
+        self.strayed = self.saved = False
         self._commits, self._reserve = store.commits, store.reserve
         self._db: sqlite3.Connection | None = None  # only while the block runs
         self._wrote = self._stated = False
+        self._read: dict[tuple[type[Any], str], Any] = {}  # by noun and id; a chain begins with who was proved by it
 
     async def __aenter__(self) -> "SqliteTransaction":
         commits = self._commits
@@ -144,7 +147,7 @@ class SqliteTransaction:
             if kind is None:
                 raise RuntimeError(STRAYED)
             return
-        commits.leave(group, keep=kind is None)
+        commits.leave(self, keep=kind is None)
         if kind is not None:
             return
         if self._stated:
@@ -170,7 +173,11 @@ class SqliteTransaction:
         """Run a statement that gives no rows. Leaving the block will wait for its COMMIT."""
         db = self._open()
         self._wrote = True
+        self._read.clear()
         try:
+            if not self.saved:
+                db.execute("SAVEPOINT body")
+                self.saved = True
             return db.execute(sql, values)
         except FOREIGN as error:
             raise self._translated(error) from error
@@ -195,13 +202,25 @@ class SqliteTransaction:
     # --- reading -------------------------------------------------------------------------------------
 
     async def get(self, noun: type[T], id: str, *, lock: bool = False) -> T:
+        if (read := self._read.get((noun, id))) is not None:
+            self._open()
+            return cast(T, read)
         table: Table[T] = TABLES[noun]
-        rows = self.query(f"{table.select} WHERE org = ? AND id = ?", self.org, id)
+        rows = self.query(table.by_id, self.org, id)
         if not rows:
             raise NotFound(f"there is no {noun_of(noun)} {id[:32]}")
         return table.thing(rows[0])
 
-    async def find(self, noun: type[T], *, due: datetime | None = None, **where: object) -> list[T]:
+    async def find(
+        self,
+        noun: type[T],
+        *,
+        due: datetime | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        newest: bool = False,
+        **where: object,
+    ) -> list[T]:
         if unknown := set(where) - set(noun.INDEXED):
             raise TypeError(f"{noun_of(noun)} is not indexed by {', '.join(sorted(unknown))}")
         table: Table[T] = TABLES[noun]
@@ -212,8 +231,21 @@ class SqliteTransaction:
         if due is not None:
             sql += " AND due <= ?"
             values.append(from_moment(due))
-        # +id: to have the order for nothing, the planner would walk the whole organisation by its key.
-        return [table.thing(row) for row in self.query(sql + " ORDER BY +id", *values)]
+        if after is not None:
+            sql += " AND id > ?"
+            values.append(after)
+        if newest and "at" not in table.columns:
+            raise TypeError(f"{noun_of(noun)} happens at no moment")
+        # +id: to have the order for nothing, the planner would walk the whole organisation by its key. That
+        # is what is wanted where only the first of all are asked for.
+        sql += " ORDER BY at DESC, +id" if newest else " ORDER BY +id" if where or limit is None else " ORDER BY id"
+        if limit is not None:
+            sql += " LIMIT ?"
+            values.append(limit)
+        things = [table.thing(row) for row in self.query(sql, *values)]
+        if len(things) == 1:
+            self._read[noun, things[0].id] = things[0]
+        return things
 
     async def left(self, task: str) -> dict[str, int]:
         return dict(self.query('SELECT quantity, "left" FROM budgets WHERE org = ? AND task = ?', self.org, task))
@@ -248,7 +280,10 @@ class SqliteTransaction:
             spent=spent,
             shared=shared,
         )
-        self.execute("SAVEPOINT fact")
+        # The first thing that a body writes can be undone with the body's own savepoint.
+        first = not self.saved
+        if not first:
+            self.execute("SAVEPOINT fact")
         try:
             row = self._state(event)
             if thing is not None:
@@ -257,10 +292,14 @@ class SqliteTransaction:
         except BaseException:
             # A body may catch a refusal and go on: nothing of the fact may be left.
             if self._db is not None and self.group.failed is None:
-                self.execute("ROLLBACK TO fact")
-                self.execute("RELEASE fact")
+                if not first:
+                    self.execute("ROLLBACK TO fact")
+                    self.execute("RELEASE fact")
+                elif self.saved:
+                    self.execute("ROLLBACK TO body")
             raise
-        self.execute("RELEASE fact")
+        if not first:
+            self.execute("RELEASE fact")
         self._stated = True
         return event
 
@@ -268,6 +307,8 @@ class SqliteTransaction:
         """Return whether the thing is new. Raises Conflict unless its stored state leads by the fact to its state."""
         if thing.org != self.org:
             raise Conflict(f"{noun_of(thing)} {thing.id} belongs to another organisation")
+        if type(thing) in WRITTEN_ONCE and next_state(thing, "", kind, thing.id) == thing.state:
+            return True  # one that is stored already is refused by its key
         name = TABLES[type(thing)].name
         rows = self.query(f"SELECT state FROM {name} WHERE org = ? AND id = ?", self.org, thing.id)
         state = next_state(thing, rows[0][0] if rows else "", kind, thing.id)
@@ -301,7 +342,12 @@ class SqliteTransaction:
                 sql = "INSERT OR IGNORE INTO labels (org, root, label) VALUES (?, ?, ?)"
                 self.execute(sql, self.org, thing.root, label)
         if new:
-            self.execute(_INSERT[type(thing)], *values)
+            try:
+                self.execute(_INSERT[type(thing)], *values)
+            except StoreUnavailable as error:
+                if getattr(error.__cause__, "sqlite_errorcode", 0) != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                    raise
+                raise Conflict(f"there is a {noun_of(thing)} {thing.id} already") from error
         else:
             self.execute(_UPDATE[type(thing)], *values, self.org, thing.id)
 

@@ -8,14 +8,14 @@ Contract suite: tests/contracts/log.py.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from taskbound.core.errors import Conflict
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity
 from taskbound.core.leaf import Fact, Header, render_ranges
-from taskbound.store.rows import from_moment, to_moment
+from taskbound.store.rows import from_moment, to_shown_moment
 from taskbound.store.sqlite import SqliteStore, SqliteTransaction
 
 _FACT = (
@@ -137,11 +137,4 @@ def _fact(row: tuple[Any, ...]) -> Fact:
     org, kind, by, noun, thing, request = (
         text.decode(errors="replace") for text in (org, kind, by, noun, thing, request)
     )
-    return Fact(id, index, Header(org, kind, _moment(at), by, noun, thing, request, committed), salt, body)
-
-
-def _moment(microseconds: int) -> datetime:
-    try:
-        return to_moment(microseconds)
-    except OverflowError:  # no moment of ours: the leaf made from it will differ from the sealed one
-        return datetime.max.replace(tzinfo=UTC)
+    return Fact(id, index, Header(org, kind, to_shown_moment(at), by, noun, thing, request, committed), salt, body)
