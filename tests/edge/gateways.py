@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from taskbound import app
 from taskbound.core.catalogue import pin_of
 from taskbound.core.identity import Claim, door
 from taskbound.edge import api, gateway
-from taskbound.edge.http import Holders, application
+from taskbound.edge.claims import Holders
+from taskbound.edge.http import application
 from taskbound.plugins.net import Origin
 from taskbound.plugins.providers.memory import MemoryTarget
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
+from taskbound.plugins.upstreams.mcp_http.known import Known
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from tests.contracts.store import Clock
 from tests.rig import ALICE, PEOPLE, POLICY
+from tests.served import Quick
 
 PROFILE = """\
 purpose = "work"
@@ -128,7 +132,7 @@ async def gateways(
     clock = Clock()
     bare = app.in_memory(policy, TARGETS, {"shopdb": MemoryTarget()}, clock=clock)
     idle = options.pop("idle", 10.0)
-    makers = {name: (lambda origin=origin: McpHttpUpstream(origin, idle=idle)) for name, origin in origins.items()}
+    makers = {name: partial(McpHttpUpstream, origin, Known(), idle=idle) for name, origin in origins.items()}
     world = replace(bare, upstreams=makers)
     ours = door(world.trust_domain, "door/test", "main")
     for name, environment in PEOPLE:
@@ -142,7 +146,7 @@ async def gateways(
     whole = application(world, mcp_door, api.GATEWAY_ROUTES, holders=holders, mount={"/mcp": gate})
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(whole, log_level="critical", timeout_graceful_shutdown=1, server_header=False)
-    server = uvicorn.Server(config)
+    server = Quick(config)
     server.capture_signals = _nothing  # type: ignore[method-assign, assignment]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110

@@ -18,13 +18,15 @@ from taskbound.core.secret import Secret
 from taskbound.edge import gateway as gateway_module
 from taskbound.edge.enforce import drained, enforce
 from taskbound.edge.gateway import answer as answer_module
-from taskbound.edge.gateway import offers, sessions
+from taskbound.edge.gateway import calls as calls_module
+from taskbound.edge.gateway import offers, running, sessions
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.pin_tools import pin_tools
 from tests.edge.gateways import ALL, gateways, profile
-from tests.served import Workspace, served
+from tests.eras import OldWorkspace
+from tests.served import served
 
 PARAMETER = '[parameters.which]\nkind = "object_id"\n[[grant]]\ntool = "workspace/echo"\nwhen = { text = "= which" }'
 PROFILES = {"all": profile(*ALL), "one": profile(extra=PARAMETER), "counting": profile("count")}
@@ -32,7 +34,7 @@ PROFILES = {"all": profile(*ALL), "one": profile(extra=PARAMETER), "counting": p
 
 @pytest.fixture
 def workspace():
-    return Workspace()
+    return OldWorkspace()
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ async def test_control_a_call_that_goes_out_before_its_decision_is_noticed(gate,
         async with real(world, door, claim, ask, credential):
             pass
 
-    monkeypatch.setattr(gateway_module, "enforce", late)
+    monkeypatch.setattr(calls_module, "enforce", late)
     _, handle = await gate.task()
     assert "call.permitted" not in await kinds_when_echo_ran(gate, workspace, handle)
 
@@ -290,7 +292,7 @@ async def test_control_a_gateway_that_passed_the_token_on_is_noticed(gate, works
             permit.credential = Secret(handle)
             yield permit
 
-    monkeypatch.setattr(gateway_module, "enforce", leaking)
+    monkeypatch.setattr(calls_module, "enforce", leaking)
     await canaries(gate, handle)
     assert handle.encode() in workspace.everything()
 
@@ -365,11 +367,13 @@ async def test_the_revision_that_the_client_wants_is_spoken_if_it_is_known(gate)
         assert opened["capabilities"] == {"tools": {"listChanged": False}}
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_the_official_client_finds_its_way_in_either_mode(gate, mode):
+@pytest.mark.parametrize(
+    ("mode", "spoken"), [("legacy", "2025-11-25"), *[(one, "2026-07-28") for one in ("auto", "2026-07-28")]]
+)
+async def test_the_official_client_finds_its_way_in_either_mode(gate, mode, spoken):
     _, handle = await gate.task()
     async with gate.client(handle, mode=mode) as client:
-        assert client.protocol_version == "2025-11-25"
+        assert client.protocol_version == spoken
         assert text_of(await client.call_tool("echo", {"text": "x"})) == "x"
         with pytest.raises(MCPError):
             await client.call_tool("nothing", {})
@@ -412,6 +416,7 @@ async def test_the_list_is_what_the_grants_could_ever_use_and_stays(gate, worksp
         workspace.change("Return the text!")
         gate.world.policies.adopt(gate.world.policies.read())
         assert (await client.list_tools()).tools == [tool]
+    workspace.change("Return the text.")
     async with gate.client(handle, upstream="") as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["workspace.echo"]
         assert text_of(await client.call_tool("workspace.echo", {"text": "1"})) == "1"
@@ -450,7 +455,6 @@ async def refused_after(gate, workspace, handle, description):
     async with gate.client(handle) as client:
         await client.call_tool("echo", {"text": "before"})
         workspace.change(description)
-        await asyncio.sleep(1.1)
         return await client.call_tool("echo", {"text": "after"})
 
 
@@ -542,15 +546,16 @@ async def test_close_task_cuts_at_once(gate, workspace):
 
 
 async def test_when_the_store_cannot_be_read_running_calls_are_stopped(gate, workspace, monkeypatch):
+    monkeypatch.setattr(running, "STALE", 0.3)
     _, handle = await gate.task()
-    running = asyncio.create_task(gate.post(handle, call("wait")))
+    waiting = asyncio.create_task(gate.post(handle, call("wait")))
     await until(lambda: workspace.ran)
 
     def broken(opener):
         raise StoreUnavailable("the store is closed")
 
     monkeypatch.setattr(gate.world.store, "transaction", broken)
-    response = await asyncio.wait_for(running, 5)
+    response = await asyncio.wait_for(waiting, 5)
     assert "store_unavailable" in response.json()["result"]["content"][0]["text"]
     assert (await gate.post(handle, call("echo", text="x"))).status_code == 503
 
@@ -648,7 +653,7 @@ async def test_an_upstream_cannot_forge_a_decision_or_a_header(tmp_path):
 @pytest.mark.parametrize(
     "result",
     [{}, {"content": {}}, {"content": ["x"]}, {"content": [{}]}, {"content": [], "isError": "no"},
-     {"content": [], "structuredContent": []}, {"content": [], "resultType": "input_required"}],
+     {"content": [], "structuredContent": []}, {"content": [], "resultType": "task"}],
 )  # fmt: skip
 async def test_a_result_that_is_none_is_no_answer(tmp_path, result):
     response = await answered_by(tmp_path, result)
@@ -771,16 +776,16 @@ async def test_arguments_go_out_as_they_were_decided(gate, workspace):
     assert not any(b"tools/call" in body for _, body in workspace.requests)
 
 
-async def test_a_call_that_met_a_lost_session_is_not_repeated_and_the_next_one_looks_again(gate, workspace):
+async def test_a_lost_session_is_opened_again_before_the_next_call_is_decided(gate, workspace):
     _, handle = await gate.task()
     assert (await gate.post(handle, call("echo", text="one"))).json()["result"]["isError"] is False
     workspace.forget_sessions()
+    assert (await gate.post(handle, call("echo", text="two"))).json()["result"]["isError"] is False
+    workspace.forget_sessions()
     workspace.change("Return the text!")
-    lost = (await gate.post(handle, call("echo", text="two"))).json()["result"]
-    assert lost["isError"] and "lost the session: call again" in lost["content"][0]["text"]
     looked = (await gate.post(handle, call("echo", text="three"))).json()["result"]
     assert looked["_meta"]["io.taskbound/decision"]["code"] == "tool_not_pinned"
-    assert workspace.ran == [("echo", "one")]
+    assert workspace.ran == [("echo", "one"), ("echo", "two")]
 
 
 def test_a_name_that_is_offered_twice_has_no_pin():

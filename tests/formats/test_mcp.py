@@ -1,13 +1,12 @@
-"""MCP messages: what is no message is refused, what goes on is built anew, and events come apart anywhere."""
-
-import json
+"""MCP messages: what is no message is refused, and what goes on is built anew."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taskbound.formats import mcp
-from taskbound.formats.mcp import EventReader, MalformedMessage, Notification, Request, Response, TooLarge
+from taskbound.formats.mcp import InputRequired, MalformedMessage, Notification, Request, Response
+from taskbound.formats.mcp_era import SESSIONS, STATELESS
 
 ids = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=mcp.TOKEN_LIMIT).filter(lambda t: t.isprintable()))
 values = st.recursive(
@@ -81,8 +80,12 @@ def test_the_id_goes_with_the_refusal_where_it_could_be_read():
 
 def test_a_tool_call_is_read_with_its_known_members():
     params = {"name": "echo", "arguments": {"a": 1}, "_meta": {"progressToken": "p", "x": 1}, "task": {"ttl": 1}}
-    assert mcp.read_tool_call(Request(1, "tools/call", params)) == mcp.ToolCall("echo", {"a": 1}, "p")
-    assert mcp.read_tool_call(Request(1, "tools/call", {"name": "echo"})) == mcp.ToolCall("echo", {}, None)
+    old, new = SESSIONS.call_members, STATELESS.call_members
+    assert mcp.read_tool_call(Request(1, "tools/call", params), old) == mcp.ToolCall("echo", {"a": 1}, "p")
+    assert mcp.read_tool_call(Request(1, "tools/call", {"name": "echo"}), new) == mcp.ToolCall("echo", {}, None)
+    for later in ("task", "inputResponses", "requestState"):
+        with pytest.raises(MalformedMessage, match="there is no member"):
+            mcp.read_tool_call(Request(1, "tools/call", {"name": "echo", later: {}}), new)
 
 
 @pytest.mark.parametrize(
@@ -92,20 +95,41 @@ def test_a_tool_call_is_read_with_its_known_members():
 )  # fmt: skip
 def test_a_malformed_tool_call_is_refused(params):
     with pytest.raises(MalformedMessage) as refused:
-        mcp.read_tool_call(Request(7, "tools/call", params))
+        mcp.read_tool_call(Request(7, "tools/call", params), SESSIONS.call_members)
     assert (refused.value.code, refused.value.id) == (mcp.INVALID_PARAMS, 7)
 
 
 def test_a_result_is_built_anew_from_known_members_without_ours():
+    protocol = {"io.modelcontextprotocol/serverInfo": {"name": "x"}, "Io.ModelContextProtocol/related-task": {}}
     meta = {"io.taskbound/decision": {}, "Io.TaskBound/x": 1, "other/y": 2}
     result = {"content": [{"type": "text", "text": "x", "_meta": meta}], "structuredContent": {"_meta": meta}, "z": 1}
-    assert mcp.tool_result({**result, "_meta": meta}) == {
+    assert mcp.tool_result({**result, "_meta": {**meta, **protocol}}) == {
         "content": [{"type": "text", "text": "x", "_meta": {"other/y": 2}}],
         "isError": False,
         "structuredContent": {"_meta": meta},  # data of the tool, and no metadata of the protocol
         "_meta": {"other/y": 2},
     }
     assert "_meta" not in mcp.tool_result({"content": [], "_meta": "forged"})
+    assert mcp.tool_result({"content": [], "structuredContent": None})["structuredContent"] is None
+
+
+def test_a_result_that_asks_for_input_is_none():
+    for asking in ("inputRequests", "requestState", "content"):
+        with pytest.raises(InputRequired):
+            mcp.tool_result({"resultType": "input_required", asking: []})
+    for kind in ("task", "", None, 1):
+        with pytest.raises(MalformedMessage) as refused:
+            mcp.tool_result({"resultType": kind, "content": []})
+        assert not isinstance(refused.value, InputRequired)
+    assert mcp.tool_result({"resultType": "complete", "content": []}) == {"content": [], "isError": False}
+
+
+@pytest.mark.parametrize(
+    "code", [-32700, -32600, -32601, -32603, -32000, -32001, -32002, -32020, -32021, -32022, -32042]
+)
+def test_what_the_protocol_says_of_a_message_is_not_said_of_another(code):
+    assert mcp.passed_on(code) == mcp.INTERNAL_ERROR
+    assert [mcp.passed_on(one) for one in (-32602, 1, -31999, -32769, 0)] == [-32602, 1, -31999, -32769, 0]
 
 
 def test_progress_is_built_anew_for_the_clients_token():
@@ -124,60 +148,3 @@ def test_what_nobody_sees_is_shown():
     shown = mcp.visible({f"na{HIDDEN[0]}me": [f"a{one}b" for one in HIDDEN], "plain": "gr\u00fcezi\t\n \u4f60", "n": 1})
     assert shown["na‹U+200B›me"] == [f"a‹U+{ord(one):04X}›b" for one in HIDDEN]
     assert shown["plain"] == "gr\u00fcezi\t\n \u4f60" and shown["n"] == 1
-
-
-# --- events ----------------------------------------------------------------------------------------
-
-
-def events_of(*parts, limit=1_000):
-    reader = EventReader(limit)
-    return [event for part in parts for event in reader.feed(part)]
-
-
-@pytest.mark.parametrize(
-    ("stream", "events"),
-    [
-        (b"data: a\n\n", [b"a"]),
-        (b"data: a\r\n\r\n", [b"a"]),
-        (b"data: a\r\r", [b"a"]),
-        (b"data:a\n\n", [b"a"]),
-        (b"data:  a\n\n", [b" a"]),
-        (b"data: a\ndata: b\n\n", [b"a\nb"]),
-        (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
-        (b": comment\n\ndata: a\n\n", [b"a"]),
-        (b"event: message\nid: 1\nretry: 5\ndata: a\n\n", [b"a"]),
-        (b"data: a\n\n\n\ndata: b\n\n", [b"a", b"b"]),
-        (b"data\n\n", []),
-        (b"data:\nid: 1\n\n", []),
-        (b"data: a\n", []),
-        (b"data: a", []),
-        (b"datax: a\n\nDATA: b\n\n", []),
-        (b"data: \xff\n\n", [b"\xff"]),
-    ],
-)
-def test_events_are_read_wherever_the_bytes_are_split(stream, events):
-    assert events_of(stream) == events
-    assert events_of(*(bytes([one]) for one in stream)) == events
-    for at in range(len(stream)):
-        assert events_of(stream[:at], stream[at:]) == events
-
-
-@given(st.lists(objects.map(lambda o: mcp.result(1, o)), max_size=4), st.integers(1, 17))
-def test_what_is_sent_as_events_is_read_as_events(messages, size):
-    stream = b"".join(map(mcp.encode_event, messages))
-    parts = [stream[at : at + size] for at in range(0, len(stream), size)]
-    assert [json.loads(event) for event in events_of(*parts, limit=1 << 20)] == messages
-
-
-@pytest.mark.parametrize(
-    "part", [b"x" * 101, b"data: " + b"x" * 101, b"data: " + b"x" * 101 + b"\n", b"data: x\n" * 20, b"data\n" * 20]
-)
-def test_an_event_that_is_too_large_is_not_read(part):
-    with pytest.raises(TooLarge):
-        events_of(part, limit=100)
-    with pytest.raises(TooLarge):
-        events_of(*(bytes([one]) for one in part), limit=100)
-
-
-def test_many_small_events_are_no_large_one():
-    assert len(events_of(*[b"data: " + b"x" * 50 + b"\n\n"] * 100, limit=100)) == 100

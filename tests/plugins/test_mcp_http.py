@@ -1,4 +1,4 @@
-"""An MCP server over Streamable HTTP: the contract against the official SDK's server, and hostile ones."""
+"""MCP servers over Streamable HTTP: the contract against the official SDK's, of both eras, and hostile ones."""
 
 import asyncio
 import itertools
@@ -13,14 +13,16 @@ from taskbound.core.errors import InvalidRequest, UpstreamUnavailable
 from taskbound.core.secret import Secret
 from taskbound.plugins.net import Origin
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
+from taskbound.plugins.upstreams.mcp_http.known import Known, Listing
 from tests.contracts.upstream import *  # noqa: F403
 from tests.contracts.upstream import called, text_of
-from tests.served import Workspace, served
+from tests.eras import ERAS, Scripted
+from tests.served import served
 
 
-@pytest.fixture
-def workspace():
-    return Workspace()
+@pytest.fixture(params=ERAS)
+def workspace(request):
+    return ERAS[request.param]()
 
 
 @pytest.fixture
@@ -72,6 +74,7 @@ class Hostile:
             "serverInfo": {"name": "h"},
         }
         self.session = b"hostile"
+        self.stateless = False
         self.seen: list[tuple[dict[str, str], bytes]] = []
 
     async def __call__(self, scope, receive, send):
@@ -93,6 +96,8 @@ class Hostile:
             await send({"type": "http.response.body", "body": b""})
             return
         answer = {"jsonrpc": "2.0", "id": id, "result": self.opening} if method == "initialize" else None
+        if method == "server/discover" and self.stateless:
+            answer = {"jsonrpc": "2.0", "id": id, "result": {"supportedVersions": ["2026-07-28"]}}
         headers = [(b"content-type", b"application/json"), (b"set-cookie", b"track=1")]
         if self.session:
             headers.append((b"mcp-session-id", self.session))
@@ -188,8 +193,10 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("stateless", [False, True], ids=ERAS)
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_answer_ends_in_unavailable_soon(facing, name):
+async def test_a_hostile_answer_ends_in_unavailable_soon(facing, name, stateless):
+    HOSTILE[name].stateless = stateless
     upstream = facing(HOSTILE[name])
     began = time.monotonic()
     with pytest.raises(UpstreamUnavailable):
@@ -243,7 +250,7 @@ async def test_nothing_goes_out_but_the_headers_that_we_chose(facing, monkeypatc
     upstream = facing(hostile)
     await called(upstream, "echo", text="hello")
     await called(upstream, "echo", text="hello")
-    ours = {"accept", "accept-encoding", "content-type", "mcp-session-id", "mcp-protocol-version"}
+    ours = {"accept", "accept-encoding", "content-type", "mcp-session-id", "mcp-protocol-version", "mcp-method"}
     http = {"host", "content-length", "connection"}
     for headers, _ in hostile.seen:
         assert set(headers) <= ours | http, "a cookie, a user agent, or another's header"
@@ -264,7 +271,7 @@ async def test_a_server_that_authenticates_is_shown_the_credential_from_the_open
     upstream = facing(hostile)
     await upstream.tools(Secret("key-1"))
     await upstream.close()
-    assert len(hostile.seen) == 4, "initialize, initialized, the list, and the end"
+    assert len(hostile.seen) == 5, "discover, initialize, initialized, the list, and the end"
     assert {headers.get("authorization") for headers, _ in hostile.seen} == {"Bearer key-1"}
 
 
@@ -348,22 +355,6 @@ async def test_of_a_definition_only_known_members_are_read(facing):
     assert tools == [{"name": "a", "description": "b", "inputSchema": {"type": "object"}}]
 
 
-async def test_a_list_is_kept_for_a_second_and_not_when_it_is_said_to_have_changed(facing):
-    changed = b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n'
-    hostile = Hostile(says(page({"name": "a"})), method="tools/list")
-    upstream = facing(hostile, idle=5)
-
-    def lists():
-        return sum(b"tools/list" in body for _, body in hostile.seen)
-
-    first = await upstream.tools()
-    assert await upstream.tools() is first and lists() == 1
-    hostile.how, hostile.method = says(changed, OK), "tools/call"
-    await called(upstream, "a")
-    hostile.how, hostile.method = says(page({"name": "b"})), "tools/list"
-    assert [tool["name"] for tool in await upstream.tools()] == ["b"]
-
-
 async def test_others_go_on_while_one_upstream_is_hostile(facing, workspace, open_upstream):
     honest, hostile = open_upstream(), facing(Hostile(endless(b"data: x\n" * 8_192)), idle=10)
     await honest.tools()
@@ -389,3 +380,180 @@ async def test_a_header_that_nobody_chose_is_a_bug_and_never_sent(address):
         async with origin.request("POST", {"cookie": "a=b"}):
             pass
     await origin.close()
+
+
+# --- how a server speaks ---------------------------------------------------------------------------
+
+TOOL = {"name": "echo", "description": "e", "inputSchema": {"type": "object"}}
+UNSUPPORTED = {"code": -32022, "message": "Unsupported protocol version"}
+
+
+def asked(hostile, method):
+    return [body for _, body in hostile.seen if f'"method":"{method}"'.encode() in body]
+
+
+async def answered_to_discovery(facing, status, kind, *parts):
+    """Return the server, which answered the question how it speaks so, after one call."""
+    hostile = Hostile(says(*parts), method="server/discover", status=status, kind=kind)
+    hostile.opening = {"protocolVersion": "2025-11-25"}
+    upstream = facing(hostile)
+    with pytest.raises(UpstreamUnavailable):  # it answers no call
+        await called(upstream, "echo", text="x")
+    return hostile
+
+
+OLD = "2025-11-25"
+JSON, NOT_FOUND = "application/json", {"code": -32601, "message": "no"}
+
+
+def text_with(id="ID", **answer):
+    return json.dumps({"jsonrpc": "2.0", "id": id, **answer}).encode()
+
+
+OLDER = {"jsonrpc": "2.0", "id": 1, "result": {"supportedVersions": [OLD]}}
+OLD_ANSWERS = {
+    "404": (404, JSON, b"{}"),
+    "400 and text": (400, "text/plain", b"no"),
+    "400 and nothing": (400, "", b""),
+    "405": (405, "text/html", b"<p>"),
+    "500": (500, "text/html", b"<p>"),
+    "400 and another JSON": (400, JSON, b'{"error":"bad version"}'),
+    "method not found": (200, JSON, text_with(error=NOT_FOUND)),
+    "not found with 404": (404, JSON, text_with(error=NOT_FOUND)),
+    "an error of its own": (400, JSON, text_with(None, error={"code": -32000, "message": "no"})),
+    "an empty result": (200, JSON, text_with(result={})),
+    "older ones alone": (200, "text/event-stream", OLDER),
+    "older ones alone as an error": (400, JSON, text_with(error={**UNSUPPORTED, "data": {"supported": [OLD]}})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLD_ANSWERS)
+async def test_a_server_that_does_not_say_that_it_is_stateless_is_greeted(facing, name):
+    hostile = await answered_to_discovery(facing, *OLD_ANSWERS[name])
+    assert len(asked(hostile, "initialize")) == 1
+    headers, body = hostile.seen[0]
+    assert headers["mcp-protocol-version"] == "2026-07-28" and headers["mcp-method"] == "server/discover"
+    assert json.loads(body)["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] == {}
+
+
+NEITHER = {
+    "no version that we know": text_with(result={"supportedVersions": ["2099-01-01"]}),
+    "a mismatch": text_with(error={"code": -32020, "message": "no"}),
+    "an error with none": text_with(error={**UNSUPPORTED, "data": {"supported": ["x"]}}),
+}
+
+
+@pytest.mark.parametrize("name", NEITHER)
+async def test_a_stateless_server_that_we_cannot_speak_to_is_not_greeted(facing, name):
+    hostile = await answered_to_discovery(facing, 400, "application/json", NEITHER[name])
+    assert asked(hostile, "initialize") == []
+
+
+async def test_how_a_server_speaks_is_known_of_all_its_sessions_until_it_speaks_otherwise(facing):
+    script = Scripted([TOOL])
+    known = Known()
+    one, other = facing(script, known=known), facing(script, known=known)
+    await one.tools()
+    await other.tools()
+    assert len(script.asked("server/discover")) == 1
+    script.version = "2099-01-01"
+    with pytest.raises(UpstreamUnavailable, match="lost the session: call again"):
+        await called(one, "echo")
+    with pytest.raises(UpstreamUnavailable, match="no revision of MCP that we know"):
+        await called(one, "echo")
+    script.version = "2026-07-28"
+    assert (await called(one, "echo"))[-1]["result"]["content"]
+
+
+async def test_an_error_with_a_status_of_its_own_is_an_answer(facing):
+    script = Scripted([TOOL], **{"tools/call": {"code": -32602, "message": "no such tool"}})
+    (message,) = await called(facing(script), "echo")
+    assert message["error"] == {"code": -32602, "message": "no such tool"}
+
+
+async def test_a_stateless_server_that_asks_is_not_answered(facing):
+    hostile = Hostile(says(b'data: {"jsonrpc":"2.0","id":9,"method":"ping"}\n\n', OK))
+    hostile.stateless = True
+    with pytest.raises(UpstreamUnavailable, match="asks where it may not"):
+        await called(facing(hostile), "echo")
+    assert [b"tools/call" in body for _, body in hostile.seen] == [False, True]
+
+
+async def test_a_list_that_is_not_complete_is_none(facing):
+    for kind in ("input_required", "task", 1):
+        script = Scripted([TOOL])
+        script.told["tools/list"] = {"resultType": kind, "tools": [TOOL]}
+        with pytest.raises(UpstreamUnavailable, match="is not complete"):
+            await facing(script).tools()
+
+
+def marked(name, header):
+    return {**TOOL, "name": name, "inputSchema": {"properties": {"a": {"type": "string", "x-mcp-header": header}}}}
+
+
+async def test_a_tool_that_asks_for_an_impossible_header_is_not_offered_and_the_others_are(facing):
+    script = Scripted([marked("good", "Good"), marked("bad", "x\r\nauthorization: y"), TOOL])
+    upstream = facing(script)
+    assert [tool["name"] for tool in await upstream.tools()] == ["good", "echo"]
+    await called(upstream, "good", a="\r\nauthorization: y")
+    await called(upstream, "bad", a="b")
+    (good, _), (bad, _) = script.asked("tools/call")
+    assert good["mcp-param-good"] == "=?base64?DQphdXRob3JpemF0aW9uOiB5?=" and "authorization" not in good
+    assert not any(name.startswith("mcp-param-") for name in bad)
+
+
+# --- whose list, and how old -----------------------------------------------------------------------
+
+
+async def test_a_list_is_never_older_than_the_question_and_answers_all_who_wait(facing):
+    script = Scripted([TOOL])
+    known = Known()
+    sessions = [facing(script, known=known) for _ in range(8)]
+    await sessions[0].tools()
+    before = len(script.asked("tools/list"))
+    lists = await asyncio.gather(*(session.tools() for session in sessions for _ in range(4)))
+    assert all(one is lists[0] for one in lists)
+    assert len(script.asked("tools/list")) - before <= 2, "the first, and one for all who came meanwhile"
+
+
+async def test_a_list_that_was_asked_for_before_the_question_does_not_answer_it():
+    listing, gate = Listing(), asyncio.Event()
+    asked_for: list[int] = []
+
+    async def ask():
+        asked_for.append(len(asked_for))
+        if len(asked_for) == 1:
+            await gate.wait()
+        return str(len(asked_for)).encode(), [{"n": len(asked_for)}], {}
+
+    first = asyncio.create_task(listing.now(ask))
+    await asyncio.sleep(0)
+    later = [asyncio.create_task(listing.now(ask)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await first == [{"n": 1}] and [await one for one in later] == [[{"n": 2}]] * 3
+    assert len(asked_for) == 2
+
+
+async def test_a_list_that_fails_fails_for_who_asked_and_others_ask_for_themselves():
+    listing, count = Listing(), itertools.count()
+
+    async def ask():
+        await asyncio.sleep(0)
+        if next(count) == 0:
+            raise UpstreamUnavailable("gone")
+        return b"x", [{"n": 1}], {}
+
+    found = await asyncio.gather(*(listing.now(ask) for _ in range(3)), return_exceptions=True)
+    assert isinstance(found[0], UpstreamUnavailable) and found[1:] == [[{"n": 1}]] * 2
+
+
+async def test_what_is_offered_to_a_credential_is_offered_to_no_other(facing):
+    def offered(headers):
+        return {"resultType": "complete", "tools": [{**TOOL, "name": headers.get("authorization", "nobody")[-1]}]}
+
+    known, script = Known(), Scripted([], **{"tools/list": offered})
+    shown = [(facing(script, known=known), credential) for credential in (Secret("a"), Secret("b"), None)]
+    for _ in range(2):  # at once, and again
+        lists = await asyncio.gather(*(session.tools(credential) for session, credential in shown))
+        assert [one[0]["name"] for one in lists] == ["a", "b", "y"]

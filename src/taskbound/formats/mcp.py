@@ -1,22 +1,21 @@
-"""Model Context Protocol: messages of the revisions that begin with `initialize` (2025-11-25 and older).
+"""Model Context Protocol: the messages, as both eras have them; formats/mcp_era.py has what differs.
 
 One grammar serves both directions: JSON-RPC 2.0 requests, notifications and responses, one at a
 time (batches went with 2025-06-18). What the specification closes is closed here: an unknown member
 of a message or of `tools/call` is refused. What goes on is never what came in: a result, a tool's
 definition and a notification are built anew from the members that are known (D16), without those
-that are ours to say (`io.taskbound/…`), so that no server can forge a decision. Server-sent events
-(WHATWG HTML 9.2) carry the messages of an answer that comes in parts.
+that are ours to say (`io.taskbound/…`), so that no server can forge a decision, and without those
+that the protocol says of one hop (`io.modelcontextprotocol/…`).
 """
 
 import json
-import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")  # newest first
 OURS = "io.taskbound/"  # prefix of our keys in `_meta`
+PROTOCOL = "io.modelcontextprotocol/"  # and of the protocol's own
 
 MESSAGE_LIMIT = 4 << 20  # bytes of one message: an image or a long file; as Python values up to ten times as much
 NAME_LIMIT = 128  # characters of a tool's name (2025-11-25, tool names) and of a method's
@@ -25,6 +24,7 @@ TEXT_LIMIT = 4096  # characters of an error's or a progress notification's text,
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 INTERNAL_ERROR = -32603
+HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION = -32020, -32021, -32022  # 2026-07-28, basic 1.4
 
 TOOL_MEMBERS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
 
@@ -34,10 +34,15 @@ Id: TypeAlias = str | int
 class MalformedMessage(ValueError):
     """A JSON value is no message of the protocol; with the JSON-RPC code, and the id where one could be read."""
 
-    def __init__(self, code: int, message: str, id: Id | None = None) -> None:
+    def __init__(self, code: int, message: str, id: Id | None = None, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.id = id
+        self.data = data  # what the error says beside its text
+
+
+class InputRequired(MalformedMessage):
+    """A result that is none yet: the server asks for input of the client (2026-07-28, multi round-trip requests)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,13 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: a result, or an error's code and text."""
+    """An answer: a result, or an error's code, text and data."""
 
     id: Id | None  # None: of an error that was found before the id
     result: Mapping[str, Any] | None = None
     code: int = 0
     message: str = ""
+    data: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ def _answered(value: Mapping[str, Any], id: Id | None) -> Response:
     error = value["error"]
     if not isinstance(error, dict) or type(error.get("code")) is not int or type(error.get("message")) is not str:
         raise MalformedMessage(INVALID_REQUEST, "an error has a code and a message", id)
-    return Response(id, None, error["code"], error["message"][:TEXT_LIMIT])
+    return Response(id, None, error["code"], error["message"][:TEXT_LIMIT], error.get("data"))
 
 
 def _only(value: Mapping[str, Any], known: tuple[str, ...], code: int, id: Id | None) -> None:
@@ -129,13 +135,10 @@ def _only(value: Mapping[str, Any], known: tuple[str, ...], code: int, id: Id | 
         raise MalformedMessage(code, f"there is no member {strange[0][:64]!r}", id)
 
 
-def read_tool_call(request: Request) -> ToolCall:
-    """Return what a `tools/call` request asks for. Raises MalformedMessage.
-
-    `task` asks for a kind of answer that we do not offer; the specification has it ignored then.
-    """
+def read_tool_call(request: Request, members: tuple[str, ...]) -> ToolCall:
+    """Return what a `tools/call` request of these members asks for. Raises MalformedMessage."""
     params = request.params
-    _only(params, ("name", "arguments", "_meta", "task"), INVALID_PARAMS, request.id)
+    _only(params, members, INVALID_PARAMS, request.id)
     name, arguments = params.get("name"), params.get("arguments", {})
     if type(name) is not str or not 0 < len(name) <= 2 * NAME_LIMIT:  # an upstream's name may stand before it
         raise MalformedMessage(INVALID_PARAMS, "name is missing, or no name of a tool", request.id)
@@ -165,9 +168,19 @@ def result(id: Id, value: Mapping[str, Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": id, "result": value}
 
 
-def error(id: Id | None, code: int, message: str) -> dict[str, Any]:
+def error(id: Id | None, code: int, message: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the response with an error; without an id where none could be read (JSON-RPC 5)."""
-    return {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}}
+    said = {"code": code, "message": message, **({"data": data} if data is not None else {})}
+    return {"jsonrpc": "2.0", "id": id, "error": said}
+
+
+def passed_on(code: int) -> int:
+    """Return the code that an error of a server has for the client.
+
+    A code that the protocol reserves speaks of the message that we sent, and may make a client speak
+    another revision, ask a person or send headers anew: from us it would be about a message of its own.
+    """
+    return code if code == INVALID_PARAMS or not -32768 <= code <= -32000 else INTERNAL_ERROR
 
 
 def text_result(text: str, meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -177,28 +190,35 @@ def text_result(text: str, meta: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def tool_result(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a server's result of `tools/call`, built anew. Raises MalformedMessage."""
-    content, structured, is_error = (value.get(name) for name in ("content", "structuredContent", "isError"))
+    """Return a server's result of `tools/call`, built anew. Raises MalformedMessage: InputRequired too.
+
+    `structuredContent` is whatever it is; which values it may be is the era's (formats/mcp_era.py).
+    """
+    if (kind := value.get("resultType", "complete")) == "input_required":
+        raise InputRequired(INVALID_REQUEST, "the tool asks for input, and what asks is passed on to nobody")
+    if kind != "complete":  # an extension's, which nobody declared
+        raise MalformedMessage(INVALID_REQUEST, "the result is of a kind that is not known")
+    content, is_error = value.get("content"), value.get("isError")
     if not isinstance(content, list) or not all(isinstance(c, dict) and type(c.get("type")) is str for c in content):
         raise MalformedMessage(INVALID_REQUEST, "content is no list of content blocks")
-    if not isinstance(structured, dict | None) or not isinstance(is_error, bool | None):
-        raise MalformedMessage(INVALID_REQUEST, "structuredContent is no object, or isError neither true nor false")
-    if value.get("resultType", "complete") != "complete":  # a later revision's: the answer would be no answer
-        raise MalformedMessage(INVALID_REQUEST, "the result is not complete")
-    made: dict[str, Any] = {"content": [_without_ours(block) for block in content], "isError": bool(is_error)}
-    if structured is not None:
-        made["structuredContent"] = structured
-    if "_meta" in value:
-        made["_meta"] = value["_meta"]
-    return _without_ours(made)
+    if not isinstance(is_error, bool | None):
+        raise MalformedMessage(INVALID_REQUEST, "isError is neither true nor false")
+    made: dict[str, Any] = {
+        "content": [_with_meta(block, (OURS,)) for block in content],
+        "isError": bool(is_error),
+    }
+    for name in ("structuredContent", "_meta"):
+        if name in value:
+            made[name] = value[name]
+    return _with_meta(made, (OURS, PROTOCOL))
 
 
-def _without_ours(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the object, its `_meta` without keys that are ours, or without one that is no object."""
+def _with_meta(value: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
+    """Return the object, its `_meta` without keys of these prefixes, or without one that is no object."""
     if "_meta" not in value:
         return dict(value)
     meta = value["_meta"]
-    kept = {key: one for key, one in meta.items() if not key.lower().startswith(OURS)} if isinstance(meta, dict) else {}
+    kept = {key: one for key, one in meta.items() if not key.lower().startswith(without)} if type(meta) is dict else {}
     return {**{key: one for key, one in value.items() if key != "_meta"}, **({"_meta": kept} if kept else {})}
 
 
@@ -250,68 +270,9 @@ def visible(value: Any) -> Any:
 # --- bytes -------------------------------------------------------------------------------------------
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 def encode(message: Mapping[str, Any]) -> bytes:
     """Return a message as JSON text on one line."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def encode_event(message: Mapping[str, Any]) -> bytes:
-    """Return a message as one server-sent event."""
-    return b"event: message\ndata: " + encode(message) + b"\n\n"
-
-
-class TooLarge(ValueError):
-    """An event has more bytes than are read."""
-
-
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-
-
-LINE_COST = 40  # bytes that a line takes in memory beside its own, so that many short ones are not cheap
-
-
-class EventReader:
-    """Server-sent events out of bytes as they come, split anywhere; each event costs at most the limit."""
-
-    def __init__(self, limit: int = MESSAGE_LIMIT) -> None:
-        self._limit = limit
-        self._rest = bytearray()  # of the line that is not complete yet
-        self._data: list[bytes] = []
-        self._size = 0  # of the data
-        self._begun = False  # a byte order mark may stand before the first byte only
-        self._after_return = False  # a line ended with CR: a LF right behind it belongs to it
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the data of each `message` event that these bytes complete. Raises TooLarge."""
-        if self._after_return and data:
-            data = data.removeprefix(b"\n")
-            self._after_return = False
-        start = 0
-        for end in _LINE_END.finditer(data):
-            self._rest += data[start : end.start()]
-            start = end.end()
-            line, self._rest = bytes(self._rest), bytearray()
-            if (event := self._line(line)) is not None:
-                yield event
-        self._after_return = data.endswith(b"\r")
-        self._rest += data[start:]
-        self._bound(len(self._rest))
-
-    def _bound(self, more: int) -> None:
-        if self._size + more > self._limit:
-            raise TooLarge(f"an event has more than {self._limit} bytes")
-
-    def _line(self, line: bytes) -> bytes | None:
-        if not self._begun:
-            self._begun = True
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line:
-            data, self._data, self._size = self._data, [], 0
-            return b"\n".join(data) if any(data) else None
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            value = value.removeprefix(b" ")
-            self._size += len(value) + LINE_COST
-            self._bound(0)
-            self._data.append(value)
-        return None  # a comment, `event`, `id` and `retry`: messages have one kind, and we resume nothing
+    return _encode(message).encode()

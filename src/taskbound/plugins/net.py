@@ -15,7 +15,10 @@ import yarl
 
 from taskbound.core.errors import InvalidRequest, UpstreamUnavailable
 
-HEADERS = frozenset({"accept", "authorization", "content-type", "mcp-protocol-version", "mcp-session-id"})
+HEADERS = frozenset(
+    {"accept", "authorization", "content-type", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"}
+)
+ARGUMENTS = "mcp-param-"  # begins the names of headers that mirror arguments (formats/mcp_headers.py)
 CONNECT_SECONDS = 5.0  # a server on the same network answers at once, or not at all
 SILENCE_SECONDS = 60.0  # without a byte; who asks has shorter limits of its own
 BODY_LIMIT = 16 << 20  # bytes of one answer (T4.8)
@@ -81,7 +84,7 @@ class Origin:
     @asynccontextmanager
     async def request(self, method: str, headers: Mapping[str, str], body: bytes = b"") -> AsyncIterator[Answered]:
         """Give the answer to one request. Raises UpstreamUnavailable; leaving early closes the connection."""
-        if strange := set(headers) - HEADERS:
+        if strange := {name for name in headers if name not in HEADERS and not name.startswith(ARGUMENTS)}:
             raise ValueError(f"header {min(strange)} does not go out")
         try:
             response = await self._opened().request(

@@ -6,56 +6,43 @@ none of the client's headers goes on, and the request that does is built anew fr
 (D16). The list of tools is what the task's grants could ever use, from the pinned definitions (D29);
 what may be called now is decided at the call, on the definition that the upstream offers now.
 
-Speaks the revisions that begin with `initialize`; a later one is answered so that clients fall back.
+Speaks both eras (formats/mcp_era.py), each message in its own: behind `initialize` there are sessions;
+a request of 2026-07-28 carries its own metadata, and headers that must say what its body says.
 W3C trace context is not passed on: to who holds the arguments to account it is a way around them.
 """
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import ExitStack, aclosing, suppress
-from dataclasses import replace
-from functools import cache
-from importlib.metadata import version
-from typing import Any
+from contextlib import suppress
 
 import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from taskbound.core.call import Call, Decision
-from taskbound.core.errors import (
-    InvalidRequest,
-    NotFound,
-    Refused,
-    TargetUnavailable,
-    TaskboundError,
-    Unauthenticated,
-    UpstreamUnavailable,
-)
+from taskbound.core.errors import InvalidRequest, NotFound, TaskboundError, Unauthenticated
 from taskbound.core.identity import Claim, Identity, for_request
 from taskbound.core.task import Task
-from taskbound.edge.enforce import Permit, Refusal, drained, enforce
-from taskbound.edge.gateway.answer import Answer, Unread
+from taskbound.edge.claims import Holders, claim_of, proven
+from taskbound.edge.enforce import drained
+from taskbound.edge.gateway.answer import Answer, Unread, Writing
+from taskbound.edge.gateway.asked import Asked, header, mirrored, server, stopped
+from taskbound.edge.gateway.calls import Calls
 from taskbound.edge.gateway.credentials import Credentials
-from taskbound.edge.gateway.offers import Offers, granted, may_act
+from taskbound.edge.gateway.offers import Offers, may_act
 from taskbound.edge.gateway.running import RunningCalls
-from taskbound.edge.gateway.sessions import ClientSession, ClientSessions, UpstreamSession, UpstreamSessions
-from taskbound.edge.http import (
-    Holders,
-    MethodNotAllowed,
-    claim_of,
-    error_response,
-    read_body,
-    require_local,
-    segments_of,
-)
-from taskbound.formats import mcp
+from taskbound.edge.gateway.sessions import ClientSessions, UpstreamSessions
+from taskbound.edge.http import MethodNotAllowed, error_response, read_body, require_local, segments_of
+from taskbound.formats import mcp, mcp_era
+from taskbound.formats.mcp_era import SESSIONS, STATELESS
 from taskbound.ports import World
 from taskbound.prove import chain_of, prove
-from taskbound.steps.decide_call import CallAsk, Outcome
 
 LAST_WORD_SECONDS = 1.0  # for telling a client why its call was stopped
 CALLS = 32  # of one task under way: each may take a connection of its upstream's 256, and hold an answer of 4 MiB
+
+CAPABILITIES = {"tools": {"listChanged": False}}
+LIST_SECONDS = 60.0  # for which a client may keep a list: what is in it is decided on at each call
+DISCOVERY_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
@@ -72,18 +59,6 @@ def application(
     return Gateway(world, door, holders, credentials, may_add)
 
 
-class _Asked:
-    """One request of a client that showed a task's handle."""
-
-    def __init__(self, door: Identity, claim: Claim, chain: tuple[Task, ...], upstream: str | None) -> None:
-        self.door = door  # ours, for this request
-        self.claim = claim
-        self.chain = chain
-        self.task = chain[-1].id
-        self.upstream = upstream  # that the path names; None: all
-        self.session: ClientSession | None = None
-
-
 class Gateway:
     """The sessions and the running calls of one listener."""
 
@@ -95,25 +70,27 @@ class Gateway:
         self._clients = ClientSessions(world.instance, world.new_id, clock)
         self._upstreams = UpstreamSessions(world.upstreams, clock)
         self._running = RunningCalls(world, door, self._upstreams)
+        self._writing = Writing()
         self._offers = Offers(world, self._upstreams, Credentials(world, credentials), may_add)
         self._methods = {
             "initialize": self._initialize,
             "ping": self._ping,
+            "server/discover": self._discover,
             "tools/list": self._list_tools,
-            "tools/call": self._call_tool,
+            "tools/call": Calls(world, self._upstreams, self._offers, self._running).call,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         id = self._world.new_id("r")
-        answer = Answer(scope, receive, send)
+        answer = Answer(scope, receive, send, self._writing)
         try:
             await self._serve(scope, receive, answer, for_request(self._door, id))
         except TaskboundError as error:
             response = error_response(error, id)
             if isinstance(error, MethodNotAllowed):
-                response.headers["allow"] = "POST, DELETE"
+                response.headers["allow"] = "POST" if _is_stateless(scope) else "POST, DELETE"
             await self._respond(answer, response)
         except Unread as error:
             log.warning("answer dropped", request=id, error=str(error))
@@ -140,27 +117,31 @@ class Gateway:
     async def _serve(self, scope: Scope, receive: Receive, answer: Answer, door: Identity) -> None:
         require_local(scope)
         claim = await claim_of(scope, self._world, self._holders)
-        if claim is None or claim.handle is None:
+        if claim is None or not claim.names_task:
             response = error_response(
                 Unauthenticated("no task is named", hint="show a task's handle: Authorization: Bearer tbh_…"),
                 str(door.facts["request"]),
             )
             response.headers["www-authenticate"] = "Bearer"  # RFC 6750 3.1: no code where nothing was shown
             return await answer.respond(response)
-        chain = await self._chain(door, claim)
-        asked = _Asked(door, claim, chain, self._upstream_of(segments_of(scope)))
-        if (session := _header(scope, b"mcp-session-id")) is not None:
-            asked.session = self._clients.find(session, asked.task, asked.upstream)
-        if scope["method"] == "DELETE":
+        asker = await proven(self._world, door, claim)
+        chain = await self._chain(door, asker)
+        asked = Asked(door, asker, chain, self._upstream_of(segments_of(scope)))
+        if scope["method"] == "DELETE" and not _is_stateless(scope):
+            self._find_session(scope, asked)
             if asked.session is None:
                 raise InvalidRequest("the request names no session", hint="send Mcp-Session-Id")
             self._clients.end(asked.session)
             return await answer.respond(Response(status_code=204))
         if scope["method"] != "POST":
-            raise MethodNotAllowed("a session offers no stream of its own: the address takes POST and DELETE")
+            raise MethodNotAllowed("the address offers no stream of its own, and takes no such request")
         return await self._take(scope, receive, answer, asked)
 
-    async def _chain(self, door: Identity, claim: Claim) -> tuple[Task, ...]:
+    def _find_session(self, scope: Scope, asked: Asked) -> None:
+        if (session := header(scope, b"mcp-session-id")) is not None:
+            asked.session = self._clients.find(session, asked.task, asked.upstream)
+
+    async def _chain(self, door: Identity, claim: Claim | Identity) -> tuple[Task, ...]:
         async with self._world.store.transaction(door) as tx:
             caller = await prove(tx, claim)
             return await chain_of(tx, caller.task)
@@ -173,31 +154,36 @@ class Gateway:
                 return name
         raise NotFound("there is no such upstream", hint=f"known: {', '.join(sorted(self._world.upstreams))}")
 
-    async def _take(self, scope: Scope, receive: Receive, answer: Answer, asked: _Asked) -> None:
+    async def _take(self, scope: Scope, receive: Receive, answer: Answer, asked: Asked) -> None:
         try:
             message = mcp.read_message(await read_body(scope, receive))
+            asked.era = mcp_era.era_of(message, header(scope, b"mcp-protocol-version"))
+            answer.statuses = asked.era.statuses
+            if asked.era.has_sessions:
+                self._find_session(scope, asked)
+            elif isinstance(message, mcp.Request):
+                asked.headers = mirrored(scope, message.id)
+                mcp_era.check_request(message, asked.headers)
+            elif isinstance(message, mcp.Response):
+                raise mcp.MalformedMessage(mcp.INVALID_REQUEST, "nothing was asked that this answers")
         except InvalidRequest as error:
             if error.status != 400:
                 raise
             return await answer.finish(mcp.error(None, mcp.PARSE_ERROR, str(error)), 400)
         except mcp.MalformedMessage as error:
-            return await answer.finish(mcp.error(error.id, error.code, str(error)), 400)
+            return await answer.finish(mcp.error(error.id, error.code, str(error), error.data), 400)
         if isinstance(message, mcp.Notification):
             self._noted(message, asked)
         if not isinstance(message, mcp.Request):  # we ask clients nothing, so what answers is ignored
             return await answer.respond(Response(status_code=202))
-        spoken = _header(scope, b"mcp-protocol-version")
-        if spoken is not None and spoken not in mcp.VERSIONS and message.method != "initialize":
-            problem = f"this revision is not spoken here; known: {', '.join(mcp.VERSIONS)}"
-            return await answer.finish(mcp.error(message.id, mcp.INVALID_REQUEST, problem), 400)
         method = self._methods.get(message.method)
-        if method is None:
+        if method is None or message.method not in asked.era.methods:
             problem = f"there is no method {message.method[:64]!r}"
             return await answer.finish(mcp.error(message.id, mcp.METHOD_NOT_FOUND, problem))
         is_call = message.method == "tools/call"
         if self._running.count(asked.task, is_call) >= CALLS:
             why = f"failed: too_many_calls: {CALLS} of the task are under way: wait for their answers"
-            return await answer.finish(_stopped(message, why))
+            return await answer.finish(stopped(message, asked, why))
         client = asked.session.id if asked.session else ""
         work = method(message, asked, answer)
         async with self._running.running(asked.task, client, message.id, is_call, work) as call:
@@ -209,12 +195,13 @@ class Gateway:
         if call.stopped and not answer.over:
             with suppress(TimeoutError):  # of a client that does not even read
                 async with asyncio.timeout(LAST_WORD_SECONDS):
-                    await answer.finish(_stopped(message, f"failed: {call.stopped}: the call was stopped"))
+                    await answer.finish(stopped(message, asked, f"failed: {call.stopped}: the call was stopped"))
         elif not call.work.cancelled():
             call.work.result()
         return None
 
-    def _noted(self, message: mcp.Notification, asked: _Asked) -> None:
+    def _noted(self, message: mcp.Notification, asked: Asked) -> None:
+        # Without a session nobody knows whose request it was; a stateless one is cancelled by closing its answer.
         if message.method == "notifications/cancelled" and asked.session is not None:
             id, session = message.params.get("requestId"), asked.session.id
             self._running.stop(
@@ -223,147 +210,48 @@ class Gateway:
 
     # --- methods -------------------------------------------------------------------------------------
 
-    async def _initialize(self, request: mcp.Request, asked: _Asked, answer: Answer) -> None:
+    async def _initialize(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
         wanted = request.params.get("protocolVersion")
         answer.session = self._clients.open(asked.task, asked.upstream).id
         said = {
-            "protocolVersion": wanted if wanted in mcp.VERSIONS else mcp.VERSIONS[0],
-            "capabilities": {"tools": {"listChanged": False}},
-            "serverInfo": {"name": "taskbound", "version": _installed()},
+            "protocolVersion": wanted if wanted in SESSIONS.versions else SESSIONS.versions[0],
+            "capabilities": CAPABILITIES,
+            "serverInfo": server(),
         }
-        await answer.finish(mcp.result(request.id, said))
+        await answer.finish(asked.result(request.id, said))
 
-    async def _ping(self, request: mcp.Request, asked: _Asked, answer: Answer) -> None:
-        await answer.finish(mcp.result(request.id, {}))
+    async def _discover(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
+        said = {"supportedVersions": list(STATELESS.versions), "capabilities": CAPABILITIES}
+        await answer.finish(asked.result(request.id, mcp_era.cacheable(asked.era, said, DISCOVERY_SECONDS)))
 
-    async def _list_tools(self, request: mcp.Request, asked: _Asked, answer: Answer) -> None:
+    async def _ping(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
+        await answer.finish(asked.result(request.id, {}))
+
+    async def _list_tools(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
         if request.params.get("cursor") is not None:
             problem = "the list has one page, and no cursor"
             return await answer.finish(mcp.error(request.id, mcp.INVALID_PARAMS, problem))
         session = asked.session
         if session is None or session.tools is None:
             if may_act(asked.chain):
-                await self._offers.meet(asked.task, self._reached(asked), asked.door, asked.claim)
-            tools = self._offers.of(asked.chain, asked.upstream)
+                reached = [asked.upstream] if asked.upstream else list(self._world.upstreams)
+                await self._offers.meet(asked.task, reached, asked.door, asked.claim)
+            tools = self._offers.of(asked.chain, asked.upstream, asked.era)
             if session is not None:
                 session.tools = tools
         else:
             tools = session.tools
-        return await answer.finish(mcp.result(request.id, {"tools": tools}))
-
-    def _reached(self, asked: _Asked) -> list[str]:
-        return [asked.upstream] if asked.upstream else list(self._world.upstreams)
-
-    # --- one call ------------------------------------------------------------------------------------
-
-    async def _call_tool(self, request: mcp.Request, asked: _Asked, answer: Answer) -> None:
-        try:
-            call = mcp.read_tool_call(request)
-            upstream, tool = self._named(call.name, asked)
-            if not self._offers.knows(upstream, tool):
-                raise mcp.MalformedMessage(mcp.INVALID_PARAMS, f"there is no tool {call.name!r}", request.id)
-        except mcp.MalformedMessage as error:
-            return await answer.finish(mcp.error(request.id, error.code, str(error)))
-        return await answer.finish(await self._enforced(request, asked, answer, call, upstream, tool))
-
-    def _named(self, name: str, asked: _Asked) -> tuple[str, str]:
-        upstream, tool = (asked.upstream, name) if asked.upstream else name.partition(".")[::2]
-        if upstream not in self._world.upstreams or not tool:
-            raise mcp.MalformedMessage(mcp.INVALID_PARAMS, f"there is no tool {name!r}")
-        return upstream, tool
-
-    async def _enforced(
-        self, request: mcp.Request, asked: _Asked, answer: Answer, call: mcp.ToolCall, upstream: str, tool: str
-    ) -> dict[str, Any]:
-        """Return the response to a call: the upstream's, or why there is none."""
-        resource = f"{upstream}/{tool}"
-        offered, credential = None, None
-        trouble: TaskboundError = UpstreamUnavailable("it was not asked what it offers")
-        try:
-            with ExitStack() as stack:
-                if may_act(asked.chain) and resource in granted(asked.chain):  # else it is not even connected to
-                    try:
-                        session = stack.enter_context(self._upstreams.use(asked.task, upstream))
-                        pins = await self._offers.look(session, upstream, asked.door, asked.claim)
-                        offered, credential = pins.get(tool, ""), session.credential
-                    except (UpstreamUnavailable, TargetUnavailable, Refused) as error:
-                        trouble = error
-                ask = CallAsk(resource, call.arguments, offered)
-                async with enforce(self._world, asked.door, asked.claim, ask, credential) as permit:
-                    if offered is None:  # on a definition that nobody saw nothing goes out
-                        raise trouble
-                    known = self._world.policies.current.tools.get(resource)
-                    if known is None or permit.call.policy != self._world.policies.current.version:
-                        raise UpstreamUnavailable("another policy came into force meanwhile: call again")
-                    call = replace(call, arguments=known.sent(call.arguments))
-                    return await self._forwarded(request, answer, call, tool, session, permit)
-        except Refusal as refusal:
-            return mcp.result(request.id, _denied(refusal.call, refusal.decision))
-        except (UpstreamUnavailable, TargetUnavailable) as error:
-            return mcp.result(request.id, mcp.text_result(f"failed: {error.code}: {upstream}: {error}"))
-        except Refused as error:
-            if error is trouble:  # the credential was refused, or the task ended while it was made
-                return mcp.result(request.id, mcp.text_result(f"denied: {error.code}: {error}"))
-            raise
-
-    async def _forwarded(
-        self,
-        request: mcp.Request,
-        answer: Answer,
-        call: mcp.ToolCall,
-        tool: str,
-        session: UpstreamSession,
-        permit: Permit,
-    ) -> dict[str, Any]:
-        """Return the upstream's response, its progress passed on as it comes. Raises UpstreamUnavailable."""
-        self._running.went_out()
-        async with aclosing(session.upstream.call(tool, call.arguments, permit.credential)) as messages:
-            async for message in messages:
-                if message.get("method") == "notifications/progress" and call.progress_token is not None:
-                    if told := mcp.progress(message["params"], call.progress_token):
-                        await answer.notify(told)
-                elif "error" in message:
-                    error = message["error"]
-                    return mcp.error(request.id, error["code"], error["message"])
-                elif "result" in message:
-                    try:
-                        result = mcp.tool_result(message["result"])
-                    except mcp.MalformedMessage as malformed:
-                        raise UpstreamUnavailable(f"the result is malformed: {malformed}") from None
-                    permit.outcome = Outcome(result["isError"], len(mcp.encode(result)))
-                    return mcp.result(request.id, result)
-        raise UpstreamUnavailable("the answer ended without a response")
+        said = mcp_era.cacheable(asked.era, {"tools": tools}, LIST_SECONDS)
+        return await answer.finish(asked.result(request.id, said))
 
 
 def _monotonic() -> float:
     return asyncio.get_running_loop().time()
 
 
-@cache
-def _installed() -> str:
-    return version("taskbound")
-
-
-def _denied(call: Call, decision: Decision) -> dict[str, Any]:
-    """Return the result that a refusal is to a client (INTERFACES 6)."""
-    first = decision.objections[0]
-    said = {"code": decision.code, "call": f"d{call.id[1:]}", "task": call.task, "hint": first.hint}
-    return mcp.text_result(f"denied: {decision.code}: {first.reason}", {f"{mcp.OURS}decision": said})
-
-
-def _stopped(request: mcp.Request, why: str) -> dict[str, Any]:
-    """Return the answer to a request that is not worked on, or no longer."""
-    if request.method == "tools/call":
-        return mcp.result(request.id, mcp.text_result(why))
-    return mcp.error(request.id, mcp.INTERNAL_ERROR, why)
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    """Return the value of a header that may stand once. Raises InvalidRequest."""
-    values = [value for key, value in scope["headers"] if key == name]
-    if len(values) > 1:
-        raise InvalidRequest(f"header {name.decode()} stands twice")
-    return values[0].decode("latin-1") if values else None
+def _is_stateless(scope: Scope) -> bool:
+    """Whether a request that has no body says that it is of the era without sessions."""
+    return header(scope, b"mcp-protocol-version") in STATELESS.versions
 
 
 async def _gone(receive: Receive) -> None:

@@ -22,7 +22,9 @@ class Credentials:
     def __init__(self, world: World, leases: Mapping[str, str]) -> None:
         self._world, self._leases = world, leases
 
-    async def of(self, session: UpstreamSession, upstream: str, door: Identity, claim: Claim) -> Secret | None:
+    async def of(
+        self, session: UpstreamSession, upstream: str, door: Identity, claim: Claim | Identity
+    ) -> Secret | None:
         """Return what the session shows, leased where it has none; None for an upstream that wants none.
 
         Raises what `issue_lease` raises.

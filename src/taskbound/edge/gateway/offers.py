@@ -7,13 +7,14 @@ from typing import Any
 
 import structlog
 
-from taskbound.core.catalogue import pin_of
+from taskbound.core.catalogue import Tool, pin_of
 from taskbound.core.errors import InvalidRequest, Refused, TargetUnavailable, UpstreamUnavailable
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.task import Task
 from taskbound.edge.gateway.credentials import Credentials
-from taskbound.edge.gateway.sessions import UpstreamSession, UpstreamSessions
+from taskbound.edge.gateway.sessions import Seen, UpstreamSession, UpstreamSessions
 from taskbound.formats import mcp
+from taskbound.formats.mcp_era import Era, shown_tool
 from taskbound.ports import World
 from taskbound.steps.pin_tools import see_tools
 
@@ -37,15 +38,15 @@ class Offers:
 
     def __init__(self, world: World, upstreams: UpstreamSessions, credentials: Credentials, may_add: bool) -> None:
         self._world, self._upstreams, self._credentials, self._may_add = world, upstreams, credentials, may_add
-        # upstream -> its list as text, the version of the policy that knows of it, the pins in it by tool
-        self._seen: dict[str, tuple[str, str, Mapping[str, str]]] = {}
+        self._seen: dict[str, Seen] = {}
+        self._shown: dict[tuple[str, bool, str], tuple[Tool, Mapping[str, Any]]] = {}
 
     def knows(self, upstream: str, tool: str) -> bool:
         """Whether the catalogue has the tool, or the upstream was seen to offer it."""
         seen = self._seen.get(upstream)
-        return f"{upstream}/{tool}" in self._world.policies.current.tools or (seen is not None and tool in seen[2])
+        return f"{upstream}/{tool}" in self._world.policies.current.tools or (seen is not None and tool in seen.pins)
 
-    def of(self, chain: tuple[Task, ...], upstream: str | None) -> list[Mapping[str, Any]]:
+    def of(self, chain: tuple[Task, ...], upstream: str | None, era: Era) -> list[Mapping[str, Any]]:
         """Return the pinned definitions of what the task could ever use, by name, as a client of that path reads them.
 
         Characters that nobody sees are shown: what a model reads is what a person reviewed.
@@ -54,13 +55,20 @@ class Offers:
         listed: list[Mapping[str, Any]] = []
         for resource in sorted(granted(chain) & set(known)):
             tool = known[resource]
-            if tool.upstream not in self._world.upstreams or upstream not in (None, tool.upstream):
-                continue
-            shown = mcp.visible({name: tool.definition[name] for name in mcp.TOOL_MEMBERS if name in tool.definition})
-            listed.append({**shown, "name": tool.name if upstream else f"{tool.upstream}.{tool.name}"})
+            if tool.upstream in self._world.upstreams and upstream in (None, tool.upstream):
+                listed.append(self._as_shown(tool, upstream is not None, era))
         return listed
 
-    async def meet(self, task: str, upstreams: list[str], door: Identity, claim: Claim) -> None:
+    def _as_shown(self, tool: Tool, is_alone: bool, era: Era) -> Mapping[str, Any]:
+        key = tool.resource, is_alone, era.name
+        made = self._shown.get(key)
+        if made is None or made[0] is not tool:
+            name = tool.name if is_alone else f"{tool.upstream}.{tool.name}"
+            shown = mcp.visible({one: tool.definition[one] for one in mcp.TOOL_MEMBERS if one in tool.definition})
+            made = self._shown[key] = tool, {**shown_tool(era, shown), "name": name}
+        return made[1]
+
+    async def meet(self, task: str, upstreams: list[str], door: Identity, claim: Claim | Identity) -> None:
         """See what those upstreams offer that nobody has met yet. One that is down is met later."""
 
         async def meeting(upstream: str) -> None:
@@ -73,21 +81,31 @@ class Offers:
 
         await asyncio.gather(*(meeting(name) for name in upstreams if name not in self._seen))
 
-    async def look(self, session: UpstreamSession, upstream: str, door: Identity, claim: Claim) -> Mapping[str, str]:
+    async def look(
+        self, session: UpstreamSession, upstream: str, door: Identity, claim: Claim | Identity
+    ) -> Mapping[str, str]:
         """Return the pins of what the upstream offers now, by tool; what is new or changed is taken note of.
 
         Raises UpstreamUnavailable, Unavailable; and what `issue_lease` raises.
         """
         offered = await session.upstream.tools(await self._credentials.of(session, upstream, door, claim))
-        if offered is not session.offered:
+        version = self._world.policies.current.version
+        for seen in (session.seen, self._seen.get(upstream)):  # sessions of other credentials may be offered others
+            if seen is not None and seen.offered is offered and seen.version == version:
+                break
+        else:
             text = json.dumps(offered)  # equal texts have equal pins, and are compared much faster
-            seen = self._seen.get(upstream)
-            if seen is None or seen[:2] != (text, self._world.policies.current.version):
-                pins = await asyncio.to_thread(_pins, offered)  # of 4 MiB a second or so: others go on
+            if seen is None or (seen.text, seen.version) != (text, version):
+                pins: Mapping[str, str] = await asyncio.to_thread(
+                    _pins, offered
+                )  # of 4 MiB a second or so: others go on
                 await see_tools(self._world, door, upstream, offered, may_add=self._may_add)
-                seen = self._seen[upstream] = text, self._world.policies.current.version, pins
-            session.offered, session.pins = offered, seen[2]
-        return session.pins
+                version = self._world.policies.current.version  # which may know of more tools now
+            else:
+                pins = seen.pins
+            seen = self._seen[upstream] = Seen(offered, text, version, pins)
+        session.seen = seen
+        return seen.pins
 
 
 def _pins(offered: list[Mapping[str, Any]]) -> dict[str, str]:

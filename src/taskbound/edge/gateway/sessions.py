@@ -66,15 +66,24 @@ class ClientSessions:
         self._open.pop(session.id, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an upstream was seen to offer last."""
+
+    offered: list[Mapping[str, Any]]
+    text: str
+    version: str  # of the policy that knows of it
+    pins: Mapping[str, str]  # by tool
+
+
 @dataclass(slots=True)
 class UpstreamSession:
-    """One task's session with one upstream, and what it was last seen to offer."""
+    """One task's session with one upstream."""
 
     upstream: Upstream
     used: float
     users: int = 0
-    offered: list[Mapping[str, Any]] | None = None
-    pins: Mapping[str, str] = field(default_factory=dict)
+    seen: Seen | None = None
     credential: Secret | None = None  # that it shows, where the upstream wants one
     until: float = 0.0  # when another is leased
     leasing: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -1,0 +1,85 @@
+"""Asked: one request of a client that showed a task's handle, and in which words it is answered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from starlette.types import Scope
+
+from taskbound.core.call import Call, Decision
+from taskbound.core.errors import InvalidRequest
+from taskbound.core.identity import Claim, Identity
+from taskbound.core.task import Task
+from taskbound.edge.gateway.sessions import ClientSession
+from taskbound.formats import mcp, mcp_era
+from taskbound.formats.mcp_era import Era
+
+
+@dataclass(slots=True)
+class Asked:
+    """Who asks, for which task, along which path; and once the message is read, how it speaks."""
+
+    door: Identity  # ours, for this request
+    claim: Claim | Identity
+    chain: tuple[Task, ...]
+    upstream: str | None  # that the path names; None: all
+    era: Era = mcp_era.SESSIONS
+    session: ClientSession | None = None  # of an era that has them
+    headers: Mapping[str, str] | None = None  # that mirror the body, of an era that has them
+
+    @property
+    def task(self) -> str:
+        return self.chain[-1].id
+
+    def result(self, id: mcp.Id, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the response with a result of ours."""
+        return mcp.result(id, mcp_era.completed(self.era, value, server()))
+
+
+@cache
+def server() -> Mapping[str, str]:
+    """Return what we say we are. Nobody decides by it."""
+    return {"name": "taskbound", "version": version("taskbound")}
+
+
+def denied(call: Call, decision: Decision) -> dict[str, Any]:
+    """Return the result that a refusal is to a client (INTERFACES 6)."""
+    first = decision.objections[0]
+    id = f"d{call.id[1:]}"
+    said = {"code": decision.code, "call": id, "task": call.task, "hint": first.hint}
+    # People read what the model passes on, and no _meta: the command tells them what would unblock it.
+    text = f"denied: {decision.code}: {first.reason} (for a person: taskbound why {id})"
+    return mcp.text_result(text, {f"{mcp.OURS}decision": said})
+
+
+def stopped(request: mcp.Request, asked: Asked, why: str) -> dict[str, Any]:
+    """Return the answer to a request that is not worked on, or no longer."""
+    if request.method == "tools/call":
+        return asked.result(request.id, mcp.text_result(why))
+    return mcp.error(request.id, mcp.INTERNAL_ERROR, why)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the value of a header that may stand once. Raises InvalidRequest."""
+    values = [value for key, value in scope["headers"] if key == name]
+    if len(values) > 1:
+        raise InvalidRequest(f"header {name.decode()} stands twice")
+    return _value(values[0]) if values else None
+
+
+def _value(raw: bytes) -> str:
+    return raw.strip(b" \t").decode("latin-1")  # RFC 9110 5.5: space around a value is none of it
+
+
+def mirrored(scope: Scope, id: mcp.Id) -> dict[str, str]:
+    """Return the headers that mirror a body. Raises MalformedMessage for one that stands twice: two readers see two."""
+    found: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        if key.startswith(b"mcp-"):
+            name = key.decode("latin-1")
+            if name in found:
+                raise mcp.MalformedMessage(mcp.HEADER_MISMATCH, f"Header mismatch: {name[:64]} stands twice", id)
+            found[name] = _value(value)
+    return found

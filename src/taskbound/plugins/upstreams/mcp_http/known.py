@@ -1,0 +1,53 @@
+"""What is known of a server: how it speaks, and what it offered last. Its sessions share that.
+
+A list of tools is taken for what the server offers *now* only by who waited for it since before it
+was asked for (T4.6): a question never gets a list that was asked for before the question came. So
+one list answers all who wait, and a busy server is asked as often as one list takes, not as often
+as it is called. How long a server says that a list stays fresh (`ttlMs`) is not believed: by that
+word a changed definition would be called.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from taskbound.formats.mcp_headers import Mark
+
+Tools = list[Mapping[str, Any]]
+Marks = Mapping[str, tuple[Mark, ...]]  # by tool: the arguments that headers mirror
+Listed = tuple[bytes, Tools, Marks]  # the list as text too
+
+
+class Listing:
+    """The newest list of tools, as it is shown to one credential, or to none."""
+
+    def __init__(self) -> None:
+        self.tools: Tools = []
+        self.marks: Marks = {}
+        self.text = b""
+        self._begun = self._done = 0  # lists that were asked for, and the newest of them that came
+        self._asking = asyncio.Lock()
+
+    async def now(self, ask: Callable[[], Awaitable[Listed]]) -> Tools:
+        """Return a list that was asked for after this was called; the same object while its text is the same.
+
+        Raises what `ask` raises; who waits beside then asks for itself.
+        """
+        before = self._begun
+        async with self._asking:
+            if self._done <= before:
+                self._begun += 1
+                mine = self._begun
+                text, tools, marks = await ask()
+                if text != self.text or not self._done:
+                    self.text, self.tools, self.marks = text, tools, marks
+                self._done = mine
+            return self.tools
+
+
+class Known:
+    """What the sessions with one server share."""
+
+    def __init__(self) -> None:
+        self.version = ""  # of the protocol, that it spoke last; "" before it is known
+        self.listing = Listing()  # what it offers to who shows no credential
