@@ -43,8 +43,21 @@ class Transaction(Protocol):
     async def get(self, noun: type[T], id: str, *, lock: bool = False) -> T:
         """Return the newest value. Raises NotFound, also for another organisation's id."""
 
-    async def find(self, noun: type[T], *, due: datetime | None = None, **where: object) -> list[T]:
-        """Return the things whose INDEXED fields match, due not later than the moment given, by id."""
+    async def find(
+        self,
+        noun: type[T],
+        *,
+        due: datetime | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        newest: bool = False,
+        **where: object,
+    ) -> list[T]:
+        """Return the things whose INDEXED fields match, due not later than the moment given, by id.
+
+        `after`: only those behind this id; `limit`: at most so many. `newest`: not by id, but what
+        happened last first, for nouns that happen at a moment (Call).
+        """
 
     async def left(self, task: str) -> dict[str, int]:
         """Return what is left of each quantity of the task's budget."""
@@ -126,6 +139,23 @@ class Probes(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Something that a target has to have and has not."""
+
+    what: str  # one sentence
+    statement: str = ""  # what its administrator runs; "" where nothing of the kind helps
+    database: str = ""  # in which one; "" where it is all the same
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """Something that can say what a target lacks before leases are issued there. It changes nothing."""
+
+    async def lacks(self) -> list[Lack]:
+        """Return what the target lacks; once all statements were run, nothing. Raises TargetUnavailable."""
+
+
 class Policies(Protocol):
     """The policy directory in force. A broken one never replaces a whole one."""
 
@@ -141,6 +171,9 @@ class Policies(Protocol):
 
         Raises InvalidRequest (`invalid_policy`) when those are broken.
         """
+
+    def file(self, path: str) -> bytes:
+        """Return a file of the directory as it is now; empty when there is none. Raises InvalidRequest."""
 
     def adopt(self, policies: PolicyDir) -> None:
         """Put what was read in force."""
@@ -273,14 +306,23 @@ class Log(Protocol):
         """
 
 
+ES256 = frozenset({"token"})  # the purposes whose keys are P-256 and sign ES256; those of all others are Ed25519
+
+
 class Keys(Protocol):
     """Signs for us. A key has one purpose, so that what is signed for one is never valid for another."""
 
     async def sign(self, purpose: str, message: bytes) -> bytes:
-        """Return the Ed25519 signature. Raises Unavailable, also for a purpose that has no key."""
+        """Return the signature, 64 bytes: Ed25519, or ES256 (RFC 7518 3.4) where the purpose says so.
+
+        Raises Unavailable, also for a purpose that has no key.
+        """
 
     async def public(self) -> Mapping[str, bytes]:
-        """Return the public keys by purpose."""
+        """Return the public keys by purpose: of Ed25519 its 32 bytes, of P-256 the uncompressed point, 65 bytes.
+
+        Each is read once: asked again, nothing outside of the process is touched.
+        """
 
 
 class Checkpoints(Protocol):
@@ -325,5 +367,6 @@ class World:
     trust_domain: str
     operator: str | None  # SPIFFE ID of the local operator; None where nobody administers without a policy
     instance: str  # six characters, part of every name at a target
+    node: str  # which of the processes on one store this is; "" where there is one (`up`)
     new_id: Callable[[str], str]  # kind letter -> id (INTERFACES 1)
     new_handle: Callable[[], tuple[Secret, str]]  # a task handle and its SHA-256

@@ -1,6 +1,6 @@
 """What steps share: a claim becomes an identity, and a case is gathered, inside the step's own transaction.
 
-`prove` needs the store (one-time values, the task behind a handle, the registration) and calls the
+`prove` needs the store (one-time values, the task behind a handle or a token, the registration) and calls the
 pure `identify`. It asks that the task exists, not that it is open: a call on an ended task is
 denied as a value, by the check `task_is_open`, and recorded.
 """
@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskbound.core.call import Call, Case, Decision, Deny, decide, decided
-from taskbound.core.errors import Denied, InvalidRequest, NotFound, Unauthenticated
+from taskbound.core.cedar import Entity, Uid
+from taskbound.core.errors import Denied, InvalidRequest, NotFound, Replayed, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Identity, Registration, identify, name_of
-from taskbound.core.policy import Entity, Uid
+from taskbound.core.identity import Claim, Identity, OneTime, Registration, Token, identify, name_of
 from taskbound.core.task import Task
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import Transaction, World
@@ -22,9 +22,8 @@ async def registered(tx: Transaction, spiffe_id: str) -> Registration:
     """Return the registration of a name. Raises NotFound."""
     found = await tx.find(Registration, spiffe_id=spiffe_id)
     if not found:
-        raise NotFound(
-            f"{name_of(spiffe_id)} is not registered", hint="taskbound identity register NAME --owner human/NAME"
-        )
+        name = name_of(spiffe_id)
+        raise NotFound(f"{name} is not registered", hint=f"taskbound identity register {name} --owner human/NAME")
     return found[0]
 
 
@@ -47,15 +46,15 @@ async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:
     if claim.org != tx.org:
         raise Unauthenticated("the claim is made in another organisation")
     for value in claim.spend:
-        if value.until < tx.now:
-            raise Unauthenticated(f"the {value.purpose} expired")
-        await tx.once(value.purpose, value.value, value.until)
+        await _spend(tx, value)
     if claim.handle is not None:
         tasks = await tx.find(Task, handle=claim.handle)
         if len(tasks) != 1:
             raise Unauthenticated("the task handle is unknown", hint="open a task and use its handle")
         task = tasks[0]
         return identify(claim, await registered(tx, task.actor), task.id, task.act)
+    if claim.token is not None:
+        return await _by_token(tx, claim, claim.token)
     if claim.facts is not None:
         known = await tx.find(Registration, attestor=claim.facts.attestor)
         matching = [one for one in known if one.state != "retired" and one.matches(claim.facts)]
@@ -66,6 +65,30 @@ async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:
             return identify(claim, matching[0], None, ())
         raise Unauthenticated(f"{len(matching)} registrations match the facts shown, expected one")
     raise Unauthenticated("the claim shows neither a handle nor facts")
+
+
+async def _spend(tx: Transaction, value: OneTime) -> None:
+    if value.until < tx.now:
+        raise Unauthenticated(f"the {value.purpose} expired", code=value.code)
+    if value.since is not None and tx.now < value.since:
+        raise Unauthenticated(f"the {value.purpose} is from the future", code=value.code, hint="set the clock")
+    try:
+        await tx.once(value.purpose, value.value, value.until)
+    except Replayed as error:
+        if not value.code:
+            raise
+        raise Unauthenticated(str(error), code=value.code, hint="make a proof for each request") from None
+
+
+async def _by_token(tx: Transaction, claim: Claim, token: Token) -> Identity:
+    """Return who works in the task that a token names, as the task is stored: the token only says which it is."""
+    if not token.since <= tx.now < token.until:
+        raise Unauthenticated("the token expired", hint="POST /v1/tasks/{id}/heartbeat gives another in time")
+    try:
+        task = await tx.get(Task, token.task)
+    except NotFound:
+        raise Unauthenticated("the task of the token is unknown", hint="open a task") from None
+    return identify(claim, await registered(tx, task.actor), task.id, task.act)
 
 
 async def chain_of(tx: Transaction, task: str | None) -> tuple[Task, ...]:
@@ -109,16 +132,11 @@ async def gather(
     chain = await chain_of(tx, caller.task)
     root = chain[0].id if chain else None
     call = Call(world.new_id("c"), tx.org, caller.task, root, action, resource, tx.now)
-    catalogues: dict[str, Mapping[str, Any]] = {
-        "tools": policies.tools,
-        "lease": policies.targets,
-        "task": policies.profiles,
-    }
     return Case(
         call=call,
         caller=caller,
         chain=chain,
-        about=about or catalogues.get(action.split("/")[0], {}).get(resource),
+        about=about or policies.about(action, resource),
         policies=policies.organisation,
         version=policies.version,
         now=tx.now,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,10 +15,11 @@ import uvicorn
 
 from demo.targets import TARGETS
 from taskbound.core.identity import door
-from taskbound.core.policy_dir import operator_policy
+from taskbound.core.organisation import operator_policy
 from taskbound.edge import api
+from taskbound.edge.claims import Holders
 from taskbound.edge.connection import PeerProtocol
-from taskbound.edge.http import Holders, Route, Site, application
+from taskbound.edge.http import Route, Site, application
 from taskbound.plugins.attestors.unix import UnixAttestor
 from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.ports import World
@@ -139,7 +141,9 @@ async def served(
                 return False
 
         attestor = NobodyAbove()
-    policies = PolicyFiles(POLICY, TARGETS, operator_policy("human/alice"))
+    written = tempfile.TemporaryDirectory()  # registering writes a file of it
+    policy = Path(shutil.copytree(POLICY, f"{written.name}/policy"))
+    policies = PolicyFiles(policy, TARGETS, operator_policy("human/alice"))
     policies.load()
     world = replace(
         rig.world,
@@ -174,6 +178,7 @@ async def served(
             for server in servers:
                 server.should_exit = True
             await asyncio.gather(*tasks)
+            written.cleanup()
     rig.check()
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from taskbound.core.identity import door
-from taskbound.edge import api
-from taskbound.edge.http import Rule
+from taskbound.edge import api, oauth
+from taskbound.edge.claims import Rule
+from taskbound.steps import look_up
 from taskbound.steps.seal_log import seal_log
 from tests.edge.doors import REFUND, served
 
@@ -145,10 +146,12 @@ async def test_a_lease_is_delivered_once_with_what_the_target_takes(doors):
                 "class": "cut now",
                 "name": credential["user"],
                 "state": "active",
+                "issued": "2026-11-24T12:00:00Z",
                 "expires": "2026-11-24T12:10:00Z",
                 "overdue": False,
             }
-        ]
+        ],
+        "next": None,
     }
 
 
@@ -188,7 +191,7 @@ async def test_an_ended_handle_is_no_longer_one_and_that_is_on_record(doors):
         before = len(doors.denials())
         answer = await doors.ask(method, path, body, handle=opened["handle"], to="tcp")
         assert (answer.status, answer.json["error"]) == (401, "invalid_token"), (path, answer.body)
-        assert opened["task"] in answer.json["error_description"]
+        assert answer.json["error_description"] == f"task {opened['task']} ended at 2026-11-24T12:00:00Z"
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
         assert [denied.code for denied in doors.denials()[before:]] == ["task_ended"]
 
@@ -213,6 +216,13 @@ async def test_an_ended_handle_is_no_longer_one_and_that_is_on_record(doors):
 async def test_what_is_not_understood_is_named(doors, body, description, hint):
     refusal(await doors.ask("POST", "/v1/tasks", body), 400, "invalid_request", description, hint)
     assert not doors.denials()
+
+
+async def test_an_upstream_that_there_is_not_opens_no_task(doors):
+    told = 400, "unknown_upstream", "there is no upstream 'crn'", "known here: crm"
+    refusal(await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/support", "upstream": "crn"}), *told)
+    assert (await doors.ask("GET", "/v1/tasks")).json["tasks"] == []
+    assert (await doors.task(upstream="crm"))["state"] == "open"
 
 
 async def test_a_task_for_somebody_else_is_not_built_yet(doors):
@@ -261,7 +271,7 @@ async def test_identities_are_registered_suspended_resumed_and_retired(doors):
         "groups": ["ci"],
         "purpose": "sums",
     }
-    assert (answer.status, answer.json) == (201, known)
+    assert (answer.status, answer.json) == (201, known | {"written": True, "why_not": ""})
     assert known in (await doors.ask("GET", "/v1/identities")).json["identities"]
     task = (await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/night/ly"})).json["task"]
     path = "/v1/identities/agent/night%2Fly"
@@ -273,6 +283,40 @@ async def test_identities_are_registered_suspended_resumed_and_retired(doors):
         answer = await doors.ask("POST", f"{path}/{verb}")
         assert (answer.status, answer.json) == (200, {"name": "agent/night/ly", "state": state, "ended": ended})
     assert (await doors.ask("POST", "/v1/identities/agent/nobody/suspend")).status == 404
+
+
+async def test_every_listing_is_given_in_pages(doors):
+    opened = [await doors.task() for _ in range(3)]
+    for one in opened:
+        path = f"/v1/tasks/{one['task']}/leases"
+        assert (await doors.ask("POST", path, {"lease": "shopdb/reader"}, handle=one["handle"])).status == 201
+    for path, member, id, many in (("tasks", "tasks", "task", 3), ("leases", "leases", "lease", 3),
+                                   ("identities", "identities", "name", 4)):  # fmt: skip
+        seen, after = [], ""
+        while True:
+            page = (await doors.ask("GET", f"/v1/{path}?limit=2" + (f"&after={after}" if after else ""))).json
+            assert 1 <= len(page[member]) <= 2
+            seen += [one[id] for one in page[member]]
+            if not (after := page["next"]):
+                break
+        assert len(seen) == len(set(seen)) == many
+        assert (await doors.ask("GET", f"/v1/{path}?limit=501")).status == 400
+
+
+async def test_a_page_of_ones_own_tasks_is_found_among_everybodys(doors, monkeypatch):
+    monkeypatch.setattr(look_up, "PAGE", 2)
+    opened = [await doors.task() for _ in range(7)]
+    mine = opened[3]
+    child = {"profile": "look-up-order", "set": {"order_id": "4711"}, "budget": {"calls": 1, "leases": 0}}
+    children = [(await doors.ask("POST", "/v1/tasks", child, handle=mine["handle"])).json for _ in range(4)]
+    below = [one["task"] for one in children]
+    found = (await doors.ask("GET", "/v1/tasks?limit=4", handle=mine["handle"])).json
+    rest = (await doors.ask("GET", f"/v1/tasks?limit=4&after={found['next']}", handle=mine["handle"])).json
+    assert rest["next"] is None
+    assert [one["task"] for one in found["tasks"] + rest["tasks"]] == sorted([mine["task"], *below])
+    for one in children:  # neither what is above nor what is beside
+        theirs = (await doors.ask("GET", "/v1/tasks", handle=one["handle"])).json["tasks"]
+        assert [each["task"] for each in theirs] == [one["task"]]
 
 
 async def test_a_join_token_opens_one_task(doors):
@@ -296,7 +340,7 @@ async def test_a_join_token_opens_one_task(doors):
 async def test_policy_is_loaded_and_tools_are_listed(doors):
     loaded = (await doors.ask("POST", "/v1/policy/load")).json
     current = doors.world.policies.current
-    assert loaded == {"version": current.version, "profiles": 2, "tools": 3, "policies": 4}
+    assert loaded == {"version": current.version, "profiles": 2, "tools": 3, "policies": 4, "warnings": []}
     tools = (await doors.ask("GET", "/v1/tools")).json["tools"]
     assert [tool["tool"] for tool in tools] == ["crm/get_order", "crm/refund", "mail/send"]
     assert tools[0] == {
@@ -320,8 +364,8 @@ async def test_the_log_is_read_exported_and_erased():
         exported.append(directory)
         return 7
 
-    async def erase(age):
-        erased.append(age)
+    async def erase(age, of):
+        erased.append((age.seconds, of))
         return 3
 
     async with served(export=export, erase=erase) as doors:
@@ -339,7 +383,9 @@ async def test_the_log_is_read_exported_and_erased():
         assert (await doors.ask("POST", "/v1/audit/export", {"directory": "/x"})).json == {"size": 7}
         assert (await doors.ask("POST", "/v1/audit/export", {"directory": "x"})).status == 400
         assert (await doors.ask("POST", "/v1/bodies/erase", {"older_than_s": 90})).json == {"erased": 3}
-        assert ([str(path) for path in exported], [age.seconds for age in erased]) == (["/x"], [90])
+        assert ([str(path) for path in exported], erased) == (["/x"], [(90, "")])
+        body = {"older_than_s": 90, "class": "arguments"}
+        assert (await doors.ask("POST", "/v1/bodies/erase", body)).status == 200 and erased[-1] == (90, "arguments")
 
 
 async def test_how_it_is_can_be_asked_by_anybody():
@@ -360,8 +406,11 @@ async def test_how_it_is_can_be_asked_by_anybody():
 
 
 def test_what_anybody_may_ask_is_a_short_list():
-    found = sorted(f"{r.method} {r.path}" for r in (*api.ROUTES, *api.GATEWAY_ROUTES) if Rule.PUBLIC in r.rule)
+    routes = (*api.ROUTES, *api.GATEWAY_ROUTES, *oauth.ROUTES)
+    found = sorted(f"{r.method} {r.path}" for r in routes if Rule.PUBLIC in r.rule)
     assert found == PUBLIC and len(found) <= 15
+    here = sorted(f"{r.method} {r.path}" for r in routes if Rule.LOCAL in r.rule)
+    assert here == ["GET /metrics", "GET /readyz"]
 
 
 async def test_no_route_lets_in_who_shows_nothing_or_what_is_no_longer_good(doors):
@@ -388,7 +437,7 @@ async def test_no_route_lets_in_who_shows_nothing_or_what_is_no_longer_good(door
     asked = 0
     for to, routes in listeners.items():
         for route in routes:
-            if Rule.PUBLIC in route.rule:
+            if route.rule & (Rule.PUBLIC | Rule.LOCAL):
                 continue
             path = route.path.replace("{id}", task["task"]).replace("{kind}", "agent").replace("{name}", "support")
             path = path.replace("{upstream}", "crm")
@@ -397,6 +446,8 @@ async def test_no_route_lets_in_who_shows_nothing_or_what_is_no_longer_good(door
                 answer = await doors.ask(route.method, path, body, to=to, **headers)
                 if (route.method, route.path, who) == ("GET", "/v1/tasks", "another task's"):
                     assert [one["task"] for one in answer.json["tasks"]] == [other["task"]]  # its own, and no other
+                elif (route.method, route.path, who) == ("GET", "/v1/calls", "another task's"):
+                    assert {one["task"] for one in answer.json["calls"]} == {other["task"]}
                 else:
                     assert answer.status in (401, 403, 404), (who, route.method, path, answer)
                 asked += 1

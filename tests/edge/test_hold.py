@@ -19,7 +19,7 @@ from taskbound.core.errors import Conflict, StoreUnavailable, Unauthenticated
 from taskbound.core.identity import Process, door
 from taskbound.edge import api
 from taskbound.edge.api.hold import end_gone
-from taskbound.edge.http import Holders, started_of
+from taskbound.edge.claims import Holders, started_of
 from tests.contracts.store import task
 from tests.edge.doors import REFUND, served
 
@@ -357,7 +357,7 @@ async def test_whose_ancestry_cannot_be_shown_is_nobody():
 
 async def test_another_user_of_this_machine_is_not_the_operator(monkeypatch):
     async with served() as doors:
-        monkeypatch.setattr("taskbound.edge.http.os.geteuid", lambda: 4711)
+        monkeypatch.setattr("taskbound.edge.claims.os.geteuid", lambda: 4711)
         answer = await doors.ask("POST", "/v1/policy/load")
         assert (answer.status, answer.json["error"]) == (401, "invalid_token")  # attested, and registered as nobody
 

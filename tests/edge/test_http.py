@@ -8,8 +8,9 @@ import pytest
 
 from taskbound.core.errors import Unavailable
 from taskbound.edge import http
+from taskbound.edge.claims import Rule
 from taskbound.edge.connection import HEAD_LIMIT
-from taskbound.edge.http import Route, Rule, json_response
+from taskbound.edge.http import Route, json_response
 from tests.edge.doors import REFUND, read_answer, served
 
 REACHED: list[tuple[str, object, dict[str, str]]] = []  # what got to a handler: path, body, headers

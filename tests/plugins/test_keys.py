@@ -9,7 +9,7 @@ from taskbound.plugins.keys.local import LocalKeys
 from taskbound.plugins.keys.memory import MemoryKeys
 from tests.contracts.keys import *  # noqa: F403
 
-PURPOSES = ["log", "receipt"]
+PURPOSES = ["log", "receipt", "token"]
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -30,6 +30,24 @@ async def test_a_key_is_made_at_first_use_for_the_operator_alone_and_found_again
 async def test_two_who_make_a_key_at_once_have_the_same(tmp_path):
     first, second = LocalKeys(tmp_path, ["log"]), LocalKeys(tmp_path, ["log"])
     assert await first.public() == await second.public()
+
+
+async def test_public_keys_are_read_once(tmp_path):
+    keys = LocalKeys(tmp_path / "keys", PURPOSES)
+    first = await keys.public()
+    (tmp_path / "keys").rename(tmp_path / "elsewhere")
+    assert await keys.public() == first
+    assert await keys.sign("token", b"message")
+
+
+@pytest.mark.parametrize("purpose", ["log", "token"])
+async def test_a_key_of_another_purpose_s_algorithm_is_refused(tmp_path, purpose):
+    directory = tmp_path / "keys"
+    await LocalKeys(directory, PURPOSES).public()
+    other = {"log": "token", "token": "log"}[purpose]
+    (directory / f"{purpose}.pem").write_bytes((directory / f"{other}.pem").read_bytes())
+    with pytest.raises(Unavailable, match="another algorithm"):
+        await LocalKeys(directory, PURPOSES).sign(purpose, b"message")
 
 
 @pytest.mark.parametrize("harm", ["open", "torn", "link", "other"])

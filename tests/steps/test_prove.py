@@ -9,7 +9,7 @@ import pytest
 
 from taskbound.core.errors import Conflict, InvalidRequest, Replayed, StoreUnavailable, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Facts, OneTime, Registration, door
+from taskbound.core.identity import Claim, Facts, OneTime, Registration, Token, door, proof_of
 from taskbound.core.thing import advance
 from taskbound.prove import gather, prove
 from taskbound.steps.decide_call import CallAsk, Outcome, complete_call, decide_call
@@ -17,6 +17,7 @@ from taskbound.steps.end_task import end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
+from tests.contracts.store import Clock
 from tests.rig import ALICE, POLICY, Rig
 from tests.stories.story import REFUND, claim_of
 
@@ -75,6 +76,95 @@ async def test_a_proof_is_used_with_a_recorded_denial_and_given_back_with_a_refu
     assert call.code == "no_task", "the refused transaction took nothing"
     with pytest.raises(Replayed):
         await decide_call(rig.world, rig.door, once(rig), READ)
+
+
+@pytest.mark.parametrize(("after", "good"), [(-11, 0), (-10, 1), (0, 1), (60, 1), (61, 0)])
+async def test_a_proof_of_a_key_has_a_window_and_works_once_in_all_of_it(rig, after, good):
+    made = rig.clock.at + timedelta(minutes=1)
+    proof = proof_of("key", "id", made, timedelta(seconds=60), timedelta(seconds=10))
+    claim = replace(ALICE, spend=(proof,))
+    rig.clock.at = made + timedelta(seconds=after)
+    for n in range(2):
+        if n < good:
+            await proven(rig, claim)
+        else:
+            with pytest.raises(Unauthenticated) as refused:
+                await proven(rig, claim)
+            assert refused.value.code == "invalid_dpop_proof"
+
+
+async def test_a_proof_is_remembered_to_the_last_moment_in_which_it_would_work(rig):
+    made = rig.clock.at + timedelta(seconds=10)  # by a clock that goes before ours
+    claim = replace(ALICE, spend=(proof_of("key", "id", made, timedelta(seconds=60), timedelta(seconds=10)),))
+    await proven(rig, claim)
+    for _ in range(14):
+        rig.clock.at += timedelta(seconds=5)
+        for n in range(3):  # others come and go: what nobody can use any more is forgotten
+            await proven(rig, replace(ALICE, spend=(OneTime("proof", f"{rig.clock.at} {n}", rig.clock.at),)))
+        with pytest.raises(
+            Unauthenticated, match="used before" if rig.clock.at <= made + timedelta(seconds=60) else ""
+        ):
+            await proven(rig, claim)
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+async def token_of(rig, **changes):
+    task, _ = await open_task(rig.world, rig.door, ALICE, REFUND)
+    at = rig.clock.at
+    token = Token("j1", "main", task.id, task.actor, "key", at, at + timedelta(seconds=300))
+    return task, Claim("main", token=replace(token, **changes), key="key")
+
+
+async def test_a_token_proves_who_works_in_its_task(rig):
+    task, claim = await token_of(rig)
+    caller = await proven(rig, claim)
+    assert (caller.name, caller.task, caller.assurance) == ("agent/support", task.id, "token")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"org": "other"},
+        {"task": "t" + "z" * 20},
+        {"actor": "spiffe://example.org/agent/helper"},
+        {"key": "another"},
+        {"until": Clock().at},
+        {"since": Clock().at + timedelta(seconds=1)},
+    ],
+)
+async def test_a_token_that_says_something_else_proves_nothing(rig, changes):
+    _, claim = await token_of(rig, **changes)
+    with pytest.raises(Unauthenticated) as refused:
+        await proven(rig, claim)
+    assert refused.value.code == "invalid_token"
+
+
+async def test_a_token_lives_until_its_moment_and_no_longer(rig):
+    _, claim = await token_of(rig)
+    rig.clock.at += timedelta(seconds=299)
+    await proven(rig, claim)
+    rig.clock.at += timedelta(seconds=1)
+    with pytest.raises(Unauthenticated, match="expired"):
+        await proven(rig, claim)
+
+
+@pytest.mark.parametrize("kind", [Kind.IDENTITY_SUSPENDED, Kind.IDENTITY_RETIRED])
+async def test_a_token_of_who_may_not_act_proves_nothing(rig, kind):
+    _, claim = await token_of(rig)
+    await state_to(rig, "agent/support", kind)
+    with pytest.raises(Unauthenticated):
+        await proven(rig, claim)
+
+
+async def test_a_call_with_the_token_of_an_ended_task_is_denied_and_recorded(rig):
+    task, claim = await token_of(rig)
+    caller = await proven(rig, claim)
+    await end_task(rig.world, rig.door, ALICE, task.id, "asked")
+    for asker in (claim, caller):  # also where it was proven a moment before the end
+        _, call, decision = await decide_call(rig.world, rig.door, asker, READ)
+        assert (decision.code, call.state, call.task) == ("task_ended", "denied", task.id)
 
 
 # --- facts ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskbound.core.identity import Peer, Process
-from taskbound.edge.http import PEER, started_of
+from taskbound.edge.claims import PEER, started_of
 
 HEAD_LIMIT = 32 << 10  # bytes of request line and headers: the parser itself has no limit
 HEAD_COUNT = 100

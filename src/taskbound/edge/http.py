@@ -3,23 +3,18 @@
 A route without a rule cannot be built (D15). The rule says who may knock, never what is permitted:
 that is decided by the engine. The route is taken from the raw path, never from a URL rebuilt from
 `Host` (CVE-2026-48710); a request that names another host or origin than this machine is refused
-before anything is read (T4.7). No header chooses where a request goes, or who asks, but
-`Authorization` (D16); without it, on a Unix socket, the kernel says who is at the other end, and
-whoever a live `run` stands above is that run's agent, never the operator (INTERFACES 10).
+before anything is read, and on a listener with TLS one for another host than it is named for (T4.7).
+Who asks is found out in `claims`.
 """
 
 import asyncio
-import hashlib
-import ipaddress
 import json
-import os
 import re
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Flag, auto
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -29,7 +24,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskbound.core.errors import (
-    Conflict,
     Denied,
     InvalidRequest,
     NotFound,
@@ -37,27 +31,32 @@ from taskbound.core.errors import (
     TaskEnded,
     Unauthenticated,
     Unavailable,
+    hint_of,
 )
-from taskbound.core.identity import JOIN_TOKEN, Claim, Facts, Identity, Peer, Process, for_request, join_claim
-from taskbound.core.task import Task
+from taskbound.core.identity import Claim, Identity, Peer, for_request
+from taskbound.edge.claims import (
+    PEER,
+    Holders,
+    Rule,
+    TokenRefused,
+    claim_of,
+    is_local,
+    is_unix,
+    kind_of,
+    names_of,
+    only,
+    proven,
+    shows_token,
+)
 from taskbound.formats.canonical import Malformed, parse
+from taskbound.formats.dpop import covers
+from taskbound.formats.jose import ALGORITHM
 from taskbound.ports import World
-from taskbound.steps.attest_workload import attest_workload
 
 BODY_LIMIT = 1 << 20
 BODY_SECONDS = 10.0  # a body of 1 MiB, from this machine
-PEER = "taskbound.peer"  # in scope["extensions"]: the Peer of a Unix socket, or None where the kernel knows none
 
 log = structlog.get_logger()
-
-
-class Rule(Flag):
-    """Who may knock."""
-
-    PUBLIC = auto()  # anybody: the answer tells nothing that is anybody's
-    OPERATOR = auto()  # a peer on the Unix socket: the local operator, or a workload that is attested
-    HANDLE = auto()  # who shows a task handle
-    JOIN = auto()  # who shows a join token
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -86,9 +85,10 @@ class Site:
     """What the API tells and does of this installation beyond its world. Made by app."""
 
     gateway: Callable[[], str] = lambda: ""  # the complete MCP address, known once the listener is bound
+    gateway_beyond: Callable[[], str] = lambda: ""  # the same for who is not on this machine; "": there is none
     registers_actors: bool = False  # an agent is registered at first use (`up`); with `serve` nothing is
     export: Callable[[Path], Awaitable[int]] | None = None
-    erase: Callable[[timedelta], Awaitable[int]] | None = None
+    erase: Callable[[timedelta, str], Awaitable[int]] | None = None  # what is older; of which class
     wake: Callable[[], None] = lambda: None  # something ended: whoever takes leases back should look
     measures: Callable[[], Mapping[str, float]] = dict  # what the lanes know: overdue_leases, checkpoint_age_seconds …
 
@@ -103,11 +103,13 @@ class Knock:
     id: str  # r…
     params: Mapping[str, str]  # what stands in the path
     query: Mapping[str, str]
-    headers: Mapping[str, str]  # names in lower case; never Authorization or Cookie
+    headers: Mapping[str, str]  # names in lower case; never Authorization, DPoP or Cookie
     body: Any  # the JSON value; None without one
     peer: Peer | None
-    holders: "Holders"
+    holders: Holders
     site: Site
+    is_local: bool = True  # whether it came from this machine
+    key: str | None = None  # thumbprint of the key that the caller proved (RFC 9449)
 
     @property
     def asker(self) -> Claim | Identity:
@@ -136,163 +138,37 @@ class Route:
     rule: Rule
 
 
-# --- who asks --------------------------------------------------------------------------------------
-
-
-class Holders:
-    """The processes that hold a task open: a `run`, or a program with the SDK (INTERFACES 10).
-
-    Whoever they started stays their agent for as long as they live: what a task leaves running when
-    it ends does not become the operator.
-    """
-
-    def __init__(self, org: str = "main") -> None:
-        self.org = org
-        self._streams: list[tuple[Process | None, str]] = []  # None: over TCP, where the kernel does not say who
-        self._expected: dict[str, tuple[Process | None, Task]] = {}
-        self._held: dict[Process, set[str]] = {}  # the digests of the handles of all that it holds or held
-
-    def add(self, process: Process | None, task: Task) -> None:
-        """State that the process holds the task. Raises Conflict where another does: it would live on without that."""
-        holders = {holder for holder, id in self._streams if id == task.id}
-        if task.id in self._expected:
-            holders.add(self._expected[task.id][0])
-        if holders - {process}:
-            raise Conflict(f"task {task.id} is held by another process", code="held")
-        self._expected.pop(task.id, None)
-        self._streams.append((process, task.id))
-        self._note(process, task)
-
-    def remove(self, process: Process | None, task: Task) -> bool:
-        """State that it no longer does; return whether nobody does any more."""
-        self._streams.remove((process, task.id))
-        return all(id != task.id for _, id in self._streams)
-
-    def expect(self, process: Process | None, task: Task) -> None:
-        """State that the process held the task before we were started again."""
-        self._expected[task.id] = process, task
-        self._note(process, task)
-
-    def unclaimed(self) -> list[Task]:
-        """Return, once, the tasks whose holders did not come back."""
-        gone, self._expected = [task for _, task in self._expected.values()], {}
-        return gone
-
-    def task_above(self, process: Process, ancestry: Iterable[Process]) -> str | None:
-        """Return the handle's digest of the task that the nearest holder above a process holds; None without one.
-
-        Raises Unauthenticated when that holder has had several: doubt is refusal.
-        """
-        for above in ancestry:
-            held = self._held.get(above, ()) if above != process else ()
-            if len(held) > 1:
-                raise Unauthenticated("a process above has held several tasks", hint="show the handle of one")
-            if held:
-                return next(iter(held))
-        return None
-
-    def _note(self, process: Process | None, task: Task) -> None:
-        self._held = {one: held for one, held in self._held.items() if started_of(one.pid) == one.started}
-        if process is not None:
-            self._held.setdefault(process, set()).add(task.handle)
-
-
-def started_of(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        return int(stat.rpartition(b")")[2].split()[19])  # field 22; the name before it may hold anything
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-async def claim_of(scope: Scope, world: World, holders: Holders) -> Claim | None:
-    """Return who is said to ask; None where nobody is. Raises Unauthenticated, InvalidRequest.
-
-    What stands in Authorization decides alone: what is wrong there never falls back to the peer.
-    """
-    authorization = _only(scope, b"authorization")
-    if authorization is not None:
-        return _bearer(authorization, scope, holders.org)
-    peer = (scope.get("extensions") or {}).get(PEER)
-    if peer is None:
-        if is_unix(scope):
-            raise Unauthenticated("the process at the other end of the socket is gone")
-        return None
-    if world.attestor is None:
-        raise Unauthenticated("no workload of this machine is attested here")
-    digest = holders.task_above(peer.process, await world.attestor.ancestors(peer))
-    if digest is not None:
-        return Claim(holders.org, handle=digest)
-    attests = _only(scope, b"taskbound-attest")
-    if await world.attestor.is_confined(peer):  # by a `run` that is gone, or by something else: doubt is refusal
-        confined = "the process is confined as what `taskbound run` starts is, and nobody is known to have started it"
-        raise Unauthenticated(confined, hint="show a task handle, or ask from outside of the sandbox")
-    if attests is None and world.operator is not None and peer.uid == os.geteuid():
-        return Claim(holders.org, facts=Facts("operator", {"uid": peer.uid}))
-    if attests not in (None, b"unix"):
-        raise InvalidRequest("taskbound-attest knows unix alone")
-    return Claim(holders.org, facts=await world.attestor.attest(peer))
-
-
-_BEARER = re.compile(r"(?i:bearer) (?:(tbh_[A-Za-z0-9_-]{43})|(tbj_.{1,64}))")
-
-
-def _bearer(authorization: bytes, scope: Scope, org: str) -> Claim:
-    shown = _BEARER.fullmatch(authorization.decode("latin-1"))
-    if shown is None:
-        raise Unauthenticated("the authorization is neither a task handle nor a join token")
-    if not is_local(scope):
-        raise Unauthenticated("a task handle or a join token is accepted on this machine only")
-    if shown[2]:
-        return join_claim(org, shown[2])
-    return Claim(org, handle=hashlib.sha256(shown[1].encode()).hexdigest())
-
-
-def _kind(claim: Claim) -> tuple[Rule, str]:
-    """Return the rule that lets this claim in, and what people call it."""
-    if claim.handle is not None:
-        return Rule.HANDLE, "a task handle"
-    if claim.facts is not None and claim.facts.attestor == JOIN_TOKEN:
-        return Rule.JOIN, "a join token"
-    return Rule.OPERATOR, "the process at the other end of the socket"
-
-
 # --- what a request may look like ------------------------------------------------------------------
 
 _HOST = re.compile(rb"[^\x00-\x20\x7f-\xff/?#@\\,]{1,256}")
 _LOCAL = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _ORIGIN = re.compile(rb"https?://(.*)", re.IGNORECASE)
-
-
-def is_unix(scope: Scope) -> bool:
-    """Whether the request came over a Unix socket."""
-    return PEER in (scope.get("extensions") or {})
-
-
-def is_local(scope: Scope) -> bool:
-    """Whether the request came over a Unix socket or to a loopback address."""
-    if is_unix(scope):
-        return True
-    try:
-        return bool(scope.get("server")) and ipaddress.ip_address(scope["server"][0]).is_loopback
-    except ValueError:
-        return False
+_NAMED = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 def require_local(scope: Scope) -> None:
-    """Refuse what a web page could have sent through a browser on this machine (DNS rebinding, T4.7).
+    """Refuse what a web page could have sent through a browser (DNS rebinding, T4.7).
 
-    Raises InvalidRequest for a Host that is none, Denied for one of another machine, and for another Origin.
+    Raises InvalidRequest for a Host that is none, Denied for one that the listener is not named by, and for
+    another Origin. On this machine that is one of its names to itself; beyond it, one in the certificate.
     """
-    host = _only(scope, b"host")
+    host = only(scope, b"host")
     if host is None or not _HOST.fullmatch(host):
         raise InvalidRequest("the request names no host" if host is None else "the host is malformed")
-    if not is_unix(scope) and is_local(scope) and not _LOCAL.fullmatch(host):
-        raise Denied("the request is for another host", hint="use localhost or 127.0.0.1")
-    origin = _only(scope, b"origin")
-    if origin is not None and not ((page := _ORIGIN.fullmatch(origin)) and _LOCAL.fullmatch(page[1])):
+    if not is_unix(scope) and not _is_ours(host, scope):
+        hint = "use localhost or 127.0.0.1" if is_local(scope) else "use a name that is in the certificate"
+        raise Denied("the request is for another host", hint=hint)
+    origin = only(scope, b"origin")
+    if origin is None:
+        return
+    page = _ORIGIN.fullmatch(origin)
+    if page is None or not (_LOCAL.fullmatch(page[1]) if is_local(scope) else _is_ours(page[1], scope)):
         raise Denied("the request comes from a page of another origin")
+
+
+def _is_ours(host: bytes, scope: Scope) -> bool:
+    named = _NAMED.fullmatch(host)
+    return named is not None and covers(names_of(scope), named[1].decode())
 
 
 def segments_of(scope: Scope) -> tuple[str, ...]:
@@ -314,14 +190,6 @@ def segments_of(scope: Scope) -> tuple[str, ...]:
     return tuple(segments)
 
 
-def _only(scope: Scope, name: bytes) -> bytes | None:
-    """Return the value of a header that may stand once. Raises InvalidRequest."""
-    values = [value for key, value in scope["headers"] if key == name]
-    if len(values) > 1:
-        raise InvalidRequest(f"header {name.decode()} stands twice")
-    return values[0] if values else None
-
-
 def _query(scope: Scope) -> dict[str, str]:
     try:
         text = scope["query_string"].decode("ascii")
@@ -341,7 +209,7 @@ async def read_body(scope: Scope, receive: Receive) -> Any:
     """
     body = b""
     with suppress(ValueError):
-        if int(_only(scope, b"content-length") or b"0") > BODY_LIMIT:
+        if int(only(scope, b"content-length") or b"0") > BODY_LIMIT:
             raise ContentTooLarge(f"a body has at most {BODY_LIMIT} bytes")
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -358,7 +226,7 @@ async def read_body(scope: Scope, receive: Receive) -> Any:
         raise RequestTimeout(f"the body did not come within {BODY_SECONDS:g} s") from None
     if not body:
         return None
-    if (_only(scope, b"content-type") or b"").partition(b";")[0].strip().lower() != b"application/json":
+    if (only(scope, b"content-type") or b"").partition(b";")[0].strip().lower() != b"application/json":
         raise UnsupportedMediaType("the body is not declared to be JSON")
     try:
         return parse(body, limit=BODY_LIMIT)
@@ -376,9 +244,11 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 def error_response(error: TaskboundError, request: str) -> Response:
     """Return the answer that an error is, everywhere (INTERFACES 6)."""
-    said = {"error": error.code, "error_description": str(error), "hint": error.hint, "request": request}
+    said = {"error": error.code, "error_description": str(error), "hint": hint_of(error), "request": request}
     response = json_response(said, error.status)
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, TokenRefused):  # RFC 9449 7.1
+        response.headers["www-authenticate"] = f'DPoP error="{error.code}", algs="{ALGORITHM}"'
+    elif isinstance(error, Unauthenticated):
         response.headers["www-authenticate"] = f'Bearer error="{error.code}"'
     if isinstance(error, Unavailable):
         response.headers["retry-after"] = "1"
@@ -406,24 +276,37 @@ def application(
             return mounted
         route, params = table.find(scope["method"], segments)
         peer = (scope.get("extensions") or {}).get(PEER)
-        claim: Claim | Identity | None = None
-        if Rule.PUBLIC not in route.rule:
+        claim: Claim | None = None
+        if not (Rule.PUBLIC in route.rule or (Rule.LOCAL in route.rule and is_local(scope))):
             claim = await claim_of(scope, world, holders)
             if claim is None:
                 raise Unauthenticated("nobody is said to ask", hint="show a task handle, or use the Unix socket")
-            rule, what = _kind(claim)
+            rule, what = kind_of(claim)
             if rule not in route.rule:
                 raise Denied(f"{route.method} {route.path} is not for {what}")
         body = await read_body(scope, receive)
         if body is not None and route.method == "GET":
             raise InvalidRequest("GET takes no body")
         ours = for_request(door, request)
-        if isinstance(claim, Claim) and claim.facts is not None and claim.facts.attestor != "operator":
-            claim = await attest_workload(world, ours, claim)
-        dropped = (b"authorization", b"cookie")
+        asker = await proven(world, ours, claim) if claim else None
+        dropped = (b"authorization", b"dpop", b"cookie")
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"] if name not in dropped}
         return await route.handler(
-            Knock(world, ours, claim, request, params, _query(scope), headers, body, peer, holders, site)
+            Knock(
+                world,
+                ours,
+                asker,
+                request,
+                params,
+                _query(scope),
+                headers,
+                body,
+                peer,
+                holders,
+                site,
+                is_local=is_local(scope),
+                key=claim.key if claim else None,
+            )
         )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -434,7 +317,8 @@ def application(
         try:
             response = await answer(scope, receive, request)
         except TaskEnded as error:  # of a handle: outside the gateway it is no longer one (INTERFACES 6)
-            response = error_response(Unauthenticated(str(error), hint=error.hint), request)
+            kind = TokenRefused if shows_token(scope) else Unauthenticated
+            response = error_response(kind(str(error), hint=error.hint), request)
         except TaskboundError as error:
             response = error_response(error, request)
             if isinstance(error, MethodNotAllowed):

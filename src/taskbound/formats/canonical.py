@@ -71,7 +71,8 @@ def parse(text: bytes | str, *, limit: int = 1 << 20) -> Any:
             parse_int=_integer,
             parse_float=_float,
         )
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8 form (RFC 7493 2.1)
+        if isinstance(text, str) or "\\u" in decoded:  # UTF-8 has no surrogates: only an escape can bring a lone one
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # which has no UTF-8 form (RFC 7493 2.1)
     except Malformed:
         raise
     except RecursionError:

@@ -3,19 +3,25 @@
 A workload that can show nothing yet is given a join token by who may register it. The registration
 keeps the token's hash, and a new token takes the place of the one before; shown once, within ten
 minutes, it proves the name (S7, A6.3).
+
+A task token proves who works in its task, with a proof of its key that was not seen before; one of ours
+that is refused is on record too.
 """
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskbound.core.errors import Conflict, InvalidRequest, Unauthenticated
+from taskbound.core.errors import Conflict, InvalidRequest, Replayed, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import JOIN_TOKEN, Claim, Identity, Registration, join_claim
+from taskbound.core.identity import JOIN_TOKEN, Claim, Identity, Registration, Token, join_claim
 from taskbound.core.secret import Secret
 from taskbound.core.thing import advance
+from taskbound.formats.canonical import digest_parts
 from taskbound.ports import World
 from taskbound.prove import denial, named, prove, registered
 
 LONGEST_LIFE = timedelta(minutes=10)  # of a join token
+NOTED = timedelta(days=1)  # the refusal of a token: longer than anybody tries it
 
 
 async def attest_workload(world: World, door: Identity, claim: Claim) -> Identity:
@@ -27,6 +33,26 @@ async def attest_workload(world: World, door: Identity, claim: Claim) -> Identit
         known = advance(await registered(tx, caller.spiffe_id), Kind.IDENTITY_ATTESTED)
         await tx.record(Kind.IDENTITY_ATTESTED, known, by=caller, attestor=caller.assurance, facts=dict(caller.facts))
     return caller
+
+
+async def admit_token(world: World, door: Identity, claim: Claim) -> Identity:
+    """Return who shows a task token and proves its key; the proof is used up. Raises Unauthenticated, recorded."""
+    try:
+        async with world.store.transaction(door) as tx:
+            return await prove(tx, claim)
+    except Unauthenticated as error:
+        if claim.token is not None:
+            await _note(world, door, claim.token, error)
+        raise
+
+
+async def _note(world: World, door: Identity, token: Token, error: Unauthenticated) -> None:
+    """Record that a token of ours was refused: of a storm of equal refusals the first (INTERFACES 9)."""
+    with suppress(Replayed):
+        async with world.store.transaction(door) as tx:
+            await tx.once("token refused", digest_parts(token.id.encode(), str(error).encode()), tx.now + NOTED)
+            what, reason = Kind.TOKEN_REFUSED, str(error)
+            await tx.record(what, id=token.id, task=token.task, actor=token.actor, code=error.code, reason=reason)
 
 
 async def issue_join_token(

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from taskbound.edge.api import account, tasks
 from taskbound.edge.api import administration as admin
 from taskbound.edge.api.hold import end_unclaimed
-from taskbound.edge.http import Knock, Route, Rule, json_response
+from taskbound.edge.claims import Rule
+from taskbound.edge.http import Knock, Route, json_response
 from taskbound.steps.look_up import count_tasks
 
 __all__ = ["GATEWAY_ROUTES", "ROUTES", "end_unclaimed"]
@@ -34,7 +35,7 @@ async def get_metrics(knock: Knock) -> Response:
     return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-ASKS = Rule.OPERATOR | Rule.HANDLE
+ASKS = Rule.OPERATOR | Rule.HANDLE | Rule.TOKEN
 
 # fmt: off
 TASKS = (
@@ -48,6 +49,7 @@ ROUTES = (
     Route("GET",  "/v1/tasks/{id}",                          tasks.get_task,         ASKS),
     Route("GET",  "/v1/tasks/{id}/hold",                     tasks.get_hold,         ASKS),
     Route("GET",  "/v1/tasks/{id}/receipt",                  account.get_receipt,    ASKS),
+    Route("GET",  "/v1/calls",                               account.get_calls,      ASKS),
     Route("GET",  "/v1/why/{id}",                            account.get_why,        ASKS),
     *TASKS,
     Route("GET",  "/v1/identities",                          admin.get_identities,   ASKS),
@@ -64,9 +66,9 @@ ROUTES = (
     Route("POST", "/v1/audit/export",                        admin.post_export,      ASKS),
     Route("POST", "/v1/bodies/erase",                        admin.post_erase,       ASKS),
     Route("GET",  "/healthz",                                get_health,             Rule.PUBLIC),
-    Route("GET",  "/readyz",                                 get_ready,              Rule.PUBLIC),
-    Route("GET",  "/metrics",                                get_metrics,            Rule.PUBLIC),
+    Route("GET",  "/readyz",                                 get_ready,              Rule.LOCAL),
+    Route("GET",  "/metrics",                                get_metrics,            Rule.LOCAL),
 )
-# What a handle may use on the gateway's listener, and nothing else of the API (INTERFACES 5).
-GATEWAY_ROUTES = tuple(replace(route, rule=Rule.HANDLE) for route in (ROUTES[0], *TASKS))
+# What who is in a task may use on the gateway's listener, and nothing else of the API (INTERFACES 5).
+GATEWAY_ROUTES = tuple(replace(route, rule=Rule.HANDLE | Rule.TOKEN) for route in (ROUTES[0], *TASKS))
 # fmt: on

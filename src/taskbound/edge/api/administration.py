@@ -3,25 +3,25 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from starlette.responses import Response
 
-from taskbound.core.catalogue import nearest, pin_of, quoted
+from taskbound.core.catalogue import pin_of
 from taskbound.core.derive import derive_tools, pinnable
 from taskbound.core.errors import InvalidRequest, NotFound
 from taskbound.core.identity import Registration, name_of
 from taskbound.core.leaf import render_leaf
 from taskbound.core.lease import Lease
+from taskbound.core.refusal import nearest, quoted
 from taskbound.core.task import Task
 from taskbound.edge.api.fields import (
-    MOST,
-    PAGE,
-    digits,
     fact,
     fields,
     flag,
     index,
     many,
+    page,
     parameters,
     seconds,
     text,
@@ -30,22 +30,23 @@ from taskbound.edge.api.fields import (
 from taskbound.edge.api.views import identity_view, lease_view, moment
 from taskbound.edge.http import Knock, json_response
 from taskbound.steps.attest_workload import issue_join_token
-from taskbound.steps.load_policy import load_policy
+from taskbound.steps.load_policy import load_policy, warnings_of
 from taskbound.steps.look_up import look_up, permit_administration, read_log
 from taskbound.steps.pin_tools import pin_tools
 from taskbound.steps.register_identity import (
     RegistrationAsk,
-    register_identity,
+    register_and_write,
     resume_identity,
     retire_identity,
     suspend_identity,
 )
 
+Listed = TypeVar("Listed", Registration, Lease)
+
 
 async def get_identities(knock: Knock) -> Response:
-    parameters(knock.query)
-    found = await look_up(knock.world, knock.door, knock.asker, Registration, _states(Registration))
-    return json_response({"identities": [identity_view(one) for one in found]})
+    found, more = await _page(knock, Registration, _states(Registration))
+    return json_response({"identities": [identity_view(one) for one in found], "next": more})
 
 
 async def post_identity(knock: Knock) -> Response:
@@ -63,7 +64,8 @@ async def post_identity(knock: Knock) -> Response:
         groups=texts,
     )
     ask = RegistrationAsk(**{"when": {}, **asked})
-    return json_response(identity_view(await register_identity(knock.world, knock.door, knock.asker, ask)), 201)
+    known, why_not = await register_and_write(knock.world, knock.door, knock.asker, ask)
+    return json_response({**identity_view(known), "written": not why_not, "why_not": why_not}, 201)
 
 
 async def post_suspend(knock: Knock) -> Response:
@@ -100,6 +102,13 @@ def _moved(knock: Knock, known: Registration, ended: list[Task]) -> Response:
     return json_response({"name": name, "state": known.state, "ended": [task.id for task in ended]})
 
 
+async def _page(knock: Knock, noun: type[Listed], states: list[str]) -> tuple[list[Listed], str | None]:
+    """Return a page of things, by id, and the id behind which the next one begins."""
+    asked, limit = page(knock.query, after=text)
+    found = await look_up(knock.world, knock.door, knock.asker, noun, states, asked.get("after", ""), limit + 1)
+    return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+
 def _states(noun: type[Registration] | type[Lease], *without: str) -> list[str]:
     return [state for state in noun.LIFECYCLE if state not in ("", *without)]
 
@@ -108,16 +117,17 @@ def _states(noun: type[Registration] | type[Lease], *without: str) -> list[str]:
 
 
 async def get_leases(knock: Knock) -> Response:
-    parameters(knock.query)
-    found = await look_up(knock.world, knock.door, knock.asker, Lease, _states(Lease, "revoked"))
-    return json_response({"leases": [lease_view(lease) for lease in found]})
+    found, more = await _page(knock, Lease, _states(Lease, "revoked"))
+    return json_response({"leases": [lease_view(lease) for lease in found], "next": more})
 
 
 async def get_tools(knock: Knock) -> Response:
     parameters(knock.query)
     await permit_administration(knock.world, knock.door, knock.asker, "audit/read", "tools")
-    tools = sorted(knock.world.policies.current.tools.values(), key=lambda tool: tool.resource)
+    policies = knock.world.policies.current
+    tools = sorted(policies.tools.values(), key=lambda tool: tool.resource)
     return json_response({
+        "policy": policies.version,
         "tools": [
             {"tool": t.resource, "effect": t.effect, "pin": t.pin, "pinned": t.pinned, "reviewed": t.reviewed}
             for t in tools
@@ -145,20 +155,20 @@ async def post_pin(knock: Knock) -> Response:
 
 async def post_load(knock: Knock) -> Response:
     fields(knock.body)
+    before = knock.world.policies.current
     loaded = await load_policy(knock.world, knock.door, knock.asker)
     return json_response({
         "version": loaded.version,
         "profiles": len(loaded.profiles),
         "tools": len(loaded.tools),
         "policies": len(loaded.organisation.policies),
+        "warnings": warnings_of(loaded, before),
     })  # fmt: skip
 
 
 async def get_events(knock: Knock) -> Response:
-    asked = parameters(knock.query, after=index, limit=digits)
-    after, limit = asked.get("after", -1), asked.get("limit", PAGE)
-    if not 1 <= limit <= MOST:
-        raise InvalidRequest(f"limit must be between 1 and {MOST}")
+    asked, limit = page(knock.query, after=index)
+    after = asked.get("after", -1)
     facts = await read_log(knock.world, knock.door, knock.asker, after, limit)
     leaves = [json.loads(render_leaf(fact.header, fact.index or 0)) for fact in facts]
     return json_response({"events": leaves, "next": leaves[-1]["index"] if leaves else after})
@@ -175,8 +185,8 @@ async def post_export(knock: Knock) -> Response:
 
 
 async def post_erase(knock: Knock) -> Response:
-    age = fields(knock.body, "older_than_s", older_than_s=seconds)["older_than_s"]
+    asked = fields(knock.body, "older_than_s", **{"older_than_s": seconds, "class": text})
     await permit_administration(knock.world, knock.door, knock.asker, "body/erase", "bodies")
     if knock.site.erase is None:
         raise NotFound("nothing is erased here")
-    return json_response({"erased": await knock.site.erase(age)})
+    return json_response({"erased": await knock.site.erase(asked["older_than_s"], asked.get("class", ""))})

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from taskbound.core.catalogue import nearest, quoted
 from taskbound.core.errors import InvalidRequest
+from taskbound.core.refusal import nearest, quoted
 
 PAGE = 100  # things in one answer, unless asked otherwise
 MOST = 500
@@ -91,6 +91,15 @@ def parameters(query: Mapping[str, str], **known: Read) -> dict[str, Any]:
         if name not in known:
             raise InvalidRequest(f"there is no parameter {quoted(name)}", hint=nearest(name, known))
     return {name: known[name](name, value) for name, value in query.items()}
+
+
+def page(query: Mapping[str, str], **known: Read) -> tuple[dict[str, Any], int]:
+    """Return the parameters of a listing, and how many things it gives at most. Raises InvalidRequest."""
+    asked = parameters(query, limit=digits, **known)
+    limit = asked.pop("limit", PAGE)
+    if not 1 <= limit <= MOST:
+        raise InvalidRequest(f"limit must be between 1 and {MOST}")
+    return asked, limit
 
 
 def index(name: str, value: Any) -> int:

@@ -18,7 +18,8 @@ from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.core.identity import Identity, Process
 from taskbound.core.task import Task
 from taskbound.edge.api.views import change_view
-from taskbound.edge.http import Holders, Knock
+from taskbound.edge.claims import Holders
+from taskbound.edge.http import Knock
 from taskbound.ports import World
 from taskbound.steps.end_task import end_task
 from taskbound.steps.look_up import look_up_task

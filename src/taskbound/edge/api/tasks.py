@@ -5,9 +5,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from taskbound.core.catalogue import nearest, quoted
 from taskbound.core.errors import Conflict, InvalidRequest
 from taskbound.core.identity import Identity, name_of
+from taskbound.core.refusal import nearest, quoted
 from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.edge.api.fields import (
@@ -30,6 +30,7 @@ from taskbound.edge.http import Knock, json_response
 from taskbound.ports import Addressed
 from taskbound.steps.end_task import end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
+from taskbound.steps.issue_token import issue_token
 from taskbound.steps.look_up import look_up_task, look_up_tasks, require_acting
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
@@ -52,7 +53,14 @@ async def post_task(knock: Knock) -> Response:
         authorization_details=objects,
         hold=flag,
         idempotency_key=text,
+        upstream=text,
     )
+    if (upstream := asked.pop("upstream", None)) is not None and upstream not in knock.world.upstreams:
+        # Before anything is opened: who asks gets the address of a gateway to it, which would be a dead end.
+        known = ", ".join(sorted(knock.world.upstreams)) or "none"
+        raise InvalidRequest(
+            f"there is no upstream {quoted(upstream)}", code="unknown_upstream", hint=f"known here: {known}"
+        )
     held, life, details = asked.pop("hold", False), asked.pop("life_s", None), asked.pop("authorization_details", None)
     if "subject" in asked and (asked["subject"] is None or asked.pop("subject") != _who_asks(knock)):
         hint = "leave subject out: it is the caller"
@@ -61,22 +69,31 @@ async def post_task(knock: Knock) -> Response:
     registered = await _register_actor(knock, asked.get("actor"))
     ask = TaskAsk(life=life, details=details, holder=holder, **asked)
     task, handle = await open_task(knock.world, knock.door, knock.asker, ask)
-    view = _opened(knock, task, handle) | ({"registered": True} if registered else {})
+    view = await _opened(knock, task, handle) | ({"registered": True} if registered else {})
     if not held:
         return json_response(view, 201)
     return hold(knock, task, view, 201)
 
 
-def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
+async def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
+    """Return what is told of a new task: its handle, or to who proved a key a token that is bound to it."""
+    token = await _token(knock, task)
     return {
         "task": task.id,
         "state": task.state,
         "deadline": moment(task.deadline),
         "grants": [grant_view(grant, task) for grant in task.grants],
-        "handle": handle.reveal(),
-        "token": None,
-        "gateway": knock.site.gateway(),
+        "handle": None if token else handle.reveal(),  # a bearer beside it would undo what the binding is for
+        "token": token,
+        "gateway": knock.site.gateway() if knock.is_local else knock.site.gateway_beyond() or None,
     }
+
+
+async def _token(knock: Knock, task: Task) -> str | None:
+    """Return a token for the task, to a caller that proved a key; None to any other."""
+    if knock.key is None:
+        return None
+    return (await issue_token(knock.world, knock.door, knock.asker, task.id, knock.key)).reveal()
 
 
 def _who_asks(knock: Knock) -> str | None:
@@ -128,7 +145,8 @@ async def get_hold(knock: Knock) -> Response:
 async def post_heartbeat(knock: Knock) -> Response:
     fields(knock.body)
     task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
-    return json_response({"state": task.state, "deadline": moment(task.deadline)})
+    fresh = {} if knock.key is None else {"token": await _token(knock, task) if task.state == "open" else None}
+    return json_response({"state": task.state, "deadline": moment(task.deadline), **fresh})
 
 
 async def post_end(knock: Knock) -> Response:

@@ -66,6 +66,7 @@ def lease_view(lease: Lease) -> dict[str, Any]:
         "class": lease.recipe.revocation_class,
         "name": lease.name,
         "state": lease.state,
+        "issued": None if lease.activated is None else moment(lease.activated),
         "expires": moment(lease.expires),
         "overdue": lease.overdue is not None,
     }

@@ -1,0 +1,300 @@
+"""Who asks: from what a request shows to a Claim, and who is let in with it (INTERFACES 5).
+
+What stands in `Authorization` decides alone: what is wrong there never falls back to the peer. On this
+machine that is a task handle or a join token, as Bearer. Off it, over TLS, a task token of ours as DPoP
+(RFC 9449 7.1), with exactly one proof of the key that it is bound to; a join token too, with a proof of the
+key that tokens shall be bound to. Without `Authorization`, on a Unix socket, the kernel says who is at the
+other end, and whoever a live `run` stands above is that run's agent, never the operator (INTERFACES 10).
+
+A proof is compared with the address that the listener has, not with `Host` (D16); it and a join token are
+used up before anything is decided, in a transaction of their own.
+"""
+
+import hashlib
+import ipaddress
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from enum import Flag, auto
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from taskbound.core.errors import Conflict, InvalidRequest, Unauthenticated
+from taskbound.core.identity import (
+    JOIN_TOKEN,
+    PROOF_CODE,
+    Claim,
+    Facts,
+    Identity,
+    Process,
+    Token,
+    join_claim,
+    proof_of,
+)
+from taskbound.core.task import Task
+from taskbound.formats import dpop, jose
+from taskbound.ports import World
+from taskbound.steps.attest_workload import admit_token, attest_workload
+from taskbound.steps.issue_token import audience_of, issuer_of
+
+PEER = "taskbound.peer"  # in scope["extensions"]: the Peer of a Unix socket, or None where the kernel knows none
+NAMES = "taskbound.names"  # in scope["extensions"]: the names that a listener with TLS has by its certificate
+HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})  # the names of this machine to itself
+
+
+class Rule(Flag):
+    """Who may knock."""
+
+    PUBLIC = auto()  # anybody: the answer tells nothing that is anybody's
+    LOCAL = auto()  # anybody on this machine
+    OPERATOR = auto()  # a peer on the Unix socket: the local operator, or a workload that is attested
+    HANDLE = auto()  # who shows a task handle
+    TOKEN = auto()  # who shows a task token, and proves its key
+    JOIN = auto()  # who shows a join token
+
+
+class TokenRefused(Unauthenticated):
+    """A token that is bound to a key, or the proof of one; answered with the challenge of RFC 9449 7.1."""
+
+    hint = "Authorization: DPoP <token>, and in DPoP a proof of its key for this request"
+
+
+# --- who holds -------------------------------------------------------------------------------------
+
+
+class Holders:
+    """The processes that hold a task open: a `run`, or a program with the SDK (INTERFACES 10).
+
+    Whoever they started stays their agent for as long as they live: what a task leaves running when
+    it ends does not become the operator.
+    """
+
+    def __init__(self, org: str = "main") -> None:
+        self.org = org
+        self._streams: list[tuple[Process | None, str]] = []  # None: over TCP, where the kernel does not say who
+        self._expected: dict[str, tuple[Process | None, Task]] = {}
+        self._held: dict[Process, set[str]] = {}  # the digests of the handles of all that it holds or held
+
+    def add(self, process: Process | None, task: Task) -> None:
+        """State that the process holds the task. Raises Conflict where another does: it would live on without that."""
+        holders = {holder for holder, id in self._streams if id == task.id}
+        if task.id in self._expected:
+            holders.add(self._expected[task.id][0])
+        if holders - {process}:
+            raise Conflict(f"task {task.id} is held by another process", code="held")
+        self._expected.pop(task.id, None)
+        self._streams.append((process, task.id))
+        self._note(process, task)
+
+    def remove(self, process: Process | None, task: Task) -> bool:
+        """State that it no longer does; return whether nobody does any more."""
+        self._streams.remove((process, task.id))
+        return all(id != task.id for _, id in self._streams)
+
+    def expect(self, process: Process | None, task: Task) -> None:
+        """State that the process held the task before we were started again."""
+        self._expected[task.id] = process, task
+        self._note(process, task)
+
+    def unclaimed(self) -> list[Task]:
+        """Return, once, the tasks whose holders did not come back."""
+        gone, self._expected = [task for _, task in self._expected.values()], {}
+        return gone
+
+    def task_above(self, process: Process, ancestry: Iterable[Process]) -> str | None:
+        """Return the handle's digest of the task that the nearest holder above a process holds; None without one.
+
+        Raises Unauthenticated when that holder has had several: doubt is refusal.
+        """
+        for above in ancestry:
+            held = self._held.get(above, ()) if above != process else ()
+            if len(held) > 1:
+                raise Unauthenticated("a process above has held several tasks", hint="show the handle of one")
+            if held:
+                return next(iter(held))
+        return None
+
+    def _note(self, process: Process | None, task: Task) -> None:
+        self._held = {one: held for one, held in self._held.items() if started_of(one.pid) == one.started}
+        if process is not None:
+            self._held.setdefault(process, set()).add(task.handle)
+
+
+def started_of(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return int(stat.rpartition(b")")[2].split()[19])  # field 22; the name before it may hold anything
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+# --- where it came in ------------------------------------------------------------------------------
+
+
+def is_unix(scope: Scope) -> bool:
+    """Whether the request came over a Unix socket."""
+    return PEER in (scope.get("extensions") or {})
+
+
+def is_local(scope: Scope) -> bool:
+    """Whether the request came over a Unix socket or to a loopback address."""
+    if is_unix(scope):
+        return True
+    try:
+        return bool(scope.get("server")) and ipaddress.ip_address(scope["server"][0]).is_loopback
+    except ValueError:
+        return False
+
+
+def names_of(scope: Scope) -> frozenset[str]:
+    """Return the hosts that a listener on TCP answers to: of its certificate, and the address that it is bound to."""
+    own = (scope.get("extensions") or {}).get(NAMES)
+    if own is None:
+        return HERE if is_local(scope) else frozenset()
+    host = scope["server"][0]
+    return frozenset({*own, dpop.normal_host(f"[{host}]" if ":" in host else host)})
+
+
+def named(app: ASGIApp, names: frozenset[str]) -> ASGIApp:
+    """Return the application as a listener with these names serves it."""
+
+    async def with_names(scope: Scope, receive: Receive, send: Send) -> None:
+        extensions = {**(scope.get("extensions") or {}), NAMES: names}
+        await app({**scope, "extensions": extensions}, receive, send)
+
+    return with_names
+
+
+def only(scope: Scope, name: bytes) -> bytes | None:
+    """Return the value of a header that may stand once. Raises InvalidRequest."""
+    values = [value for key, value in scope["headers"] if key == name]
+    if len(values) > 1:
+        raise InvalidRequest(f"header {name.decode()} stands twice")
+    return values[0] if values else None
+
+
+# --- who is said to ask ----------------------------------------------------------------------------
+
+
+async def claim_of(scope: Scope, world: World, holders: Holders) -> Claim | None:
+    """Return who is said to ask; None where nobody is. Raises Unauthenticated, InvalidRequest."""
+    authorization = only(scope, b"authorization")
+    if authorization is not None:
+        return await _shown(authorization, scope, world, holders.org)
+    peer = (scope.get("extensions") or {}).get(PEER)
+    if peer is None:
+        if is_unix(scope):
+            raise Unauthenticated("the process at the other end of the socket is gone")
+        return None
+    if world.attestor is None:
+        raise Unauthenticated("no workload of this machine is attested here")
+    digest = holders.task_above(peer.process, await world.attestor.ancestors(peer))
+    if digest is not None:
+        return Claim(holders.org, handle=digest)
+    attests = only(scope, b"taskbound-attest")
+    if await world.attestor.is_confined(peer):  # by a `run` that is gone, or by something else: doubt is refusal
+        confined = "the process is confined as what `taskbound run` starts is, and nobody is known to have started it"
+        raise Unauthenticated(confined, hint="show a task handle, or ask from outside of the sandbox")
+    if attests is None and world.operator is not None and peer.uid == os.geteuid():
+        return Claim(holders.org, facts=Facts("operator", {"uid": peer.uid}))
+    if attests not in (None, b"unix"):
+        raise InvalidRequest("taskbound-attest knows unix alone")
+    return Claim(holders.org, facts=await world.attestor.attest(peer))
+
+
+_BEARER = re.compile(r"(?i:bearer) (?:(tbh_[A-Za-z0-9_-]{43})|(tbj_.{1,64}))")
+_TOKEN = re.compile(r"(?i:(bearer)|dpop) ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
+
+
+def shows_token(scope: Scope) -> bool:
+    """Whether it is a task token that is shown, whatever it is worth."""
+    return any(name == b"authorization" and value[:5].lower() == b"dpop " for name, value in scope["headers"])
+
+
+async def _shown(authorization: bytes, scope: Scope, world: World, org: str) -> Claim:
+    text = authorization.decode("latin-1")
+    if shown := _TOKEN.fullmatch(text):
+        if shown[1]:
+            raise TokenRefused("a task token is bound to a key, and no bearer's")
+        return await _token(shown[2], scope, world, org)
+    shown = _BEARER.fullmatch(text)
+    if shown is None:
+        raise Unauthenticated("the authorization is no task handle, no task token and no join token")
+    if shown[2]:
+        return _join(shown[2], scope, org)
+    if not is_local(scope):
+        raise Unauthenticated("a task handle is accepted on this machine only", hint="show a task token, with a proof")
+    return Claim(org, handle=hashlib.sha256(shown[1].encode()).hexdigest())
+
+
+def _join(token: str, scope: Scope, org: str) -> Claim:
+    claim = join_claim(org, token)
+    if is_unix(scope) or (is_local(scope) and only(scope, b"dpop") is None):
+        return claim
+    if not is_local(scope) and scope["scheme"] != "https":
+        raise Unauthenticated("a join token is accepted on this machine, and over TLS")
+    return _proven(claim, scope, None)
+
+
+async def _token(text: str, scope: Scope, world: World, org: str) -> Claim:
+    if is_unix(scope):
+        raise TokenRefused("a task token is accepted over TCP only", hint="show the task's handle")
+    public = (await world.keys.public())["token"]
+    try:
+        said = jose.verify_access_token(text, public, issuer=issuer_of(world), audience=audience_of(world))
+    except jose.MalformedToken as error:
+        raise TokenRefused(f"the token is refused: {error}") from None
+    token = Token(said.id, said.org, said.task, said.actor, said.jkt, _moment(said.issued), _moment(said.expires))
+    return _proven(Claim(org, token=token), scope, text)
+
+
+def _proven(claim: Claim, scope: Scope, token: str | None) -> Claim:
+    """Return the claim with the proof of a key that was sent with it. Raises TokenRefused."""
+    proofs = [value for name, value in scope["headers"] if name == b"dpop"]
+    if len(proofs) != 1:
+        raise TokenRefused(f"{len(proofs)} proofs were sent, expected one", code=PROOF_CODE)
+    path = scope["raw_path"].partition(b"?")[0].decode("latin-1")
+    address = dpop.Address(scope["scheme"], names_of(scope), scope["server"][1], path)
+    try:
+        proof = dpop.verify_proof(proofs[0].decode("latin-1"), method=scope["method"], address=address, token=token)
+    except jose.MalformedToken as error:
+        raise TokenRefused(f"the proof is refused: {error}", code=PROOF_CODE) from None
+    window, ahead = timedelta(seconds=dpop.WINDOW), timedelta(seconds=dpop.AHEAD)
+    spend = proof_of(proof.jkt, proof.id, _moment(proof.issued), window, ahead)
+    return replace(claim, key=proof.jkt, spend=(*claim.spend, spend))
+
+
+def _moment(second: int) -> datetime:
+    return datetime.fromtimestamp(second, UTC)
+
+
+def kind_of(claim: Claim) -> tuple[Rule, str]:
+    """Return the rule that lets this claim in, and what people call it."""
+    if claim.handle is not None:
+        return Rule.HANDLE, "a task handle"
+    if claim.token is not None:
+        return Rule.TOKEN, "a task token"
+    if claim.facts is not None and claim.facts.attestor == JOIN_TOKEN:
+        return Rule.JOIN, "a join token"
+    return Rule.OPERATOR, "the process at the other end of the socket"
+
+
+async def proven(world: World, door: Identity, claim: Claim) -> Claim | Identity:
+    """Return who asks, where what was shown works once: used up here, so that all that follows has the identity.
+
+    Raises Unauthenticated, TokenRefused, Replayed for a join token that was seen before.
+    """
+    try:
+        if claim.token is not None:
+            return await admit_token(world, door, claim)
+        if claim.facts is not None and claim.facts.attestor != "operator":
+            return await attest_workload(world, door, claim)
+    except Unauthenticated as error:
+        if claim.key is None:
+            raise
+        raise TokenRefused(str(error), code=error.code, hint=error.hint) from None
+    return claim
