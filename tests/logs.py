@@ -91,6 +91,7 @@ class LogRig:
             trust_domain="example.org",
             operator=None,
             instance=INSTANCE,
+            node="",
             new_id=lambda kind: kind + "a" * 20,
             new_handle=None,  # type: ignore[arg-type]
         )

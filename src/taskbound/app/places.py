@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from taskbound.core.config import Config, read_config
 from taskbound.core.errors import InvalidRequest, Unavailable
@@ -69,6 +70,34 @@ def secret(reference: str) -> Secret:
         raise InvalidRequest(f"{reference} cannot be read", code="invalid_config") from None
 
 
+def public(reference: str) -> str:
+    """Return what a reference to something that everybody may read names: a certificate. Raises InvalidRequest."""
+    if reference.startswith("env:"):
+        return secret(reference).reveal()
+    try:
+        with open(reference.removeprefix("file:"), "rb") as file:
+            return file.read(SECRET_LIMIT).decode()
+    except (OSError, UnicodeDecodeError):
+        raise InvalidRequest(f"{reference} cannot be read", code="invalid_config") from None
+
+
+def database_of(reference: str) -> Secret:
+    """Return the address of the store's database: `env:NAME`, `file:/path`, or a URL without a password.
+
+    Raises InvalidRequest: what stands on a command line is seen by everybody on the machine.
+    """
+    if not reference.startswith(("postgresql://", "postgres://")):
+        return secret(reference)
+    try:
+        parts = urlsplit(reference)
+    except ValueError:
+        raise InvalidRequest("--store is no URL of a database", code="invalid_config") from None
+    if parts.password is not None or "password=" in parts.query:
+        hint = "--store env:NAME or file:/path, or keep the password in ~/.pgpass"
+        raise InvalidRequest("a password on the command line is seen by everybody", code="invalid_config", hint=hint)
+    return Secret(reference)
+
+
 @contextmanager
 def only_one(state: Path) -> Iterator[None]:
     """Hold the state directory, made 0700 when there is none. Raises Unavailable while another process holds it."""
@@ -90,10 +119,10 @@ def only_one(state: Path) -> Iterator[None]:
         os.close(held)
 
 
-def instance_of(path: Path, fresh: str) -> str:
-    """Return the installation's name, which is `fresh` for the first time and ever after (INTERFACES 1)."""
+def kept_name(path: Path, fresh: str) -> str:
+    """Return the name that a file keeps, which is `fresh` for the first time and ever after (INTERFACES 1)."""
     if not path.exists():
-        new = path.with_name(f".instance.{os.getpid()}")
+        new = path.with_name(f".{path.name}.{os.getpid()}")
         new.write_text(fresh)
         with suppress(FileExistsError):
             os.link(new, path)

@@ -1,5 +1,6 @@
-"""`taskbound up`: everything on one machine, in one process: store, doors and lanes (DESIGN 3).
+"""`taskbound up`: everything on one machine, in one process; `serve`: one node of several on one database (DESIGN 3).
 
+Both run store, doors and lanes; with a database nothing is registered or pinned by its first use.
 What listens is bound before anything is opened, so that an occupied address changes nothing. The
 process cannot be looked into by others of its user (`PR_SET_DUMPABLE` 0, INTERFACES 10). Broken
 policy files do not stop it: nothing is permitted until they are mended and loaded.
@@ -11,74 +12,37 @@ import os
 import random
 import resource
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
-from starlette.types import ASGIApp
 
 from taskbound.app import audit
+from taskbound.app.listen import Listener, Server, bound
 from taskbound.app.places import login, only_one
 from taskbound.app.world import open_world
 from taskbound.core.config import Config
-from taskbound.core.errors import Conflict, InvalidRequest, Refused, Unavailable
+from taskbound.core.errors import Conflict, Refused, Unavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity, door
+from taskbound.core.secret import Secret
 from taskbound.core.task import Task
-from taskbound.edge import api, gateway, http
-from taskbound.edge.connection import PeerProtocol
+from taskbound.edge import api, claims, gateway, http, oauth
 from taskbound.ending import LIVE
 from taskbound.lanes import Lanes, Progress, run_lanes
 from taskbound.ports import World
 from taskbound.prove import registered
-from taskbound.steps.load_policy import load_policy
+from taskbound.steps.load_policy import load_policy, warnings_of
 from taskbound.steps.register_identity import RegistrationAsk, register_identity, resume_identity
 
 log = structlog.get_logger()
 
 ORG = "main"  # the one there is, until several nodes are built (DESIGN 10)
-SUN_PATH = 107  # bytes that the kernel takes for the path of a Unix socket
 PR_SET_DUMPABLE = 4
-GRACE = 1  # seconds for what runs when the process is told to stop
-
-
-class _Server(uvicorn.Server):
-    """A server whose process's signals belong to somebody else."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def bind(address: str, state: Path) -> tuple[socket.socket, str]:
-    """Return a bound socket and its address as people write it. Raises Unavailable, InvalidRequest."""
-    if address.startswith("unix:"):
-        path = state / address.removeprefix("unix:")
-        if len(os.fsencode(path)) > SUN_PATH:
-            hint = "choose a shorter TASKBOUND_HOME"
-            raise InvalidRequest(f"{path} is too long for a socket", code="invalid_config", hint=hint)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # of a process that died: `only_one` says that there is no other
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(path))  # nobody else passes the directory, 0700, until the mode is set
-        path.chmod(0o600)
-        return listener, f"unix:{path}"
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, int(port)))
-    except OSError as error:
-        listener.close()
-        hint = "stop what listens there, or choose another address under [listen] (port 0: any)"
-        raise Unavailable(f"{address}: {error.strerror}", code="address_in_use", hint=hint) from None
-    return listener, f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
 async def up(
@@ -86,6 +50,7 @@ async def up(
     state: Path,
     *,
     announce: Callable[[Mapping[str, Any]], None],
+    database: Secret | None = None,
     production: bool = False,
     resume_operator: bool = False,
 ) -> None:
@@ -102,23 +67,27 @@ async def up(
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is one, and the usual 1024 are soon gone
     async with AsyncExitStack() as stack:
         stack.enter_context(only_one(state))
-        sockets: dict[str, list[tuple[socket.socket, str]]] = {"api": [], "gateway": []}
-        for which, address in (*(("api", one) for one in config.api), ("gateway", config.gateway)):
-            sockets[which].append(bound := bind(address, state))
-            stack.callback(bound[0].close)
+        listeners: dict[str, list[Listener]] = {"api": [], "gateway": []}
+        for which, listener in bound(config, state):
+            listeners[which].append(listener)
+            stack.callback(listener.socket.close)
         operator = f"human/{login()}"
         lane = door(config.trust_domain, "lane/revoke", ORG)
-        world = await stack.enter_async_context(open_world(config, state, operator=operator, lane=lane))
+        world = await stack.enter_async_context(
+            open_world(config, state, operator=operator, lane=lane, database=database)
+        )
+        production = production or database is not None
         start = door(world.trust_domain, "door/start", ORG)
         warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config)]
         stopping = asyncio.Event()
         _listen_to_signals(world, start, stopping)
-        address = f"http://{sockets['gateway'][0][1]}/mcp"
-        async with _serving(world, sockets, address, stopping, config, state, production=production):
+        async with _serving(world, listeners, stopping, config, state, production=production):
             announce({
                 "state": str(state),
-                "api": [one for _, one in sockets["api"]],
-                "gateway": address,
+                "node": world.node,
+                "api": [one.address if one.certificate is None else one.url for one in listeners["api"]],
+                "gateway": _here(listeners["gateway"]),
+                "beyond": _beyond(listeners["gateway"]) or None,
                 "trust_domain": world.trust_domain,
                 "operator": operator,
                 "policy": world.policies.current.version,
@@ -126,7 +95,18 @@ async def up(
             })  # fmt: skip
             await stopping.wait()
         async with world.store.transaction(start) as tx:
-            await tx.record(Kind.NODE_STOPPED, id=world.instance)
+            await tx.record(Kind.NODE_STOPPED, id=world.instance, node=world.node)
+
+
+def _here(gateways: Sequence[Listener]) -> str:
+    """Return the MCP address for this machine: of a listener on loopback, where there is one."""
+    here = next((one for one in gateways if one.certificate is None), gateways[0])
+    return f"{here.url}/mcp"
+
+
+def _beyond(gateways: Sequence[Listener]) -> str:
+    """Return the MCP address for who is not on this machine; "" where nothing listens for them."""
+    return next((f"{one.url}/mcp" for one in gateways if one.certificate), "")
 
 
 def _warnings(config: Config) -> Iterator[str]:
@@ -137,8 +117,9 @@ def _warnings(config: Config) -> Iterator[str]:
 
 async def _begun(world: World, start: Identity, operator: str, resume: bool) -> list[str]:
     """Record the start, register the operator at the first one, load the policy; return what people should know."""
+    await world.keys.public()  # each key is there from the first start on
     async with world.store.transaction(start) as tx:
-        await tx.record(Kind.NODE_STARTED, id=world.instance)
+        await tx.record(Kind.NODE_STARTED, id=world.instance, node=world.node)
     with suppress(Conflict):  # registered at an earlier start
         ask = RegistrationAsk(operator, operator, "operator", {"uid": os.getuid()}, purpose="operator of this machine")
         await register_identity(world, start, start, ask)
@@ -150,7 +131,8 @@ async def _begun(world: World, start: Identity, operator: str, resume: bool) -> 
         [] if state == "registered" else [f"{operator} is {state}: nobody administers; taskbound up --resume-operator"]
     )
     try:
-        await load_policy(world, start, start)
+        before = world.policies.current
+        known += warnings_of(await load_policy(world, start, start), before)
     except Refused as error:
         return [*known, f"the policy is not in force, so nothing is permitted: {error}"]
     if len(world.policies.current.organisation.policies) <= 1:  # the operator's own is built in
@@ -163,7 +145,10 @@ def _listen_to_signals(world: World, start: Identity, stopping: asyncio.Event) -
 
     async def reload() -> None:
         try:
+            before = world.policies.current
             policies = await load_policy(world, start, start)
+            for warning in warnings_of(policies, before):
+                log.warning("policy_warning", warning=warning)
             log.info("policy_loaded", version=policies.version)
         except (Refused, Unavailable) as error:  # the old one stays in force
             log.error("policy_refused", code=error.code, reason=str(error))
@@ -180,8 +165,7 @@ def _listen_to_signals(world: World, start: Identity, stopping: asyncio.Event) -
 @asynccontextmanager
 async def _serving(
     world: World,
-    sockets: Mapping[str, Sequence[tuple[socket.socket, str]]],
-    address: str,
+    listeners: Mapping[str, Sequence[Listener]],
     stopping: asyncio.Event,
     config: Config,
     state: Path,
@@ -193,13 +177,14 @@ async def _serving(
     progress = Progress()
     end, revoke, seal = (door(world.trust_domain, f"lane/{name}", ORG) for name in ("end", "revoke", "seal"))
     lanes = Lanes(end, revoke, seal, jitter=random.random, progress=progress)
-    holders = http.Holders(ORG)
+    holders = claims.Holders(ORG)
     await _expect(world, doors["api"], holders)
     site = http.Site(
-        gateway=lambda: address,
+        gateway=lambda: _here(listeners["gateway"]),
+        gateway_beyond=lambda: _beyond(listeners["gateway"]),
         registers_actors=not production,
         export=lambda directory: audit.audit_export(world, ORG, directory),
-        erase=lambda age: audit.audit_erase(world, ORG, age),
+        erase=lambda age, of: audit.audit_erase(world, ORG, age, of),
         measures=lambda: _measures(progress, state),
         wake=progress.wake,
     )
@@ -208,12 +193,21 @@ async def _serving(
     }
     mcp = gateway.application(world, doors["gateway"], holders, credentials=credentials, may_add=not production)
     apps = {
-        "api": http.application(world, doors["api"], api.ROUTES, holders=holders, site=site),
+        "api": http.application(world, doors["api"], (*api.ROUTES, *oauth.ROUTES), holders=holders, site=site),
         "gateway": http.application(
-            world, doors["gateway"], api.GATEWAY_ROUTES, holders=holders, site=site, mount={"/mcp": mcp}
+            world,
+            doors["gateway"],
+            (*api.GATEWAY_ROUTES, *oauth.ROUTES),
+            holders=holders,
+            site=site,
+            mount={"/mcp": mcp},
         ),
     }
-    servers = [(_server(apps[name]), [one for one, _ in bound]) for name, bound in sockets.items()]
+    servers = [
+        (Server(apps[which], certificate), [one.socket for one in of if one.certificate is certificate])
+        for which, of in listeners.items()
+        for certificate in {one.certificate for one in of}
+    ]
     async with asyncio.TaskGroup() as running:
         running.create_task(run_lanes(world, lanes, stopping))
         unclaimed = running.create_task(api.end_unclaimed(world, doors["api"], holders))
@@ -231,28 +225,13 @@ async def _serving(
     await mcp.close()  # what it records last is recorded while the store is open
 
 
-async def _expect(world: World, door: Identity, holders: http.Holders) -> None:
+async def _expect(world: World, door: Identity, holders: claims.Holders) -> None:
     """Say which tasks were held before this start: whoever held them has 6 s to come back (INTERFACES 6)."""
     async with world.store.transaction(door) as tx:
-        held = [task for state in LIVE for task in await tx.find(Task, state=state) if task.holder]
-    for task in held:
-        holders.expect(task.holder, task)
-
-
-def _server(app: ASGIApp) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            http=PeerProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=GRACE,
-        )
-    )
+        live = [task for state in LIVE for task in await tx.find(Task, state=state)]
+    for task in live:
+        if task.holder is not None and task.holder.node == world.node:
+            holders.expect(replace(task.holder, node=""), task)
 
 
 def _measures(progress: Progress, state: Path) -> dict[str, float]:

@@ -1,23 +1,23 @@
 """Worlds: what steps are given, in memory or kept in a state directory; with the clock and the ids of it all."""
 
-import base64
 import hashlib
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from taskbound.app.places import instance_of, only_one, second_place, secret
+from taskbound.app.places import kept_name, only_one, second_place, secret
 from taskbound.core.catalogue import Target
 from taskbound.core.config import Config, TargetConfig
+from taskbound.core.errors import InvalidRequest
 from taskbound.core.identity import Identity
-from taskbound.core.lease import Lease
-from taskbound.core.policy_dir import operator_policy
+from taskbound.core.organisation import operator_policy
 from taskbound.core.secret import Secret
+from taskbound.formats.note import MalformedNote, Unverified, make_key, verify_note
 from taskbound.formats.spiffe import make
 from taskbound.lanes import quarantined
 from taskbound.plugins.attestors.unix import UnixAttestor
@@ -30,13 +30,16 @@ from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.plugins.providers.memory import MemoryProvider, MemoryTarget
 from taskbound.plugins.providers.postgres import PostgresProvider
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
-from taskbound.ports import Provider, Upstream, World
+from taskbound.plugins.upstreams.mcp_http.known import Known
+from taskbound.ports import Log, Provider, Store, Upstream, World
 from taskbound.store.memory import MemoryStore
 from taskbound.store.memory_log import MemoryLog
+from taskbound.store.postgres import open_postgres
+from taskbound.store.postgres_log import PostgresLog
 from taskbound.store.sqlite import SqliteStore, open_store
 from taskbound.store.sqlite_log import SqliteLog
 
-PURPOSES = ("log", "receipt")  # what we sign for; each has a key of its own
+PURPOSES = ("log", "receipt", "token")  # what we sign for; each has a key of its own
 
 
 def now() -> datetime:
@@ -44,8 +47,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+_PAIRS = tuple(a + b for a in "abcdefghijklmnopqrstuvwxyz234567" for b in "abcdefghijklmnopqrstuvwxyz234567")
+
+
 def _letters(bits: int) -> str:
-    return base64.b32encode(secrets.token_bytes((bits + 7) // 8)).decode().lower()[: bits // 5]
+    """Return random letters, 5 bits each; an even number of them."""
+    drawn = secrets.randbits(bits)
+    return "".join([_PAIRS[drawn >> at & 1023] for at in range(0, bits, 10)])
 
 
 def new_id(kind: str) -> str:
@@ -89,6 +97,7 @@ def in_memory(
         trust_domain=trust_domain,
         operator=None,
         instance=instance,
+        node="",
         new_id=new_id,
         new_handle=new_handle,
     )
@@ -110,28 +119,43 @@ async def open_state(state: Path, second: Path, *, clock: Callable[[], datetime]
 
 @asynccontextmanager
 async def open_world(
-    config: Config, state: Path, *, operator: str, lane: Identity, clock: Callable[[], datetime] = now
+    config: Config,
+    state: Path,
+    *,
+    operator: str,
+    lane: Identity,
+    database: Secret | None = None,
+    clock: Callable[[], datetime] = now,
 ) -> AsyncIterator[World]:
-    """Give the world of `up`: what is kept in the state directory, with configured targets and upstreams.
+    """Give the world of `up`, with configured targets and upstreams; with a `database` that of one node of `serve`.
 
-    `operator` is the name of the human who administers it. Raises Unavailable, InvalidRequest.
+    `operator` is the name of who owns the state directory; in `up` they administer by a policy that is built in,
+    with `serve` by what the files permit (docs/decisions/0011). Raises Unavailable, InvalidRequest.
     """
     targets = {resource: target for one in config.targets for resource, target in one.targets().items()}
-    policies = PolicyFiles(state / "policy", targets, operator_policy(operator))
+    built_in = "" if database is not None else operator_policy(operator)
+    policies = PolicyFiles(state / "policy", targets, built_in)
     (state / "policy").mkdir(mode=0o700, exist_ok=True)
     second = Path(config.checkpoints) if config.checkpoints else second_place()
     async with AsyncExitStack() as stack:
-        store = open_store(state / "taskbound.db", clock)
-        stack.push_async_callback(store.close)
-        kept = _kept(store, state, second, policies, config.trust_domain)
+        if database is not None:
+            shared = await open_postgres(database, clock)
+            stack.push_async_callback(shared.close)
+            instance, node = await shared.instance(_letters(30)), kept_name(state / "node", _letters(30))
+            kept = _world(shared, PostgresLog(shared), state, second, policies, config.trust_domain, instance, node)
+            await _require_own_keys(kept, lane, state)
+        else:
+            own = open_store(state / "taskbound.db", clock)
+            stack.push_async_callback(own.close)
+            kept = _kept(own, state, second, policies, config.trust_domain)
         providers, upstreams = dict[str, Provider](), dict[str, Callable[[], Upstream]]()
         for target in config.targets:
-            providers[target.name] = provider = _postgres(target, kept.instance, partial(quarantined, store, lane))
+            providers[target.name] = provider = _postgres(target, kept, lane)
             stack.push_async_callback(provider.close)
         for upstream in config.upstreams:
             origin = Origin(upstream.url, secret(upstream.ca).reveal() if upstream.ca else None)
             stack.push_async_callback(origin.close)
-            upstreams[upstream.name] = partial(McpHttpUpstream, origin)
+            upstreams[upstream.name] = partial(McpHttpUpstream, origin, Known())
         yield replace(
             kept,
             providers=providers,
@@ -142,9 +166,23 @@ async def open_world(
 
 
 def _kept(store: SqliteStore, state: Path, second: Path, policies: PolicyFiles, trust_domain: str) -> World:
+    instance = kept_name(state / "instance", _letters(30))
+    return _world(store, SqliteLog(store), state, second, policies, trust_domain, instance, "")
+
+
+def _world(
+    store: Store,
+    log: Log,
+    state: Path,
+    second: Path,
+    policies: PolicyFiles,
+    trust_domain: str,
+    instance: str,
+    node: str,
+) -> World:
     return World(
         store=store,
-        log=SqliteLog(store),
+        log=log,
         keys=LocalKeys(state / "keys", PURPOSES),
         checkpoints=CheckpointFiles(second),
         policies=policies,
@@ -153,22 +191,37 @@ def _kept(store: SqliteStore, state: Path, second: Path, policies: PolicyFiles, 
         attestor=None,
         trust_domain=trust_domain,
         operator=None,
-        instance=instance_of(state / "instance", _letters(30)),
+        instance=instance,
+        node=node,
         new_id=new_id,
         new_handle=new_handle,
     )
 
 
-def _postgres(
-    target: TargetConfig, instance: str, on_quarantine: Callable[[Lease, tuple[str, ...]], Awaitable[None]]
-) -> PostgresProvider:
+async def _require_own_keys(world: World, lane: Identity, state: Path) -> None:
+    """Raises InvalidRequest where the log is signed by other keys: every node has the same (docs/serve.md)."""
+    origin = f"{world.instance}/{lane.org}"
+    key = make_key(origin, (await world.keys.public())["log"])
+    checkpoint = await world.log.checkpoint(lane)
+    try:
+        if checkpoint is not None:
+            verify_note(checkpoint, [key])
+    except (MalformedNote, Unverified):
+        raise InvalidRequest(
+            f"the keys in {state / 'keys'} are not those that signed this log",
+            code="invalid_config",
+            hint=f"copy keys/ of a node that runs to {state / 'keys'}",
+        ) from None
+
+
+def _postgres(target: TargetConfig, world: World, lane: Identity) -> PostgresProvider:
     return PostgresProvider(
         secret(target.admin),
         owner=target.owner,
         quarantine=target.quarantine,
-        instance=instance,
-        node="up",
+        instance=world.instance,
+        node=world.node or "up",
         epoch=_letters(60),
         new_password=new_password,
-        on_quarantine=on_quarantine,
+        on_quarantine=partial(quarantined, world.store, lane),
     )

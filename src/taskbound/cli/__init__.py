@@ -8,17 +8,20 @@ from taskbound.cli.answer import Usage, answered, unknown
 
 COMMANDS: Mapping[str, str] = {
     "up": "run everything on this machine: store, gateway, API",
+    "serve": "run one node of several, on a PostgreSQL database",
     "run": "run a program inside a task of its own",
     "task": "open, list, show, end tasks",
     "identity": "register, list, suspend, resume, retire identities; join tokens",
-    "policy": "write a first policy directory, check it, load it",
+    "policy": "write a first policy directory; check, test, explain, load it",
+    "call": "list calls, and which were denied",
     "tools": "derive and pin the tools of an upstream, list them",
     "lease": "list leases",
     "audit": "export, verify, erase, follow the log",
     "receipt": "show what a closed task was given and when it was dead; verify a receipt offline",
+    "doctor": "say what of this installation is not as it should be, and what to do",
     "why": "say why a call was permitted or denied, or a lease or task given",
 }
-NOT_BUILT = ("discover", "connect", "serve")
+NOT_BUILT = ("discover", "connect")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

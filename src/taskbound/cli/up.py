@@ -1,5 +1,6 @@
 """`taskbound up`: everything on this machine in one process, until it is told to stop."""
 
+import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,11 +42,18 @@ def main(words: Sequence[str]) -> int:
         "--resume-operator", action="store_true", help="lift the suspension of who owns the state directory"
     )
     asked = parser.parse_args(words)
+    return serve(asked, production=asked.production, resume_operator=asked.resume_operator)
 
+
+def serve(
+    asked: argparse.Namespace, *, database: str | None = None, production: bool = False, resume_operator: bool = False
+) -> int:
+    """Run `up`, or with a reference to a database one node, until the process is told to stop."""
     import structlog
     import uvloop
 
     from taskbound import app
+    from taskbound.app.up import up
 
     json_lines = not sys.stderr.isatty()
     structlog.configure(
@@ -61,8 +69,9 @@ def main(words: Sequence[str]) -> int:
     state = app.state_directory()
     config = app.load_config(asked.config, state)
     announce = answer.show_json if asked.json else _announce
+    dsn = app.database_of(database) if database else None
     uvloop.run(
-        app.up(config, state, announce=announce, production=asked.production, resume_operator=asked.resume_operator)
+        up(config, state, announce=announce, database=dsn, production=production, resume_operator=resume_operator)
     )
     return answer.DONE
 
@@ -71,6 +80,7 @@ def _announce(about: Mapping[str, Any]) -> None:
     answer.say(
         f"taskbound listens on {', '.join(about['api'])}",
         f"gateway {about['gateway']}",
+        *([f"gateway beyond this machine {about['beyond']}"] if about.get("beyond") else []),
         f"policy {about['policy'][:12]}",
         f"operator {about['operator']}",
         *(f"warning: {warning}" for warning in about["warnings"]),

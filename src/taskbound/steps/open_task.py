@@ -12,20 +12,14 @@ from datetime import timedelta
 from typing import Any
 
 from taskbound.core.call import Decision, decide
-from taskbound.core.catalogue import nearest
+from taskbound.core.details import grants_from_details
 from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest, NotFound, Replayed, bounded
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, narrow
 from taskbound.core.identity import Claim, Identity, Process, Registration
-from taskbound.core.intent import (
-    DEFAULT_BUDGET,
-    Intent,
-    bind,
-    grants_from_details,
-    grants_of_intent,
-    grants_that_read,
-)
+from taskbound.core.intent import DEFAULT_BUDGET, Intent, bind, grants_of_intent, grants_that_read
 from taskbound.core.policy_dir import PolicyDir
+from taskbound.core.refusal import nearest
 from taskbound.core.secret import Secret
 from taskbound.core.task import MAX_DEPTH, Task
 from taskbound.core.thing import advance
@@ -115,7 +109,7 @@ async def _open(
                     await _require_room(tx, parent)
                 actor = await _actor(world, tx, caller, ask)
                 task = _opened(world.new_id("t"), tx, caller, actor, wish, parent, ask.cause, handle)
-                task = replace(task, holder=ask.holder)
+                task = replace(task, holder=ask.holder and replace(ask.holder, node=world.node))
                 shared = _shares(task, wish, left)
                 task = await _once(tx, caller, task, ask.idempotency_key)
             except Denied as refusal:  # a wish wider than what the caller holds is recorded like any denial

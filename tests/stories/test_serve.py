@@ -1,0 +1,167 @@
+"""Two nodes of `taskbound serve` on one PostgreSQL database: what begins at one ends at the other.
+
+The real command twice, each with a state directory of its own; keys and policy are copied as an operator would.
+"""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.postgres.server import running
+from tests.served import Workspace, served
+from tests.store.postgres_database import drop_database, new_database
+from tests.stories.place import Place, call, until, upstream
+
+DOMAIN = 'trust_domain = "example.org"\n'
+ADMIN = """
+@id("admin-operator") permit(
+    principal == Human::"{operator}",
+    action in [Action::"policy/load", Action::"identity/register", Action::"identity/suspend", Action::"audit/read"],
+    resource
+);
+"""
+AGENT = """
+[[registration]]
+id = "agent/a"
+owner = "{owner}"
+environment = "dev"
+attestor = "unix"
+when = {{ uid = 4711 }}
+"""
+PROFILE = """
+purpose = "echo"
+owner = "{owner}"
+review_by = 2099-01-01
+life = "5m"
+[[grant]]
+tool = "workspace/echo"
+when = {{ text = "any" }}
+"""
+
+
+class Node(Place):
+    """The state directory of one node, and the database that it shares."""
+
+    def __init__(self, base: Path, store: str) -> None:
+        base.mkdir()
+        super().__init__(base / "home")
+        self.environ["TASKBOUND_STORE"] = store
+
+    def serve(self, **more: Any) -> AbstractContextManager[Mapping[str, Any]]:
+        return self.up(command=("serve", "--store", "env:TASKBOUND_STORE"), **more)
+
+    def like(self, other: "Node") -> None:
+        """Take keys and policy of another node, as who deploys it does."""
+        for folder in ("keys", "policy"):
+            shutil.rmtree(self.state / folder, ignore_errors=True)
+            shutil.copytree(other.state / folder, self.state / folder)
+
+
+@pytest.fixture
+def store() -> Iterator[str]:
+    database = new_database(running())
+    yield database.dsn.reveal()
+    drop_database(database)
+
+
+@pytest.fixture
+def first(tmp_path: Path, store: str) -> Iterator[Node]:
+    """A node that was never started, with a policy and the pinned tools of an upstream."""
+    node = Node(tmp_path / "first", store)
+    with served(Workspace().app) as address:
+        (node.state / "taskbound.toml").write_text(DOMAIN + upstream(f"{address}/mcp"))
+        node.done("policy", "init")
+        with node.up() as about:  # on a store of its own, where the tools are pinned
+            node.done("tools", "derive", "workspace", "--write")
+        (node.state / "policy/profiles").mkdir(exist_ok=True)
+        (node.state / "policy/profiles/echo.toml").write_text(PROFILE.format(owner=about["operator"]))
+        (node.state / "policy/registrations.toml").write_text(AGENT.format(owner=about["operator"]))
+        (node.state / "policy/organisation/admin.cedar").write_text(ADMIN.format(operator=about["operator"]))
+        for left in (*node.state.glob("taskbound.db*"), node.state / "instance"):
+            left.unlink()
+        shutil.rmtree(node.environ["XDG_DATA_HOME"])
+        yield node
+
+
+def second(first: Node, base: Path, store: str) -> Node:
+    node = Node(base / "second", store)
+    shutil.copy(first.state / "taskbound.toml", node.state)
+    return node
+
+
+def test_what_begins_at_one_node_ends_at_another(first: Node, tmp_path: Path, store: str) -> None:
+    with first.serve() as here:
+        other = second(first, tmp_path, store)
+        other.like(first)
+        with other.serve() as there:
+            assert here["node"] != there["node"]
+            opened = json.loads(first.done("task", "open", "--profile", "echo", "--agent", "agent/a", "--json"))
+            at = {"handle": opened["token"], "gateway": f"{here['gateway']}/workspace"}
+            beside = {**at, "gateway": f"{there['gateway']}/workspace"}
+            assert not call(at, "echo", text="1")["isError"]
+            assert not call(beside, "echo", text="1")["isError"]  # the same task, at the other node
+            assert opened["task"] in other.done("task", "list")
+            other.done("task", "end", opened["task"])
+            ended = time.monotonic()
+            denied = call(at, "echo", text="1")
+            assert denied["isError"] and "task_ended" in denied["content"][0]["text"]
+            assert time.monotonic() - ended < 2  # S2: it is read in the deciding transaction
+            exported = tmp_path / "export"
+            until(lambda: "closed" in first.done("task", "show", opened["task"]))
+            first.done("audit", "export", str(exported))
+            first.done("audit", "verify", str(exported))
+
+
+def test_a_node_that_is_killed_leaves_the_others_at_work(first: Node, tmp_path: Path, store: str) -> None:
+    other = second(first, tmp_path, store)
+    with first.serve(stop=signal.SIGKILL):
+        other.like(first)
+        opened = json.loads(first.done("task", "open", "--profile", "echo", "--agent", "agent/a", "--json"))
+    with other.serve() as there:
+        at = {"handle": opened["token"], "gateway": f"{there['gateway']}/workspace"}
+        assert not call(at, "echo", text="1")["isError"]
+
+
+def test_a_node_with_other_keys_is_refused(first: Node, tmp_path: Path, store: str) -> None:
+    other = second(first, tmp_path, store)
+    shutil.copytree(first.state / "policy", other.state / "policy")
+    with first.serve():
+        first.done("audit", "export", str(tmp_path / "export"))  # so that there is something signed
+        refused = other.command("serve", "--store", "env:TASKBOUND_STORE")
+    assert refused.returncode == 2 and "copy keys/" in refused.stderr
+
+
+def test_without_a_policy_nobody_administers(first: Node) -> None:
+    (first.state / "policy/organisation/admin.cedar").unlink()
+    with first.serve():
+        refused = first.command("identity", "register", "agent/b", "--owner", "human/root")
+        assert refused.returncode == 1 and "not_permitted" in refused.stderr
+
+
+def test_an_agent_is_not_registered_by_its_first_use(first: Node) -> None:
+    with first.serve():
+        refused = first.command("task", "open", "--intent", "echo", "--agent", "agent/unknown")
+        assert refused.returncode == 1 and "unknown_agent" in refused.stderr
+        assert "taskbound identity register agent/unknown" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("store_said", "status", "sentence"),
+    [
+        ("postgresql://taskbound:secret-of-the-store@127.0.0.1/taskbound", 2, "on the command line"),
+        ("env:NOT_SET", 2, "is not set"),
+        ("postgresql://taskbound@127.0.0.1:1/taskbound", 3, "cannot be reached"),
+        ("nonsense", 2, "cannot be read"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_told(tmp_path: Path, store_said: str, status: int, sentence: str) -> None:
+    refused = Place(tmp_path / "home").command("serve", "--store", store_said)
+    assert refused.returncode == status, refused.stderr
+    assert sentence in refused.stderr and "secret-of-the-store" not in refused.stderr
