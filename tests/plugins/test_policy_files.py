@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from taskbound.core.catalogue import pin_of
+from taskbound.core.cedar import Entity, Uid
 from taskbound.core.config import TargetConfig
 from taskbound.core.errors import InvalidRequest, Unavailable
-from taskbound.core.policy import Entity, Request, Uid, authorize
-from taskbound.core.policy_dir import EMPTY, operator_policy, read_policy_dir
+from taskbound.core.organisation import operator_policy
+from taskbound.core.policy import Request, authorize
+from taskbound.core.policy_dir import EMPTY, read_policy_dir
 from taskbound.plugins.policies import files
 from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.policy_pack import init_files

@@ -19,10 +19,10 @@ async def audit_export(world: World, org: str, directory: Path) -> int:
     return await export_log(world, lane, DirectoryArchive(directory))
 
 
-async def audit_erase(world: World, org: str, older_than: timedelta) -> int:
-    """Erase the bodies of older events, and seal the facts that say so; return how many."""
+async def audit_erase(world: World, org: str, older_than: timedelta, of: str = "") -> int:
+    """Erase the bodies of older events, or those of a class, and seal the facts that say so; return how many."""
     lane = await _sealed(world, org)
-    erased = await erase_bodies(world, lane, door(world.trust_domain, "door/command", org), older_than)
+    erased = await erase_bodies(world, lane, door(world.trust_domain, "door/command", org), older_than, of)
     await _sealed(world, org)
     return erased
 

@@ -2,7 +2,7 @@
 
 from importlib import resources
 
-FILES = ("organisation/start.cedar",)
+FILES = ("organisation/start.cedar", "tests/start.toml")
 
 
 def init_files() -> dict[str, bytes]:

@@ -26,6 +26,7 @@ from taskbound.core.policy_dir import (
     read_policy_dir,
     read_tools,
 )
+from taskbound.core.refusal import Problems
 
 FILE_LIMIT = 4 << 20  # bytes; the definitions of a large upstream take about 1 MiB
 DIRECTORY_LIMIT = 32 << 20  # bytes
@@ -53,7 +54,14 @@ class PolicyFiles:
         """Return an upstream's tools by name, as its files say now. Raises InvalidRequest when those are broken."""
         own = (f"tools/{upstream}.toml", f"tools/{upstream}.json")
         found = {name: _read(self._path, name) for name in own if (self._path / name).exists()}
-        return {tool.name: tool for _, tool in read_tools(decoded(found))}
+        problems = Problems()
+        tools = {tool.name: tool for _, tool in read_tools(decoded(found), problems)}
+        problems.require_none()
+        return tools
+
+    def file(self, path: str) -> bytes:
+        """Return a file as it is now; empty when there is none. Raises InvalidRequest for what cannot be read."""
+        return _read(self._path, path) if os.path.lexists(self._path / path) else b""
 
     def adopt(self, policies: PolicyDir) -> None:
         """Put what was read in force."""
@@ -84,7 +92,7 @@ class PolicyFiles:
                 for folder in folders.values():
                     os.fsync(folder)
         except OSError as error:
-            raise Unavailable(f"the policy directory cannot be written: {error.strerror}") from error
+            raise Unavailable(f"the policy directory {self._path} cannot be written: {error.strerror}") from error
 
 
 def _folder_of(path: str) -> str:

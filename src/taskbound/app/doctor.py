@@ -1,0 +1,262 @@
+"""`taskbound doctor`: what of this installation is not as it should be, each with what to do about it.
+
+A check is one line: ok, warn (it works, but promises less) or fail. A check that cannot be made
+says why. Nothing is changed, here or at a target. What only the running `up` knows is handed in.
+"""
+
+import os
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskbound.app.integrity import integrity
+from taskbound.app.places import load_config, second_place, secret
+from taskbound.app.policy import try_policy
+from taskbound.app.world import now
+from taskbound.core.config import Config, TargetConfig
+from taskbound.core.errors import InvalidRequest, TaskboundError, Unavailable
+from taskbound.core.refusal import problems_of
+from taskbound.plugins.providers.postgres.lacks import PostgresCheck
+from taskbound.ports import Checked
+from taskbound.store.reserve import RESERVE
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+FULL = 0.8  # of a disk: from there on it is said (INTERFACES 2)
+TOLD = 20  # problems of one kind; more are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    verdict: str  # ok, warn, fail
+    says: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What an `up` that answers says: the version in force, and each upstream's pins, or why it tells none."""
+
+    policy: str  # "": it did not tell
+    offered: Mapping[str, Mapping[str, str] | str]
+
+
+async def examine(state: Path, file: Path | None, running: Running | None) -> list[Check]:
+    """Return every check of the installation in a state directory, in the order in which people read them."""
+    found = [*places(state), *disk(state)]
+    try:
+        config = load_config(file, state)
+    except InvalidRequest as error:
+        return [*found, Check("configuration", FAIL, str(error), error.hint)]
+    named = file or state / "taskbound.toml"
+    says = f"{named} is in order" if named.exists() else f"there is no {named}: the defaults are in force"
+    found.append(Check("configuration", OK, says))
+    found += [*secrets(config), *second(config, state), *policy(config, state, running)]
+    found += [one for target in config.targets async for one in at_target(target)]
+    found += [one async for one in log(config, state, is_running=running is not None)]
+    return found
+
+
+# --- this machine ----------------------------------------------------------------------------------
+
+
+def places(state: Path) -> Iterator[Check]:
+    """Look at the modes of the state directory and of what it holds."""
+    if not state.is_dir():
+        yield Check("state directory", WARN, f"there is no {state} yet", "taskbound up")
+        return
+    wrong = [*_open_to_others(state)]
+    for path in wrong[:TOLD]:
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        hint = f"chmod go-rwx {path}" if path.lstat().st_uid == os.geteuid() else f"chown -R {os.geteuid()} {state}"
+        yield Check("state directory", FAIL, f"{path} is open to others, or somebody else's (mode {mode:04o})", hint)
+    if not wrong:
+        yield Check("state directory", OK, f"{state} is its owner's alone")
+
+
+def _open_to_others(state: Path) -> Iterator[Path]:
+    """Yield what of the state directory others may use, or own. Behind a directory that is closed modes matter less."""
+    private = [state, state / "keys", state / "run", *(state / "keys").glob("*"), *state.glob("taskbound.db*")]
+    for path in private:
+        if path.exists():
+            about = path.lstat()
+            if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
+                yield path
+
+
+def disk(state: Path) -> Iterator[Check]:
+    """Look at the room on the disk, and at the reserve (INTERFACES 2)."""
+    if not state.is_dir():
+        return
+    about = os.statvfs(state)
+    free, total = about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize
+    used = 1 - free / total if total else 1.0
+    says = f"{free >> 20} MiB free, {used:.0%} used"
+    if free < RESERVE:
+        yield Check("disk", FAIL, f"{says}: nothing new is permitted", "make room; what runs can still be ended")
+    elif used >= FULL:
+        yield Check("disk", WARN, says, "make room before it is full: then nothing is permitted")
+    else:
+        yield Check("disk", OK, says)
+    reserve = state / "reserve"
+    if (state / "taskbound.db").exists() and (not reserve.exists() or reserve.stat().st_size < RESERVE):
+        hint = "make room; taskbound up takes it again"
+        yield Check("reserve", WARN, f"{reserve} does not hold its {RESERVE >> 20} MiB", hint)
+
+
+# --- the configuration -----------------------------------------------------------------------------
+
+
+def secrets(config: Config) -> Iterator[Check]:
+    """Resolve every reference; no value is shown."""
+    references = {f"target {one.name}": one.admin for one in config.targets}
+    references |= {f"upstream {one.name} ca": one.ca for one in config.upstreams if one.ca}
+    if config.tls:
+        named = {"certificate": config.tls.certificate, "key": config.tls.key, "client_ca": config.tls.client_ca}
+        references |= {f"listen.tls {name}": value for name, value in named.items() if value}
+    broken = 0
+    for where, reference in references.items():
+        try:
+            secret(reference)
+        except InvalidRequest as error:
+            broken += 1
+            yield Check("secrets", FAIL, f"{where}: {error}", error.hint)
+    if not broken:
+        yield Check("secrets", OK, f"{len(references)} references resolve")
+
+
+def second(config: Config, state: Path) -> Iterator[Check]:
+    """Look whether checkpoints are kept on another disk than the log."""
+    place = Path(config.checkpoints) if config.checkpoints else second_place()
+    there = next(path for path in (place, *place.parents) if path.exists())
+    here = next(path for path in (state, *state.parents) if path.exists())
+    if there.stat().st_dev == here.stat().st_dev:
+        hint = 'set checkpoints = "file:/mnt/other/taskbound" in taskbound.toml'
+        says = f"{place} is on the disk of the log: whoever writes one writes both"
+        yield Check("second place", WARN, says, hint)
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield Check("second place", FAIL, f"{there} cannot be written", f"let uid {os.geteuid()} write there")
+    else:
+        yield Check("second place", OK, f"{place} is on another disk")
+
+
+# --- policy and tools ------------------------------------------------------------------------------
+
+
+def policy(config: Config, state: Path, running: Running | None) -> Iterator[Check]:
+    """Read the policy directory, run its tests, and compare it with what is in force and offered."""
+    directory = state / "policy"
+    if not directory.is_dir():
+        yield Check("policy", WARN, f"there is no {directory}: nothing is permitted", "taskbound policy init")
+        return
+    try:
+        policies, outcomes = try_policy(directory, config)
+    except InvalidRequest as error:
+        yield from (Check("policy", FAIL, str(one), one.hint) for one in problems_of(error))
+        return
+    if len(policies.organisation.policies) <= 1:  # the operator's own is built in
+        yield Check("policy", WARN, "there is no policy: nothing is permitted", "taskbound policy init")
+    elif running and running.policy not in ("", policies.version):
+        says = f"in force is {running.policy[:12]}, on disk stands {policies.version[:12]}"
+        yield Check("policy", WARN, says, "taskbound policy load")
+    else:
+        yield Check("policy", OK, f"version {policies.version[:12]} is in order{' and in force' if running else ''}")
+    for one in outcomes:
+        if not one.passed:
+            yield Check("policy tests", FAIL, f"{one.test.name}: {one.wrong}", "taskbound policy test")
+    for name, profile in policies.profiles.items():
+        if profile.review_by < now().date():
+            says = f"profile {name} was to be reviewed by {profile.review_by}"
+            yield Check("policy", WARN, says, f"{profile.owner} reviews it and sets another review_by")
+    known = {resource: tool.pin for resource, tool in policies.tools.items()}
+    for upstream in config.upstreams:
+        if running is None:
+            yield Check(f"tools {upstream.name}", WARN, "not compared: taskbound up does not run", "taskbound up")
+        else:
+            yield from _pins(upstream.name, known, running.offered.get(upstream.name, "it was not asked"))
+
+
+def _pins(upstream: str, known: Mapping[str, str], offered: Mapping[str, str] | str) -> Iterator[Check]:
+    """Compare what an upstream offers now with what was pinned."""
+    name, derive = f"tools {upstream}", f"review the change, then: taskbound tools derive {upstream} --write"
+    if isinstance(offered, str):
+        yield Check(name, FAIL, offered, "is the upstream running?")
+        return
+    pinned = {one.partition("/")[2]: pin for one, pin in known.items() if one.partition("/")[0] == upstream}
+    changed = sorted(tool for tool in pinned.keys() & offered.keys() if pinned[tool] != offered[tool])
+    for tool in changed[:TOLD]:
+        yield Check(name, FAIL, f"{tool} is offered with another definition than the one that was pinned", derive)
+    if fresh := sorted(offered.keys() - pinned.keys()):
+        yield Check(name, WARN, f"not pinned: {', '.join(fresh[:TOLD])}", f"taskbound tools derive {upstream} --write")
+    if gone := sorted(pinned.keys() - offered.keys()):
+        yield Check(name, WARN, f"pinned, and not offered: {', '.join(gone[:TOLD])}", f"look at tools/{upstream}.toml")
+    if not (changed or fresh or gone):
+        yield Check(name, OK, f"{len(pinned)} tools are offered as they were pinned")
+
+
+# --- targets ---------------------------------------------------------------------------------------
+
+
+def _postgres(target: TargetConfig) -> Checked:
+    roles = [role for member_of in target.grants.values() for role in member_of]
+    return PostgresCheck(secret(target.admin), owner=target.owner, quarantine=target.quarantine, member_of=roles)
+
+
+CHECKED: Mapping[str, Callable[[TargetConfig], Checked]] = {"postgres": _postgres}
+
+
+async def at_target(target: TargetConfig) -> AsyncIterator[Check]:
+    """Ask what a target lacks. The hint is the statement that its administrator runs."""
+    name = f"target {target.name}"
+    if (make := CHECKED.get(target.provider)) is None:
+        yield Check(name, WARN, f"nothing is known of what {target.provider} needs")
+        return
+    try:
+        lacks = await make(target).lacks()
+    except TaskboundError as error:
+        yield Check(name, FAIL, str(error), error.hint or f"look at {target.admin} and at the server")
+        return
+    for lack in lacks:
+        where = f"-- in database {lack.database}: " if lack.database and lack.statement else ""
+        yield Check(name, FAIL, lack.what, f"{where}{lack.statement}")
+    if not lacks:
+        yield Check(name, OK, "it is reachable and lacks nothing")
+
+
+# --- the log ---------------------------------------------------------------------------------------
+
+
+async def log(config: Config, state: Path, *, is_running: bool) -> AsyncIterator[Check]:
+    """Verify the log, and compare every row with the newest fact about it."""
+    if not (state / "taskbound.db").is_file():
+        yield Check("log", OK, "there is none yet")
+        return
+    if is_running:
+        yield Check("log", WARN, "not looked at: taskbound up works on it", "stop taskbound up, then taskbound doctor")
+        return
+    if not (state / "keys/log.pem").is_file():
+        yield Check("log", FAIL, f"{state / 'keys/log.pem'} is gone: nobody can say whose log it is", "restore it")
+        return
+    try:
+        verdict, compared = await integrity(state, Path(config.checkpoints) if config.checkpoints else second_place())
+    except Unavailable as error:
+        yield Check("log", WARN if error.code == "already_running" else FAIL, f"not looked at: {error}", error.hint)
+        return
+    hint = "taskbound audit export DIR, keep it, and restore what was edited"
+    if verdict is None:
+        yield Check("log", WARN, "nothing is sealed yet", "taskbound up")
+    else:
+        for problem in verdict.problems[:TOLD]:
+            yield Check("log", FAIL, str(problem), hint)
+        if not verdict.problems:
+            yield Check("log", OK, f"{verdict.size} events verify")
+    for mismatch in compared.mismatches[:TOLD]:
+        yield Check("rows", FAIL, mismatch, hint)
+    if (more := len(compared.mismatches) - TOLD) > 0:
+        yield Check("rows", FAIL, f"{more} more rows are not what the log says", hint)
+    if not compared.mismatches:
+        erased = f"; {compared.erased} could not be, their bodies are erased" if compared.erased else ""
+        yield Check("rows", OK, f"{compared.compared} rows are what the log says{erased}")
