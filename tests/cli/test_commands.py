@@ -68,7 +68,7 @@ def test_an_opened_task_is_told_to_a_script_as_three_members(api, say, state):
     status, out, _ = say("task", "open", "--profile", "p", "--set", "a=1", "b=x=y", "--set", "c=", "--cause", "t0",
                          "--agent", "agent/n", "--upstream", "w", "--json")  # fmt: skip
     assert json.loads(out)["gateway"] == "http://127.0.0.1:8441/mcp/w"
-    body = {"profile": "p", "set": {"a": "1", "b": "x=y", "c": ""}, "actor": "agent/n", "cause": "t0"}
+    body = {"profile": "p", "set": {"a": "1", "b": "x=y", "c": ""}, "actor": "agent/n", "cause": "t0", "upstream": "w"}
     assert (status, api.last.body) == (0, body)
 
 
@@ -82,21 +82,65 @@ def test_an_opened_task_is_told_to_people_with_what_it_may_do_and_how_to_use_it(
     assert "agent/nightly was not known: it is registered now" in err
 
 
-def test_tasks_are_listed_whole_however_many_pages_there_are(api, say):
-    one = {"task": "t1", "state": "open", "actor": "agent/a", "profile": None, "deadline": "d", "reason": ""}
+def listed(n: int, hour: int, **more: object) -> dict[str, object]:
+    at = {"opened": f"2027-01-01T{hour:02}:00:00Z", "deadline": f"2027-01-01T{hour:02}:10:00Z"}
+    return {"task": f"t{n}", "state": "open", "actor": "agent/a", "profile": None, "reason": "", **at, **more}
+
+
+def test_tasks_are_listed_whole_and_the_newest_first_however_many_pages_there_are(api, say):
     api.answers |= {
-        "GET /v1/tasks?state=open": (200, {"tasks": [one], "next": "t1"}),
-        "GET /v1/tasks?state=open&after=t1": (200, {"tasks": [one | {"task": "t2"}], "next": None}),
-        "GET /v1/tasks": (200, {"tasks": [], "next": None}),
+        "GET /v1/tasks?state=open&limit=500": (200, {"tasks": [listed(1, 8)], "next": "t1"}),
+        "GET /v1/tasks?state=open&limit=500&after=t1": (200, {"tasks": [listed(2, 9)], "next": None}),
+        "GET /v1/tasks?limit=500": (200, {"tasks": [], "next": None}),
     }
     status, out, _ = say("task", "list", "--state", "open", "--json")
-    assert (status, [task["task"] for task in json.loads(out)["tasks"]]) == (0, ["t1", "t2"])
+    assert (status, [task["task"] for task in json.loads(out)["tasks"]]) == (0, ["t2", "t1"])
     _, out, _ = say("task", "list", "--state", "open")
-    assert [line.split() for line in out.splitlines()][1:] == [
-        ["t1", "open", "agent/a", "d"],
-        ["t2", "open", "agent/a", "d"],
+    assert [line.split() for line in out.splitlines()] == [
+        ["task", "state", "actor", "profile", "opened", "deadline", "reason"],
+        ["t2", "open", "agent/a", "2027-01-01T09:00:00Z", "2027-01-01T09:10:00Z"],
+        ["t1", "open", "agent/a", "2027-01-01T08:00:00Z", "2027-01-01T08:10:00Z"],
     ]
     assert say("task", "list") == (0, "", "there are no tasks\n")
+
+
+def test_people_are_shown_the_newest_of_many_tasks_and_told_of_the_others(api, say):
+    api.answers["GET /v1/tasks?limit=500"] = (200, {"tasks": [listed(n, n % 24) for n in range(120)], "next": None})
+    _, out, err = say("task", "list")
+    assert len(out.splitlines()) == 101
+    assert err == "these are the newest 100 of 120: --all shows the others, --state those of one state\n"
+    _, out, err = say("task", "list", "--all")
+    assert (len(out.splitlines()), err) == (121, "")
+
+
+def test_calls_are_listed_with_the_id_that_why_takes(api, say):
+    one = {"call": "d1", "task": "t1", "at": "2027-01-01T00:00:00Z", "action": "tools/call", "resource": "crm/refund",
+           "state": "denied", "code": "outside_grants", "hint": "h", "command": "c"}  # fmt: skip
+    api.answers["GET /v1/calls?state=denied&limit=50"] = (200, {"calls": [one]})
+    status, out, err = say("call", "list", "--denied")
+    assert (status, out.splitlines()[1].split()) == (
+        0, ["d1", "2027-01-01T00:00:00Z", "t1", "tools/call", "crm/refund", "denied", "outside_grants"],
+    )  # fmt: skip
+    assert err == "why, and what would unblock it: taskbound why d1\n"
+    assert json.loads(say("call", "list", "--denied", "--json")[1]) == {"calls": [one]}
+    api.answers["GET /v1/calls?task=t1&limit=2"] = (200, {"calls": [one | {"state": "permitted"}] * 2})
+    assert say("call", "list", "--task", "t1", "--limit", "2")[2] == "these are the newest 2; more with --limit N\n"
+    api.answers["GET /v1/calls?limit=50"] = (200, {"calls": []})
+    assert say("call", "list") == (0, "", "there are no calls\n")
+    for limit in ("0", "501", "x"):
+        assert say("call", "list", "--limit", limit)[0] == 2
+
+
+def test_identities_are_listed_by_name_and_leases_the_newest_first(api, say):
+    people = [{"name": "human/x", "state": "registered"}, {"name": "agent/b"}, {"name": "agent/a"}]
+    api.answers["GET /v1/identities?limit=500"] = (200, {"identities": people[:1], "next": "i1"})
+    api.answers["GET /v1/identities?limit=500&after=i1"] = (200, {"identities": people[1:], "next": None})
+    assert [line.split()[0] for line in say("identity", "list")[1].splitlines()] == [
+        "name", "agent/a", "agent/b", "human/x",
+    ]  # fmt: skip
+    leases = [{"lease": f"l{n}", "issued": at} for n, at in enumerate(("2027-01-01T00:00:00Z", None, "2027-02"))]
+    api.answers["GET /v1/leases?limit=500"] = (200, {"leases": leases, "next": None})
+    assert [line.split()[0] for line in say("lease", "list")[1].splitlines()] == ["lease", "l2", "l0", "l1"]
 
 
 def test_ending_what_had_ended_is_success(api, say):
@@ -182,7 +226,9 @@ def test_derived_tools_are_printed_as_the_file_they_would_be(api, say):
     ],
 )
 def test_a_listing_is_a_table_for_people_and_the_apis_value_for_scripts(api, say, words, path, member):
-    value = {member: [{"name": "agent/a", "tool": "w/x", "lease": "l1", "groups": ["a", "b"], "overdue": True}]}
+    one = {"name": "agent/a", "tool": "w/x", "lease": "l1", "groups": ["a", "b"], "overdue": True, "issued": None}
+    value = {member: [one], **({} if path == "tools" else {"next": None})}
+    path = path if path == "tools" else f"{path}?limit=500"
     api.answers[f"GET /v1/{path}"] = (200, value)
     assert json.loads(say(*words.split(), "--json")[1]) == value
     status, out, err = say(*words.split())
@@ -202,7 +248,7 @@ def test_a_policy_directory_is_written_once_checked_and_loaded(state, say, monke
     assert (status, out) == (1, "") and "start.cedar exists already (conflict)" in err
     (state / "new/policy/organisation/start.cedar").rename(state / "new/policy/organisation/ours.cedar")
     status, out, err = say("policy", "init")
-    assert (status, out) == (1, "") and "ours.cedar exists already (conflict)" in err
+    assert (status, out) == (1, "") and "exists already (conflict)" in err
     assert [file.name for file in (state / "new/policy/organisation").iterdir()] == ["ours.cedar"]
     assert say("policy", "init", state / "elsewhere")[0] == 0
     status, out, _ = say("policy", "check", "--json")
@@ -237,6 +283,9 @@ def test_the_log_of_a_running_server_is_asked_for(api, say, state):
     assert api.last.body == {"directory": str(Path.cwd() / "x")}
     assert say("audit", "erase", "--older-than", "2d", "--json") == (0, '{"erased": 2}\n', "")
     assert api.last.body == {"older_than_s": 172_800}
+    assert say("audit", "erase", "--older-than", "2d", "--class", "arguments")[0] == 0
+    assert api.last.body == {"older_than_s": 172_800, "class": "arguments"}
+    assert say("audit", "erase", "--older-than", "2d", "--class", "intents")[0] == 2
     status, out, _ = say("audit", "tail")
     assert (status, [json.loads(line)["index"] for line in out.splitlines()]) == (0, [0, 1])
     for _ in range(2):  # the file goes on where it ends
@@ -272,7 +321,7 @@ def test_a_refusal_is_one_line_and_a_hint_or_one_json_value(api, say):
     [(404, "not_found", 1), (500, "internal", 1), (503, "store_unavailable", 3), (503, "log_broken", 4)],
 )
 def test_the_status_tells_whose_trouble_it_is(api, say, http, code, status):
-    api.answers["GET /v1/leases"] = (http, {"error": code, "error_description": "x"})
+    api.answers["GET /v1/leases?limit=500"] = (http, {"error": code, "error_description": "x"})
     assert say("lease", "list")[0] == status
 
 
@@ -317,6 +366,41 @@ def test_words_it_does_not_take_are_a_usage_error_in_either_form(api, say, words
 def test_an_unknown_command_gets_the_nearest_as_a_hint(say, words, hint):
     status, _, err = say(*words.split())
     assert (status, err.splitlines()[-1]) == (2, f"hint: {hint}")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("task list --stat open", "did you mean --state?"), ("up --prodution", "did you mean --production?"),
+        ("identity register agent/a --ownr human/x", "did you mean --owner?"), ("why --jsno x", "did you mean --json?"),
+        ("run --profle x -- ls", "did you mean --profile?"), ("run --profle x ls", "did you mean --profile?"),
+        ("task list --xyzzy", "taskbound task list --help"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_option_gets_the_nearest_as_a_hint(say, words, hint):
+    status, out, err = say(*words.split())
+    assert (status, out, err.splitlines()[1:]) == (2, "", [f"hint: {hint}"])
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("run ls -l", "taskbound run -- ls -l"),
+        ("run --profile p python agent.py --fast", "taskbound run --profile p -- python agent.py --fast"),
+        ("run --set a=1 python agent.py", "put the program behind --, as in: taskbound run -- python agent.py"),
+    ],
+)  # fmt: skip
+def test_a_forgotten_dash_dash_before_the_program_is_named(say, words, hint):
+    status, out, err = say(*words.split())
+    assert (status, out, err.splitlines()[1:]) == (2, "", [f"hint: {hint}"])
+
+
+def test_a_human_owns_itself_and_says_by_what_it_is_known(api, say):
+    assert "a human owns itself" in say("identity", "register", "human/b", "--owner", "human/a", "--when", "uid=7")[2]
+    assert "by what is human/b known here?" in say("identity", "register", "human/b")[2]
+    api.answers["POST /v1/identities"] = (201, {"name": "human/b", "owner": "human/b"})
+    assert say("identity", "register", "human/b", "--when", "uid=7")[0] == 0
+    assert (api.last.body["owner"], api.last.body["when"]) == ("human/b", {"uid": 7})
 
 
 @pytest.mark.parametrize("name", NOT_BUILT)
@@ -369,6 +453,7 @@ def test_a_file_that_cannot_be_read_is_named(api, say, state):
         "identity list",
         "tools list",
         "lease list",
+        "call list",
         "policy load",
     ],
 )
@@ -425,9 +510,9 @@ def test_run_passes_on_what_was_typed_and_gives_back_the_status(state, say, monk
 
 
 def test_who_stops_reading_is_told_nothing(api):
-    tasks = [{"task": f"t{n}", "state": "open", "actor": "agent/" + "x" * 200} for n in range(2000)]
-    api.answers["GET /v1/tasks"] = (200, {"tasks": tasks, "next": None})
-    command = subprocess.Popen([COMMAND, "task", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    tasks = [listed(n, n % 24, actor="agent/" + "x" * 200) for n in range(2000)]
+    api.answers["GET /v1/tasks?limit=500"] = (200, {"tasks": tasks, "next": None})
+    command = subprocess.Popen([COMMAND, "task", "list", "--all"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert command.stdout and command.stderr
     command.stdout.readline()
     command.stdout.close()
@@ -436,7 +521,7 @@ def test_who_stops_reading_is_told_nothing(api):
 
 
 def test_ctrl_c_is_130(api):
-    api.answers["GET /v1/leases"] = lambda handler: time.sleep(3)
+    api.answers["GET /v1/leases?limit=500"] = lambda handler: time.sleep(3)
     command = subprocess.Popen([COMMAND, "lease", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not api.asked:
         time.sleep(0.01)
@@ -481,3 +566,27 @@ def test_up_refuses_a_broken_configuration_with_2(state, say, words):
     (state / "taskbound.toml").write_text("x = 1\n")
     status, out, err = say(*words)
     assert (status, json.loads(out)["error"], err) == (2, "invalid_config", "")
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_up_runs_with_closed_streams_and_writes_nothing_where_they_were(state, closed):
+    """What is opened next would get the number of the closed one, and whatever is said would go into it."""
+    (state / "taskbound.toml").write_text('[listen]\ngateway = "127.0.0.1:0"\n')
+    places = {**os.environ, "XDG_DATA_HOME": str(state / "data")}
+    up = subprocess.Popen(["sh", "-c", f"exec {COMMAND} up {closed}"], env=places)
+    try:
+        until = time.monotonic() + 20
+        while subprocess.run([COMMAND, "task", "list"], capture_output=True, timeout=30).returncode:
+            assert up.poll() is None and time.monotonic() < until
+            time.sleep(0.1)
+        for number in range(3):
+            shown = os.readlink(f"/proc/{up.pid}/fd/{number}")
+            assert shown == "/dev/null" or (str(state) not in shown and "socket" not in shown)
+    finally:
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(20) == 0
+
+
+def test_what_is_refused_with_stderr_closed_is_not_said_on_stdout(state):
+    done = subprocess.run(["sh", "-c", f"{COMMAND} task list 2>&-"], capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout) == (3, b"")

@@ -75,6 +75,19 @@ def test_a_receipt_is_told_to_scripts(served, told, say):  # noqa: F811
     assert (status, json.loads(out)) == (0, told["receipt"])
 
 
+def test_a_receipt_that_is_kept_is_not_written_over(files, told, say):  # noqa: F811
+    note, key = files
+    before = note.read_bytes(), key.read_bytes()
+    status, out, err = say("receipt", "show", told["task"], "--out", note)
+    assert (status, out) == (1, "") and err.startswith(f"{note} exists already (conflict)")
+    note.unlink()
+    assert say("receipt", "show", told["task"], "--out", note)[0] == 1  # a key alone would be another's
+    assert not note.exists() and key.read_bytes() == before[1]
+    (note.parent / "link").symlink_to(note.parent / "elsewhere")
+    assert say("receipt", "show", told["task"], "--out", note.parent / "link")[0] == 1
+    assert not (note.parent / "elsewhere").exists()
+
+
 def test_what_show_prints_verifies_as_it_is(served, told, say, tmp_path):  # noqa: F811
     _, document, _ = say("receipt", "show", told["task"])
     (tmp_path / "receipt").write_text(document)

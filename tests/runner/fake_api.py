@@ -40,6 +40,8 @@ class FakeApi:
         self.path, self.owner = path, owner
         self.asked: list[tuple[str, str, Any, str | None]] = []  # method, path, body, Authorization
         self.grants = [LEASE_GRANT, TOOL_GRANT]
+        self.calls: list[dict[str, Any]] = []  # the newest first
+        self.looked: list[str] = []
         self.refuses: dict[str, tuple[int, str, str]] = {}  # the end of a path -> status, code, description
         self.let_go = threading.Event()  # the connection that held the task came to its end
         self.held = threading.Event()
@@ -91,6 +93,9 @@ class FakeApi:
         return [body for _, path, body, _ in self.asked if path.endswith(end)]
 
     def answer(self, request: Any, body: Any) -> None:
+        if request.path.startswith("/v1/calls"):  # asked when all is over, and no part of it
+            self.looked.append(request.path)
+            return self._whole(request, 200, {"calls": self.calls})
         self.asked.append((request.command, request.path, body, request.headers.get("authorization")))
         for end, (status, code, description) in self.refuses.items():
             if request.path.endswith(end):

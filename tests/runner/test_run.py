@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskbound.runner.place import PREFIX, own_folder
-from tests.profile import FULL
+from tests.profile import FULL, pairs
 from tests.runner.fake_api import HANDLE, PASSWORD
 from tests.runner.person import Person, person
 
@@ -67,12 +67,12 @@ def with_marker(marker: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("conditions", CONDITIONS)
-@pytest.mark.parametrize(
-    ("script", "status"),
-    [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 125", 125)],
-)
-def test_the_status_is_the_childs_own(alice, conditions, script, status):
+ENDINGS = [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 125", 125)]
+
+
+@pytest.mark.parametrize(("conditions", "ending"), pairs([one.values[0] for one in CONDITIONS], ENDINGS), ids=str)
+def test_the_status_is_the_childs_own(alice, conditions, ending):
+    script, status = ending
     assert alice.run("/bin/sh", "-c", script, conditions=conditions).returncode == status
     assert alice.api.called("/end") == [{"reason": "the program ended"}]
 
@@ -292,8 +292,10 @@ def test_a_folder_of_runs_that_is_not_ours_alone_is_refused(alice, lies_there):
     assert "could not start" in done.stderr and str(runs_of(alice)) in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("conditions", CONDITIONS)
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@pytest.mark.parametrize(("conditions", "number"), pairs([one.values[0] for one in CONDITIONS], SIGNALS), ids=str)
 def test_a_signal_to_run_reaches_the_child_and_the_task_ends(alice, conditions, number):
     ready = alice.home / "ready"
     running = alice.start("/bin/sh", "-c", f"echo up > {ready}; exec sleep 60", conditions=conditions)

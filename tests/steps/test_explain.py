@@ -9,7 +9,8 @@ from taskbound.core.errors import Denied, NotFound
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts
 from taskbound.core.lease import orphan
-from taskbound.core.policy_dir import operator_policy, read_policy_dir
+from taskbound.core.organisation import operator_policy
+from taskbound.core.policy_dir import read_policy_dir
 from taskbound.core.thing import advance
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
@@ -130,13 +131,22 @@ async def test_the_profile_that_grants_it_is_named_else_what_to_add(rig, task):
     assert told["command"] == "taskbound policy load"
 
 
+async def test_where_a_profile_binds_nothing_it_is_the_profile_that_is_to_be_changed(rig, task):
+    call = await called(rig, task[1], CallAsk("crm/get_order", {"id": "4712"}))
+    profiles = rig.world.policies.current.profiles
+    bare = {"refund-order": replace(profiles["refund-order"], parameters={})}
+    told = await explain(with_policies(rig, profiles=bare), rig.door, ALICE, call.id)
+    assert told["hint"] == "the profile grants it with other values: change its [[grant]] in profiles/refund-order.toml"
+    assert told["command"] == "taskbound policy load"
+
+
 async def test_what_an_ended_task_was_refused_needs_a_new_one(rig, task):
     task, agent = task
     await end_task(rig.world, rig.door, ALICE, task.id, "done")
     told = await why(rig, (await called(rig, agent)).id)
     assert (told["decision"]["code"], told["hint"]) == ("task_ended", "open a new task")
     assert told["command"].startswith("taskbound task open --profile refund-order")
-    assert "is ended" in told["decision"]["reason"]
+    assert " ended at 2" in told["decision"]["reason"]
 
 
 async def test_a_forbid_is_named(rig):

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from demo.targets import TARGETS
-from taskbound.core.errors import Denied, TargetUnavailable, TaskSuspended
+from taskbound.core.errors import BudgetSpent, Denied, TargetUnavailable, TaskSuspended
 from taskbound.core.event import Kind
 from taskbound.core.identity import Registration
 from taskbound.core.lease import CREATE_WINDOW, SETTLE
@@ -15,6 +15,7 @@ from taskbound.core.thing import advance
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.revoke_lease import mark_due
+from tests.faults.scenarios import OddStore, one_lease_left
 from tests.rig import ALICE, Rig
 from tests.stories.story import REFUND, claim_of
 
@@ -198,3 +199,17 @@ async def test_the_recipe_is_frozen_with_the_lease(rig):
     lease, _ = await issue_lease(rig.world, rig.door, agent, READER)
     assert lease.recipe.grant == {"member_of": ("shop_reader",)}
     assert lease.recipe.grant is not TARGETS["shopdb/reader"].statements, "a copy: a later change reaches no lease"
+
+
+async def test_a_race_for_the_last_lease_is_decided_again_and_the_deny_is_recorded(rig):
+    """Another took it between the look and the record: as a store of many nodes shows it (INTERFACES 12)."""
+    _, handle = await open_task(rig.world, rig.door, ALICE, replace(REFUND, budget={"leases": 1}))
+    agent = claim_of(handle)
+    await issue_lease(rig.world, rig.door, agent, READER)
+    racing = replace(rig.world, store=OddStore(rig.world.store, 1, left=one_lease_left))
+    with pytest.raises(BudgetSpent):
+        await issue_lease(racing, rig.door, agent, READER)
+    denied = rig.store.events[-1]
+    assert (denied.kind, denied.value.action, denied.value.code) == (Kind.CALL_DENIED, "lease/issue", "budget_spent")
+    assert len(rig.leases()) == 1
+    rig.check()

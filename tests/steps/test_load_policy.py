@@ -9,10 +9,10 @@ import pytest
 from taskbound.core.errors import Denied, InvalidRequest
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts, Registration
-from taskbound.core.policy_dir import operator_policy
+from taskbound.core.organisation import operator_policy
 from taskbound.core.thing import advance
 from taskbound.plugins.policies.files import PolicyFiles
-from taskbound.steps.load_policy import load_policy
+from taskbound.steps.load_policy import load_policy, warnings_of
 from taskbound.steps.open_task import open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from tests.rig import ALICE, POLICY, Crash, Rig
@@ -198,6 +198,30 @@ async def test_what_the_file_no_longer_names_stays(rig):
     register(rig, "")
     await load_policy(rig.world, rig.door, ALICE)
     assert (await registration(rig, "agent/nightly")).is_live
+
+
+async def test_a_name_that_was_taken_out_of_the_file_is_told_with_the_command_that_ends_it(rig):
+    register(rig, NIGHTLY + NIGHTLY.replace("nightly", "weekly"))
+    nothing = rig.world.policies.current
+    both = await load_policy(rig.world, rig.door, ALICE)
+    register(rig, NIGHTLY)
+    one = await load_policy(rig.world, rig.door, ALICE)
+    assert warnings_of(both, nothing) == [] == warnings_of(one, one)
+    assert warnings_of(one, both) == [
+        "agent/weekly stands in registrations.toml no more, and may go on as before: "
+        "taskbound identity retire agent/weekly"
+    ]
+
+
+async def test_what_a_profile_asks_for_and_is_not_built_is_told(rig):
+    profile = rig.path / "profiles/refund-order.toml"
+    keys = 'idle = "5m"\nheartbeat_grace = "90s"\non_lost = "end"\n'
+    profile.write_text(keys + profile.read_text())
+    loaded = await load_policy(rig.world, rig.door, ALICE)
+    told = warnings_of(loaded, loaded)
+    assert [one.partition(" is not built yet")[0] for one in told] == [
+        f"profiles/refund-order.toml: {key!r}" for key in ("idle", "heartbeat_grace", "on_lost")
+    ]
 
 
 async def test_the_facts_of_a_join_token_that_was_issued_are_kept(rig):

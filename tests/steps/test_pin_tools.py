@@ -13,7 +13,7 @@ from taskbound.core.call import decide, tool_is_pinned
 from taskbound.core.catalogue import pin_of
 from taskbound.core.errors import Denied, InvalidRequest, Unavailable
 from taskbound.core.event import Kind
-from taskbound.core.policy_dir import operator_policy
+from taskbound.core.organisation import operator_policy
 from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.prove import gather, prove
 from taskbound.steps.load_policy import load_policy

@@ -2,15 +2,17 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from taskbound.core.errors import Conflict, Denied, InvalidRequest, NotFound
+from taskbound.core.errors import Conflict, Denied, InvalidRequest, NotFound, Unavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts, Registration
 from taskbound.core.thing import advance
+from taskbound.steps.load_policy import load_policy
 from taskbound.steps.open_task import open_task
-from taskbound.steps.register_identity import RegistrationAsk, register_identity
+from taskbound.steps.register_identity import RegistrationAsk, register_and_write, register_identity
 from tests.rig import ALICE, POLICY, Rig
 from tests.stories.story import REFUND, claim_of
 
@@ -173,3 +175,101 @@ async def test_a_bad_name_or_owner_is_refused_and_nothing_happens(permissive, ch
 def test_what_cannot_be_kept_is_not_asked(change):
     with pytest.raises(InvalidRequest):
         replace(NIGHTLY, **change)
+
+
+# --- registrations.toml ----------------------------------------------------------------------------
+
+OWN = """# who works here
+[[registration]]
+id = "agent/weekly"  # on Sundays
+owner = "human/alice"
+environment = "dev"
+attestor = "unix"
+when = { uid = 7 }
+"""
+
+
+class Written(Rig):
+    def __init__(self, policy: Path) -> None:
+        super().__init__(policy)
+        self.file = policy / "registrations.toml"
+
+    async def register(self, ask: RegistrationAsk) -> tuple[Registration, str]:
+        return await register_and_write(self.world, self.door, self.door, ask)
+
+
+@pytest.fixture
+async def written(tmp_path):
+    """A world that writes its policy directory; the file, and how to register in it."""
+    policy = shutil.copytree(POLICY, tmp_path / "policy")
+    (policy / "registrations.toml").unlink(missing_ok=True)
+    made = Written(policy)
+    await made.people()
+    return made
+
+
+async def test_who_is_registered_stands_in_the_file_and_comments_stay(written):
+    written.file.write_text(OWN)
+    odd = replace(NIGHTLY, purpose='"sums"\n\\ \x7f ü', groups=("ci", "night"), when={"uid": 7, "a key": "x\ty"})
+    known, why_not = await written.register(odd)
+    assert (known.state, why_not) == ("registered", "")
+    text = written.file.read_text()
+    assert text.startswith(OWN + '\n[[registration]]\nid = "agent/nightly"\nowner = "human/alice"\n')
+    assert 'when = { uid = 7, "a key" = "x\\ty" }\n' in text
+    before = written.world.policies.current.version
+    assert [one.name for one in written.world.policies.current.registrations] == [
+        "agent/nightly"
+    ]  # not what nobody loaded
+    await load_policy(written.world, written.door, written.door)
+    assert written.world.policies.current.version != before
+    again = [one for (_, noun, _), one in written.store.things.items() if one.id == known.id]
+    assert again == [known]  # the file says what is registered, so that a load states nothing anew
+
+
+async def test_the_first_one_makes_the_file_and_it_is_in_force_at_once(written):
+    assert (await written.register(NIGHTLY))[1] == ""
+    assert written.world.policies.read().version == written.world.policies.current.version
+    join = RegistrationAsk("service/new", "human/alice", "join_token", {}, environment="dev")
+    assert (await written.register(join))[1] == ""
+    names = [one.name for one in written.world.policies.read().registrations]
+    assert names == ["agent/nightly", "service/new"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("x = 1", InvalidRequest),
+        ('[[registration]]\nid = "agent/nightly"', InvalidRequest),
+        (OWN.replace("weekly", "nightly"), Conflict),
+        ("registration = []", InvalidRequest),
+    ],
+)
+async def test_a_file_that_is_broken_or_says_otherwise_registers_nobody(written, text, error):
+    written.file.write_text(text)
+    before = names(written)
+    with pytest.raises(error):
+        await written.register(NIGHTLY)
+    assert (names(written), written.file.read_text()) == (before, text)
+
+
+async def test_a_name_that_the_file_has_already_is_registered_and_the_file_stays(written):
+    written.file.write_text(OWN)
+    weekly = RegistrationAsk("agent/weekly", "human/alice", "unix", {"uid": 7}, environment="dev")
+    assert (await written.register(weekly))[1] == ""
+    assert written.file.read_text() == OWN
+
+
+async def test_a_file_that_cannot_be_written_is_told_and_the_name_is_registered(written):
+    written.file.mkdir()
+    with pytest.raises(InvalidRequest):
+        await written.register(NIGHTLY)
+    written.file.rmdir()
+    written.world.policies.write = lambda files: (_ for _ in ()).throw(Unavailable("a full disk"))
+    known, why_not = await written.register(NIGHTLY)
+    assert (known.state, why_not) == ("registered", "a full disk")
+
+
+async def test_a_human_and_who_has_no_environment_stand_in_no_file(written):
+    assert "no file" in (await written.register(replace(BOB, environment="dev")))[1]
+    assert "environment" in (await written.register(replace(NIGHTLY, environment="")))[1]
+    assert not written.file.exists()

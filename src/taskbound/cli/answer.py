@@ -16,13 +16,15 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
-from taskbound.core.errors import InvalidRequest, TaskboundError, Unavailable
+from taskbound.core.errors import InvalidRequest, TaskboundError, Unavailable, hint_of
 from taskbound_sdk import Client, Refused, Unreachable, from_environment
 
 DONE, REFUSED, USAGE, UNAVAILABLE, UNVERIFIED = range(5)
 INTERRUPTED, NOBODY_READS = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell tells them
 PATIENCE = 600.0  # seconds for what asks another server, or walks through the whole log
+PAGE = 500  # things in one answer
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 STATUS = {"usage": USAGE, "invalid_config": USAGE, "log_broken": UNVERIFIED}  # by code; else by family
 
@@ -39,6 +41,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, **words: Any) -> None:
         shape = {"formatter_class": argparse.RawDescriptionHelpFormatter, **words}
         super().__init__(prog, **{**shape, "allow_abbrev": False})
+        self.verbs: Mapping[str, Parser] = {}
+
+    def require_known(self, words: Sequence[str]) -> None:
+        """Refuse an option that there is not, with the nearest that is one: before what is missing is complained of."""
+        speaker = self.verbs.get(words[0], self) if words else self
+        known = [option for option in speaker._option_string_actions if option.startswith("--")]
+        for word in _own(words):
+            name = word.partition("=")[0]
+            if name.startswith("--") and name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"{speaker.prog} --help"
+                raise Usage(f"{speaker.prog} knows no option {name}", hint=hint)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if args is not None:
+            self.require_known(args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise Usage(message, hint=f"{self.prog} --help")
@@ -53,6 +72,7 @@ def with_verbs(noun: str, about: str, verbs: Mapping[str, str], words: Sequence[
     parsers = {verb: kinds.add_parser(verb, help=does, description=does) for verb, does in verbs.items()}
     for verb in parsers.values():
         verb.add_argument("--json", action="store_true", help="print one JSON value")
+    parser.verbs = parsers
     return parser, parsers
 
 
@@ -66,6 +86,7 @@ def unknown(command: str, word: str, known: Iterable[str]) -> Usage:
 
 def answered(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     """Run a command, say what went wrong where something did, and return the status."""
+    _open_what_is_closed()
     try:
         try:
             status = command(words)
@@ -86,6 +107,20 @@ def answered(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> i
         return NOBODY_READS
 
 
+def _open_what_is_closed() -> None:
+    """Give standard streams that were closed (`2>&-`) nowhere to go.
+
+    Else the next file that is opened, a database or a socket, would have their number, and what is said get into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which this is
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
 def _own(words: Sequence[str]) -> Sequence[str]:
     """Return the words that are ours: those before `--`."""
     return words[: words.index("--")] if "--" in words else words
@@ -94,6 +129,7 @@ def _own(words: Sequence[str]) -> Sequence[str]:
 def _refuse(error: Exception, otherwise: str, *, as_json: bool) -> int:
     """Say what went wrong, and what to do: what the error says of it, else `otherwise`."""
     code, text, hint = getattr(error, "code", ""), str(error), getattr(error, "hint", "")
+    hint = hint_of(error) if isinstance(error, TaskboundError) else hint
     request, family = "", UNAVAILABLE if isinstance(error, Unavailable | Unreachable) else REFUSED
     if isinstance(error, Refused):
         code, text, request = error.error, error.description, error.request
@@ -162,6 +198,18 @@ def show_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], em
         say(empty)
 
 
+def whole(client: Client, path: str, member: str, **query: str) -> list[dict[str, Any]]:
+    """Return every thing of a listing, read page by page."""
+    found: list[dict[str, Any]] = []
+    asked: dict[str, str] = {**query, "limit": str(PAGE)}
+    while True:
+        page = client.request("GET", f"{path}?{urlencode(asked)}")
+        found += page[member]
+        if not page.get("next"):
+            return found
+        asked["after"] = page["next"]
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
@@ -193,6 +241,13 @@ def amount(text: str) -> tuple[str, int]:
     if not (value.isascii() and value.isdecimal() and len(value) < 16):
         raise argparse.ArgumentTypeError(f"{text!r} is no quantity such as calls=20")
     return name, int(value)
+
+
+def count(text: str) -> int:
+    """Read a number of things, at least one. Raises argparse's error."""
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 20")
+    return int(text)
 
 
 # --- where the server is ---------------------------------------------------------------------------

@@ -5,7 +5,6 @@ by themselves when none does.
 """
 
 import argparse
-import asyncio
 import errno
 import os
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ The log: every fact, sealed.
   verify DIR              verify an export, offline: needs nothing but its files; 4 where it does not verify
                             taskbound audit verify /mnt/audit/2027-01 --vkey "$(cat vkey-from-elsewhere)"
   erase --older-than AGE  erase the bodies of old events; headers and proofs stay, and the log says what was erased
-                            taskbound audit erase --older-than 90d
+                            taskbound audit erase --older-than 90d --class arguments
   tail                    print sealed events, one JSON line each, or append to a file what it does not have yet
                             taskbound audit tail --to /var/log/taskbound.jsonl
 """
@@ -53,6 +52,9 @@ def main(words: Sequence[str]) -> int:
     verbs["erase"].add_argument(
         "--older-than", required=True, metavar="AGE", type=answer.duration, help="such as 90d, 12h, 30m or 45s"
     )
+    verbs["erase"].add_argument(
+        "--class", dest="of", choices=("arguments",), default="", help="only what calls were asked with, and why denied"
+    )
     verbs["tail"].add_argument("--after", metavar="INDEX", type=int, default=-1, help="only those behind this index")
     verbs["tail"].add_argument("--to", metavar="FILE", type=Path, help="append to this file what it does not have yet")
     for verb in VERBS.keys() - {"verify"}:
@@ -61,6 +63,8 @@ def main(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     if asked.verb == "verify":
         return _verify(asked)
+    import asyncio  # costs what `verify` takes otherwise
+
     state = (asked.state or answer.state_directory()).absolute()
     client = _running(state)
     if client is None:
@@ -109,13 +113,13 @@ def _verify(asked: argparse.Namespace) -> int:
     earlier = asked.earlier.read_bytes() if asked.earlier else None
     verdict = verify(_Directory(asked.directory), key, earlier)
     if asked.json:
-        answer.show_json(_told(verdict, given=key is not None))
+        answer.show_json(_told(verdict, given=key is not None, compared=earlier is not None))
     else:
-        _tell(verdict, given=key is not None)
+        _tell(verdict, given=key is not None, compared=earlier is not None)
     return answer.UNVERIFIED if verdict.problems else answer.DONE
 
 
-def _told(verdict: Verdict, *, given: bool) -> dict[str, Any]:
+def _told(verdict: Verdict, *, given: bool, compared: bool) -> dict[str, Any]:
     return {
         "verified": not verdict.problems,
         "origin": verdict.origin,
@@ -123,16 +127,19 @@ def _told(verdict: Verdict, *, given: bool) -> dict[str, Any]:
         "erased": verdict.erased,
         "key": verdict.key,
         "key_from": "given" if given else "export",
+        "history": "compared" if compared else "not provable",
         "first": verdict.first,
         "problems": [{"first": p.first, "last": p.last, "what": p.what} for p in verdict.problems],
         "more": verdict.more,
     }
 
 
-def _tell(verdict: Verdict, *, given: bool) -> None:
+def _tell(verdict: Verdict, *, given: bool, compared: bool) -> None:
     answer.show(*map(str, verdict.problems))
     if verdict.more:
         answer.show(f"and {verdict.more} more")
+    if not compared:  # with the key, its owner can write another history, which verifies as well
+        answer.show("no earlier checkpoint given (--from): that nothing was rewritten before is not provable")
     erased = f", {verdict.erased} bodies erased" if verdict.erased else ""
     verified = "NOT verified" if verdict.problems else "verified"
     answer.show(f"{verdict.origin}: {verdict.size} events{erased}: {verified}")
@@ -173,8 +180,8 @@ async def _with_server(client: Client, asked: argparse.Namespace) -> int:
         size = client.request("POST", "/v1/audit/export", {"directory": str(asked.directory.absolute())})["size"]
         return _exported(size, asked)
     if asked.verb == "erase":
-        age = int(asked.older_than.total_seconds())
-        return _erased(client.request("POST", "/v1/bodies/erase", {"older_than_s": age})["erased"], asked)
+        body = {"older_than_s": int(asked.older_than.total_seconds()), **({"class": asked.of} if asked.of else {})}
+        return _erased(client.request("POST", "/v1/bodies/erase", body)["erased"], asked)
     sink: Any = _Printed(asked.after)
     if asked.to:
         from taskbound import app
@@ -219,7 +226,7 @@ async def _with_state(state: Path, asked: argparse.Namespace) -> int:
         if asked.verb == "export":
             return _exported(await app.audit_export(world, ORG, asked.directory), asked)
         if asked.verb == "erase":
-            return _erased(await app.audit_erase(world, ORG, asked.older_than), asked)
+            return _erased(await app.audit_erase(world, ORG, asked.older_than, asked.of), asked)
         await app.audit_tail(world, ORG, asked.to or _Printed(asked.after))
     return answer.DONE
 

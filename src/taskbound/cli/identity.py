@@ -9,13 +9,14 @@ from taskbound.cli import answer
 from taskbound_sdk import Client
 
 VERBS = {
-    "register": "register an agent or a service, with the human who owns it",
-    "list": "list identities",
+    "register": "register an agent or a service with the human who owns it, in registrations.toml too",
+    "list": "list identities, by name",
     "suspend": "stop an identity and end its tasks; a human's also those of all it owns",
     "resume": "let a suspended identity work again",
     "retire": "stop an identity for good",
     "join": "print a join token, which proves an identity once",
 }
+WRITTEN = "it stands in registrations.toml of the policy directory now, and is in force"
 JOIN_TOKEN = "join_token"
 
 
@@ -25,7 +26,7 @@ def main(words: Sequence[str]) -> int:
     for verb in VERBS.keys() - {"list"}:
         verbs[verb].add_argument("name", metavar="NAME", help="such as agent/nightly or human/alice")
     register = verbs["register"]
-    register.add_argument("--owner", metavar="human/NAME", required=True)
+    register.add_argument("--owner", metavar="human/NAME", help="who answers for it; a human owns itself")
     register.add_argument("--purpose", metavar="TEXT", default="")
     register.add_argument("--environment", metavar="NAME", default="dev", help="where it works (dev)")
     register.add_argument("--group", dest="groups", metavar="NAME", action="append", default=[])
@@ -41,6 +42,14 @@ def main(words: Sequence[str]) -> int:
 
 def _register(client: Client, asked: argparse.Namespace) -> int:
     facts = {name: int(value) if value.isascii() and value.isdecimal() else value for name, value in asked.when}
+    human = asked.name.startswith("human/")
+    if human and asked.owner not in (None, asked.name):
+        raise answer.Usage(f"a human owns itself, so {asked.name} has no owner {asked.owner}", hint="leave --owner out")
+    owner = asked.name if human else asked.owner
+    if owner is None:
+        raise answer.Usage(f"nobody answers for {asked.name}: --owner is missing", hint="--owner human/NAME")
+    if human and not facts and asked.attestor != JOIN_TOKEN:
+        raise answer.Usage(f"by what is {asked.name} known here?", hint="--when uid=N: the uid that is theirs")
     if asked.attestor == JOIN_TOKEN and facts:
         raise answer.Usage("a join token shows no facts of its own", hint="leave --when out")
     if asked.attestor != JOIN_TOKEN and not facts:
@@ -50,7 +59,7 @@ def _register(client: Client, asked: argparse.Namespace) -> int:
         "/v1/identities",
         {
             "name": asked.name,
-            "owner": asked.owner,
+            "owner": owner,
             "attestor": asked.attestor,
             "when": facts,
             "purpose": asked.purpose,
@@ -63,16 +72,18 @@ def _register(client: Client, asked: argparse.Namespace) -> int:
     else:
         shown = " and ".join(f"{name} {value}" for name, value in facts.items())
         answer.show(f"registered {known['name']}, owner {known['owner']}, proven by {asked.attestor} {shown}".rstrip())
+        if not human:
+            answer.say(f"it is not in registrations.toml: {known['why_not']}" if known.get("why_not") else WRITTEN)
     return answer.DONE
 
 
 def _list(client: Client, asked: argparse.Namespace) -> int:
-    found = client.request("GET", "/v1/identities")
+    found = sorted(answer.whole(client, "/v1/identities", "identities"), key=lambda one: str(one["name"]))
     if asked.json:
-        answer.show_json(found)
+        answer.show_json({"identities": found, "next": None})
         return answer.DONE
     names = ("name", "owner", "state", "attestor", "environment", "groups", "purpose")
-    answer.show_table({name: name for name in names}, found["identities"], "nobody is registered")
+    answer.show_table({name: name for name in names}, found, "nobody is registered")
     return answer.DONE
 
 

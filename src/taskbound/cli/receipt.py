@@ -7,13 +7,14 @@ it, `FILE.vkey`. Whoever has the key from elsewhere (`--vkey`) also knows whose 
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from taskbound.cli import answer
-from taskbound.core.errors import InvalidRequest
+from taskbound.core.errors import Conflict, InvalidRequest
 from taskbound.core.receipt import MalformedReceipt, Verdict, parse_receipt, verify_receipt
 from taskbound.formats.note import MAX_NOTE, MalformedNote, VerifierKey, parse_key, parse_note
 
@@ -27,7 +28,8 @@ def main(words: Sequence[str]) -> int:
     """Run one `taskbound receipt …`."""
     parser, verbs = answer.with_verbs("receipt", "What a task was given, and that it is dead.", VERBS, words)
     verbs["show"].add_argument("task", metavar="ID")
-    verbs["show"].add_argument("--out", metavar="FILE", type=Path, help="write the note, and FILE.vkey beside it")
+    out = "write the note, and FILE.vkey beside it; neither may be there yet"
+    verbs["show"].add_argument("--out", metavar="FILE", type=Path, help=out)
     verbs["verify"].add_argument("file", metavar="FILE", type=Path)
     verbs["verify"].add_argument("--vkey", metavar="KEY", help="the key, from elsewhere than the receipt")
     asked = parser.parse_args(words)
@@ -35,10 +37,14 @@ def main(words: Sequence[str]) -> int:
 
 
 def _show(asked: argparse.Namespace) -> int:
+    for file in () if asked.out is None else (asked.out, _beside(asked.out)):
+        if os.path.lexists(file):
+            raise Conflict(f"{file} exists already", hint="choose another file: a receipt is kept, not written over")
     told = answer.client().request("GET", f"/v1/tasks/{quote(asked.task, safe='')}/receipt")
     if asked.out is not None:
-        asked.out.write_text(told["receipt"], newline="")
-        _beside(asked.out).write_text(f"{told['vkey']}\n")
+        for file, text in ((asked.out, told["receipt"]), (_beside(asked.out), f"{told['vkey']}\n")):
+            with file.open("x", newline="") as made:  # again: another may have been first
+                made.write(text)
         answer.say(f"the receipt is in {asked.out}, its key in {_beside(asked.out)}")
     if asked.json or asked.out is None:
         answer.show_json(told)

@@ -1,5 +1,7 @@
 """`taskbound run`: a program inside a task of its own; the task ends when the program does, and the other way round."""
 
+import argparse
+import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -30,11 +32,10 @@ def main(words: Sequence[str]) -> int:
     )
     parser.add_argument("--must-contain", action="store_true", help="do not start where something stays reachable")
     at = words.index("--") if "--" in words else len(words)
-    asked, command = parser.parse_args(words[:at]), words[at + 1 :]
+    command = words[at + 1 :]
     if not command:
-        raise answer.Usage(
-            "there is no program to run", hint="put it behind --, as in: taskbound run -- python agent.py"
-        )
+        raise _without_program(parser, words[:at])
+    asked = parser.parse_args(words[:at])
 
     from taskbound import runner
 
@@ -51,6 +52,25 @@ def main(words: Sequence[str]) -> int:
         must_contain=asked.must_contain,
         state=state,
         also=[*_named(_configured(state / "taskbound.toml"))],
+    )
+
+
+def _without_program(parser: answer.Parser, words: Sequence[str]) -> answer.Usage:
+    """Return the refusal of a command line without a program, or with one that stands behind no `--`."""
+    hint = "put the program behind --, as in: taskbound run -- python agent.py"
+    none = answer.Usage("there is no program to run", hint=hint)
+    try:
+        _, rest = argparse.ArgumentParser.parse_known_args(parser, words)  # what looks like an option may be its own
+    except answer.Usage as error:  # --set a=1 takes the program for its next value, too
+        return none if str(error).endswith("expected one argument") else answer.Usage(str(error), hint=hint)
+    if not rest:
+        return none
+    if rest[0].startswith("-"):
+        parser.require_known(rest[:1])
+    options = shlex.join(words[: len(words) - len(rest)]) if list(words[-len(rest) :]) == rest else "…"
+    return answer.Usage(
+        f"there is no -- before the program {rest[0]}",
+        hint=" ".join(part for part in ("taskbound run", options, "--", shlex.join(rest)) if part),
     )
 
 

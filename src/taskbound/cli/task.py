@@ -4,14 +4,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from taskbound.cli import answer
 from taskbound_sdk import Client
 
+SHOWN = 100  # tasks in a table
 VERBS = {
     "open": "open a task and print what it may do, and its handle",
-    "list": "list tasks",
+    "list": "list tasks, the newest first",
     "show": "show one task and its grants",
     "end": "end a task and everything below it; also when it had ended",
 }
@@ -34,6 +35,7 @@ def main(words: Sequence[str]) -> int:
     verbs["open"].add_argument("--cause", metavar="TASK", help="the earlier task that led to this one; no authority")
     verbs["open"].add_argument("--upstream", metavar="NAME", help="print the gateway's address of this upstream")
     verbs["list"].add_argument("--state", help="only those in this state: open, suspended, ended, closed")
+    verbs["list"].add_argument("--all", action="store_true", help=f"all of them, not the newest {SHOWN}")
     for verb in ("show", "end"):
         verbs[verb].add_argument("task", metavar="ID")
     verbs["end"].add_argument("--reason", metavar="TEXT", default="asked", help="what the log says about it")
@@ -79,7 +81,7 @@ def _open(client: Client, asked: argparse.Namespace) -> int:
         )
     if asked.life:
         body["life_s"] = int(asked.life.total_seconds())
-    body |= {"cause": asked.cause, "budget": dict(asked.budget) or None}
+    body |= {"upstream": asked.upstream, "cause": asked.cause, "budget": dict(asked.budget) or None}
     opened = client.open_task(**{name: value for name, value in body.items() if value is not None})
     gateway = opened["gateway"] + (f"/{quote(asked.upstream, safe='')}" if asked.upstream else "")
     if opened.get("registered"):
@@ -94,18 +96,15 @@ def _open(client: Client, asked: argparse.Namespace) -> int:
 
 def _list(client: Client, asked: argparse.Namespace) -> int:
     query = {"state": asked.state} if asked.state else {}
-    tasks: list[dict[str, Any]] = []
-    while True:
-        page = client.request("GET", "/v1/tasks" + (f"?{urlencode(query)}" if query else ""))
-        tasks += page["tasks"]
-        if not page.get("next"):
-            break
-        query["after"] = page["next"]
+    tasks = answer.whole(client, "/v1/tasks", "tasks", **query)
+    tasks.sort(key=lambda task: task["opened"], reverse=True)
     if asked.json:
         answer.show_json({"tasks": tasks, "next": None})
         return answer.DONE
-    columns = {"task": "task", "state": "state", "actor": "actor", "profile": "profile", "deadline": "deadline"}
-    answer.show_table(columns | {"reason": "reason"}, tasks, "there are no tasks")
+    columns = {name: name for name in ("task", "state", "actor", "profile", "opened", "deadline", "reason")}
+    answer.show_table(columns, tasks if asked.all else tasks[:SHOWN], "there are no tasks")
+    if len(tasks) > SHOWN and not asked.all:
+        answer.say(f"these are the newest {SHOWN} of {len(tasks)}: --all shows the others, --state those of one state")
     return answer.DONE
 
 

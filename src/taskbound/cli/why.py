@@ -12,7 +12,10 @@ ERASED = "the body of the event was erased: values and the reason are gone, what
 
 def main(words: Sequence[str]) -> int:
     """Run `taskbound why ID`."""
-    about = "Why a call (d…) was permitted or denied, a lease (l…) or a task (t…) given."
+    about = (
+        "Why a call (d…) was permitted or denied, a lease (l…) or a task (t…) given. taskbound call list gives the ids "
+        "of calls; in the log a call is c… with the same characters, which is taken too."
+    )
     parser = answer.Parser("taskbound why", description=about)
     parser.add_argument("id", metavar="ID")
     parser.add_argument("--json", action="store_true", help="print one JSON value")

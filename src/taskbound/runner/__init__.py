@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from taskbound.runner import place
 from taskbound.runner.child import COULD_NOT_START, Child, NotStarted, Walls, start, walls_for
+from taskbound.runner.denied import denials
 from taskbound.runner.environment import LeaseFile, brought, inherited, withheld
 from taskbound.runner.hold import Hold
 from taskbound.runner.namespaces import EMPTY, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, Hidden, prctl, to_hide
@@ -111,6 +112,7 @@ def run(
                 return status
             finally:
                 _end(client, task["task"], reason)
+                _say(*denials(client_address, task["task"]))
         except (NotStarted, Refused, Unreachable, OSError) as error:
             _say(f"could not start: {error}", *([f"hint: {hint}"] if (hint := getattr(error, "hint", "")) else []))
             return COULD_NOT_START

@@ -44,8 +44,10 @@ class Hold:
         while not self._news.empty():
             yield self._news.get()
 
-    def _tell(self, text: str, *, over: bool = False) -> None:
-        self._news.put(News(text, over))
+    def _tell(self, *lines: str, over: bool = False) -> None:
+        for line in lines[:-1]:
+            self._news.put(News(line))
+        self._news.put(News(lines[-1], over))
         os.write(self._bell, b".")
 
     def _follow(self, held: Held) -> None:
@@ -58,14 +60,21 @@ class Hold:
                     self._tell(f"the task is {line.get('state')}")
             except (Unreachable, OSError, ValueError):
                 pass  # broken off like an answer that came to its end
-            self._tell("the server is gone; trying again")
+            self._tell(
+                f"the server is gone; trying again for {LOST:g} s: until it is back nothing is permitted",
+                "if it was stopped on purpose, start it again: taskbound up",
+            )
             try:
                 held = self._again()
             except Refused as refused:
-                self._tell(str(refused), over=True)
+                self._tell(f"the task cannot be taken up again, so the program is ended: {refused}", over=True)
                 return
             except Unreachable:
-                self._tell(f"the server did not come back within {LOST:g} s", over=True)
+                self._tell(
+                    f"the server did not come back within {LOST:g} s, so the program is ended",
+                    "the next taskbound up ends the task and takes back what it leased; each lease also ends by itself",
+                    over=True,
+                )
                 return
             self._tell("the server is back")
 

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 from taskbound.core.call import Call
-from taskbound.core.catalogue import decimal_text
 from taskbound.core.errors import NotFound
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, render, said
@@ -21,6 +20,7 @@ from taskbound.core.identity import Claim, Identity, Registration, name_of
 from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease
 from taskbound.core.policy_dir import PolicyDir
+from taskbound.core.projection import decimal_text
 from taskbound.core.task import Task
 from taskbound.formats.note import parse_note
 from taskbound.formats.tlog import parse_checkpoint
@@ -59,7 +59,7 @@ async def explain(world: World, door: Identity, asker: Claim | Identity, id: str
     body = json.loads(fact.body) if fact and fact.body else {}
     decided = body.get("detail", {}).get("decision", {})
     told = {
-        "id": f"d{id[1:]}" if isinstance(thing, Call) else id,
+        "id": shown(id) if isinstance(thing, Call) else id,
         "what": _what(thing, decided),
         "person": person,
         "chain": _levels(thing, chain, caller),
@@ -74,6 +74,54 @@ async def explain(world: World, door: Identity, asker: Claim | Identity, id: str
         told["hint"], command = _unblock(thing, chain, world.policies.current)
         told["command"] = command if caller.task is None else ""  # an agent gets no other profile named
     return told
+
+
+async def list_calls(
+    world: World, door: Identity, asker: Claim | Identity, task: str | None, state: str | None, limit: int
+) -> list[Mapping[str, Any]]:
+    """Return calls as JSON, the newest first: those in a task that the caller may see, or all, for who may read all.
+
+    Inside a task, with no other named, they are its own. A denial comes with what would unblock it, as `explain`
+    tells it. Raises NotFound, Denied.
+    """
+    async with world.store.transaction(door) as tx:
+        caller = await prove(tx, asker)
+        task = task or caller.task
+        chain = await chain_of(tx, task)
+        refusal = await unseen(world, tx, caller, task or "calls", chain[-1] if chain else None)
+        found: list[Call] = []
+        chains: dict[str | None, Sequence[Task]] = {task: chain, None: ()}
+        if refusal is None:
+            where: dict[str, Any] = {"task": task} if task else {}
+            for one in (state,) if state else ("permitted", "denied"):  # by the two together the store has no index
+                found += await tx.find(Call, state=one, limit=limit, newest=True, **where)
+            found = sorted(found, key=lambda call: (call.at, call.id), reverse=True)[:limit]
+            for call in found:
+                if call.task not in chains:
+                    chains[call.task] = await chain_of(tx, call.task)
+    if refusal is not None:
+        raise refusal
+    return [_listed(call, chains[call.task], world.policies.current, caller) for call in found]
+
+
+def _listed(call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Identity) -> Mapping[str, Any]:
+    hint, command = _unblock(call, chain, policies) if call.state == "denied" else ("", "")
+    return {
+        "call": shown(call.id),
+        "task": call.task,
+        "at": _moment(call.at),
+        "action": call.action,
+        "resource": call.resource,
+        "state": call.state,
+        "code": call.code,
+        "hint": hint,
+        "command": command if caller.task is None else "",
+    }
+
+
+def shown(id: str) -> str:
+    """Return the id of a call as people see it: d… for c…, with the same 20 characters (INTERFACES 1)."""
+    return f"d{id[1:]}"
 
 
 async def _sealed(world: World, door: Identity) -> int:
@@ -191,6 +239,11 @@ def _unblock(call: Call, chain: Sequence[Task], policies: PolicyDir) -> tuple[st
         case "outside_grants" if call.action not in KINDS:
             return "ask for no more than the task above it holds", ""
         case "outside_grants" if all(_granted(task.grants, call) for task in chain):
+            if (
+                own and own in policies.profiles and not policies.profiles[own].parameters
+            ):  # nothing that a task could bind
+                where = f"change its [[grant]] in profiles/{own}.toml"
+                return f"the profile grants it with other values: {where}", "taskbound policy load"
             return "it was granted with other values: open a task that is bound to these", _open(own, policies)
         case "outside_grants":
             granting = sorted(one.name for one in policies.profiles.values() if _granted(one.grants, call))

@@ -1,14 +1,16 @@
 """Issue one credential: intent before effect, delivery only after the fact (D1, D4).
 
 The comments say what is true if the process dies there. Whatever happens, a name at the target
-has a lease in the store, and a credential that was delivered belongs to an active lease.
+has a lease in the store, and a credential that was delivered belongs to an active lease. A race for
+the last of a budget is lost by rolling back and deciding again in a fresh transaction, which
+records the deny.
 """
 
 from dataclasses import dataclass
 
-from taskbound.core.call import Case, decide
+from taskbound.core.call import Case, Decision, decide
 from taskbound.core.catalogue import Target
-from taskbound.core.errors import Denied, TargetUnavailable, bounded
+from taskbound.core.errors import BudgetSpent, Denied, TargetUnavailable, bounded
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.lease import CREATE_WINDOW, SETTLE, STUCK, Lease, Recipe
@@ -34,6 +36,33 @@ async def issue_lease(world: World, door: Identity, asker: Claim | Identity, ask
 
     Raises Denied, BudgetSpent, TaskEnded or TaskSuspended when that happens meanwhile, TargetUnavailable.
     """
+    try:
+        case, lease, decision = await _request(world, door, asker, ask)
+    except BudgetSpent:  # another lease took the last of it between our look and our record
+        case, lease, decision = await _request(world, door, asker, ask)
+    if lease is None:  # outside the block: the deny is durable
+        raise decision.refusal()
+    # A crash from here on leaves a pending lease; revoke_lease takes it back (D1, D3).
+
+    credential = await world.providers[lease.target].create(lease)
+    # A crash here leaves a credential nobody received, and the same pending lease.
+
+    async with world.store.transaction(door) as tx:
+        await _require_holder(tx, case)
+        lease = await tx.get(Lease, lease.id)
+        if lease.state != "pending":
+            raise TargetUnavailable(f"the target took until after the deadline to make {lease.name}")
+        lease = advance(lease, Kind.LEASE_ACTIVATED, activated=tx.now, due=lease.expires)
+        await tx.record(Kind.LEASE_ACTIVATED, lease, by=case.caller)
+    # Only now may the caller hold it. A task that ended meanwhile has raised TaskEnded.
+    return lease, credential
+
+
+async def _request(
+    world: World, door: Identity, asker: Claim | Identity, ask: LeaseAsk
+) -> tuple[Case, Lease | None, Decision]:
+    """Decide, and record the lease that is to be made, or the deny. Raises BudgetSpent when a race for it is lost."""
+    lease = None
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         case = await gather(world, tx, caller, "lease/issue", ask.resource)
@@ -46,21 +75,7 @@ async def issue_lease(world: World, door: Identity, asker: Claim | Identity, ask
             await tx.record(Kind.LEASE_REQUESTED, lease, by=caller, spent=spent, decision=said, policy=case.version)
         else:
             await refuse(tx, case, decision)
-    decision.require_permit()  # outside the block: the deny is durable
-    # A crash from here on leaves a pending lease; revoke_lease takes it back (D1, D3).
-
-    credential = await world.providers[lease.target].create(lease)
-    # A crash here leaves a credential nobody received, and the same pending lease.
-
-    async with world.store.transaction(door) as tx:
-        await _require_holder(tx, case)
-        lease = await tx.get(Lease, lease.id)
-        if lease.state != "pending":
-            raise TargetUnavailable(f"the target took until after the deadline to make {lease.name}")
-        lease = advance(lease, Kind.LEASE_ACTIVATED, activated=tx.now, due=lease.expires)
-        await tx.record(Kind.LEASE_ACTIVATED, lease, by=caller)
-    # Only now may the caller hold it. A task that ended meanwhile has raised TaskEnded.
-    return lease, credential
+    return case, lease, decision
 
 
 async def _stuck(tx: Transaction, target: object) -> Denied | None:

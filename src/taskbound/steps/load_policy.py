@@ -18,6 +18,11 @@ from taskbound.core.thing import advance
 from taskbound.ports import Transaction, World
 from taskbound.prove import gather, prove, refuse
 
+UNBUILT = {
+    "idle": "a task ends at its deadline, at its end, or when who holds it is gone",
+    "heartbeat_grace": "a task that nobody holds ends at its deadline",
+    "on_lost": "a task that nobody holds ends at its deadline",
+}
 FOR_EVER = timedelta(days=36_500)  # a pin was recorded once, however long ago
 
 
@@ -55,6 +60,24 @@ async def load_policy(world: World, door: Identity, asker: Claim | Identity) -> 
     # loading the files again, before anybody is answered.
     world.policies.adopt(loaded)
     return loaded
+
+
+def warnings_of(loaded: PolicyDir, before: PolicyDir) -> list[str]:
+    """Return what people should know of a directory that came into force in place of another.
+
+    What a profile asks for and is not built yet, and names that stand in registrations.toml no more.
+    """
+    told = []
+    for profile in loaded.profiles.values():
+        asks = {"idle": profile.idle, "heartbeat_grace": profile.heartbeat_grace, "on_lost": profile.on_lost}
+        for key in (key for key, value in asks.items() if value is not None):
+            told.append(f"profiles/{profile.name}.toml: {key!r} is not built yet and changes nothing: {UNBUILT[key]}")
+    named = {entry.name for entry in loaded.registrations}
+    for entry in before.registrations:
+        if entry.name not in named:
+            retire = f"taskbound identity retire {entry.name}"
+            told.append(f"{entry.name} stands in registrations.toml no more, and may go on as before: {retire}")
+    return told
 
 
 async def _register(world: World, tx: Transaction, caller: Identity, entry: RegistrationEntry) -> None:

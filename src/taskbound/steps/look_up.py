@@ -4,20 +4,22 @@ Inside a task its own is the task and what is below it. Outside, what somebody a
 them, and what those they own act in. Reading changes nothing, so only a refusal is recorded.
 """
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from taskbound.core.call import Decision, Deny, decide
+from taskbound.core.call import Case, Decision, Deny, decide
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.leaf import Fact
 from taskbound.core.task import Task
 from taskbound.core.thing import Thing, noun_of
 from taskbound.formats.note import parse_note
 from taskbound.formats.tlog import parse_checkpoint
-from taskbound.ports import World
+from taskbound.ports import Transaction, World
 from taskbound.prove import gather, is_own, owned_by, prove, refuse, unseen
 
 T = TypeVar("T", bound=Thing)
+
+PAGE = 500  # tasks read at a time where not each is the caller's
 
 
 async def look_up_task(world: World, door: Identity, asker: Claim | Identity, id: str) -> Task:
@@ -34,8 +36,11 @@ async def look_up_task(world: World, door: Identity, asker: Claim | Identity, id
 async def look_up_tasks(
     world: World, door: Identity, asker: Claim | Identity, state: str | None, after: str, limit: int
 ) -> list[Task]:
-    """Return the tasks that the caller may see, by id, behind the id given. Raises Denied for a task that ended."""
-    states = [state] if state else [known for known in Task.LIFECYCLE if known]
+    """Return the tasks that the caller may see, by id, behind the id given. Raises Denied for a task that ended.
+
+    However many there are, no more than a page of them is read at a time.
+    """
+    where: dict[str, Any] = {"state": state} if state else {}
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         case = await gather(world, tx, caller, "audit/read", "tasks")
@@ -43,22 +48,37 @@ async def look_up_tasks(
         if decision.code == "task_ended":
             await refuse(tx, case, decision)
         else:
-            found = [task for one in states for task in await tx.find(Task, state=one) if task.id > after]
-            if not decision.permitted:
-                owned = await owned_by(tx, caller)
-                found = [task for task in found if await is_own(tx, case, task, owned)]
-            return sorted(found, key=lambda task: task.id)[:limit]
+            if decision.permitted:
+                return await tx.find(Task, after=after, limit=limit, **where)
+            if case.call.root is not None:  # inside a task nothing of another tree is its own
+                where["root"] = case.call.root
+            return await _own(tx, case, await owned_by(tx, caller), after, limit, where)
     decision.require_permit()
     return []
 
 
+async def _own(
+    tx: Transaction, case: Case, owned: Sequence[str], after: str, limit: int, where: Mapping[str, Any]
+) -> list[Task]:
+    """Return those of the tasks that are the caller's, read page by page."""
+    own: list[Task] = []
+    while len(own) < limit:
+        page = await tx.find(Task, after=after, limit=PAGE, **where)
+        own += [task for task in page if await is_own(tx, case, task, owned)]
+        if len(page) < PAGE:
+            break
+        after = page[-1].id
+    return own[:limit]
+
+
 async def look_up(
-    world: World, door: Identity, asker: Claim | Identity, noun: type[T], states: Sequence[str]
+    world: World, door: Identity, asker: Claim | Identity, noun: type[T], states: Sequence[str], after: str, limit: int
 ) -> list[T]:
-    """Return the things of a noun in these states, by id. Raises Denied for who may not read them all."""
+    """Return things of a noun in these states, by id, behind the id given. Raises Denied for who may not read all."""
     await permit_administration(world, door, asker, "audit/read", noun_of(noun))
     async with world.store.transaction(door) as tx:
-        return sorted([one for state in states for one in await tx.find(noun, state=state)], key=lambda one: one.id)
+        pages = [await tx.find(noun, state=state, after=after, limit=limit) for state in states]
+    return sorted((one for page in pages for one in page), key=lambda one: one.id)[:limit]
 
 
 async def read_log(world: World, door: Identity, asker: Claim | Identity, after: int, limit: int) -> Sequence[Fact]:

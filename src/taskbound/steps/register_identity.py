@@ -5,17 +5,23 @@ same transaction every task ends in which it acts; with a human also those opene
 and those of all that the human owns (INTERFACES 1). What is asked and is so already is success.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from taskbound.core.errors import Conflict, InvalidRequest, bounded
+from taskbound.core.errors import Conflict, InvalidRequest, Unavailable, bounded
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity, Registration, name_of, registration_of
+from taskbound.core.policy_dir import RegistrationEntry, read_policy_dir, with_files
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.ending import LIVE, end_tree
 from taskbound.ports import Transaction, World
 from taskbound.prove import denial, named, prove, registered
+
+FILE = "registrations.toml"
+_BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,76 @@ async def register_identity(
             if wanted.kind != "human" and not (await registered(tx, wanted.owner)).is_live:
                 raise InvalidRequest(f"owner {ask.owner} is not live", hint="name a registered human as the owner")
             if await tx.find(Registration, spiffe_id=wanted.spiffe_id):
-                raise Conflict(f"{ask.name} is registered already")
+                raise Conflict(f"{ask.name} is registered already", hint="taskbound identity list shows as what")
             wanted = advance(wanted, Kind.IDENTITY_REGISTERED)
             await tx.record(Kind.IDENTITY_REGISTERED, wanted, by=caller)
     if denied:
         raise denied
     return wanted
+
+
+async def register_and_write(
+    world: World, door: Identity, asker: Claim | Identity, ask: RegistrationAsk
+) -> tuple[Registration, str]:
+    """Register a name, and write it to registrations.toml, which is the source for services and agents (INTERFACES 1).
+
+    What stands in the file already stays as it is, comments and all. Returns the registration, and why it is not in
+    the file, "" where it is: a human never is. Raises what `register_identity` does, InvalidRequest (`invalid_policy`)
+    for a file that is broken, and Conflict for a name that stands there with other facts; then nothing happened.
+    """
+    kind = ask.name.partition("/")[0]
+    if kind == "human" or not ask.environment:
+        known = await register_identity(world, door, asker, ask)
+        return known, f"a {kind} stands in no file" if kind == "human" else "what stands there has an environment"
+    _with_entry(world.policies.file(FILE), ask)
+    known = await register_identity(world, door, asker, ask)
+    # A crash here leaves a name that is registered and stands in no file, as one that was registered at first use.
+    try:
+        world.policies.write({FILE: _with_entry(world.policies.file(FILE), ask)})  # read and written without a pause
+        # As with pins: an edit of the directory that nobody loaded yet does not come into force by this door.
+        current = world.policies.current
+        world.policies.adopt(with_files(current, {FILE: _with_entry(current.files.get(FILE, b""), ask)}))
+    except (Conflict, InvalidRequest, Unavailable) as error:
+        return known, str(error)
+    return known, ""
+
+
+def _with_entry(data: bytes, ask: RegistrationAsk) -> bytes:
+    """Return registrations.toml with the name in it. Raises InvalidRequest, Conflict when it is there and differs."""
+    there = {entry.name: entry for entry in read_policy_dir({FILE: data}, {}).registrations}
+    wanted = RegistrationEntry(
+        ask.name, ask.owner, ask.purpose, ask.environment, tuple(ask.groups), ask.attestor, dict(ask.when)
+    )
+    if ask.name in there:
+        if there[ask.name] != wanted:
+            hint = f"change it in {FILE}, then: taskbound policy load"
+            raise Conflict(f"{ask.name} stands in {FILE} with other facts", hint=hint)
+        return data
+    lines = [
+        "[[registration]]",
+        f"id = {_toml(ask.name)}",
+        f"owner = {_toml(ask.owner)}",
+        *([f"purpose = {_toml(ask.purpose)}"] if ask.purpose else []),
+        f"environment = {_toml(ask.environment)}",
+        *([f"groups = [{', '.join(map(_toml, ask.groups))}]"] if ask.groups else []),
+        f"attestor = {_toml(ask.attestor)}",
+    ]
+    for text in (*ask.when, *ask.when.values()):
+        bounded("a fact", str(text), 4096)
+    if ask.when:
+        facts = (f"{name if _BARE.fullmatch(name) else _toml(name)} = {_toml(one)}" for name, one in ask.when.items())
+        lines.append(f"when = {{ {', '.join(facts)} }}")
+    gap = b"" if not data else b"\n" if data.endswith(b"\n") else b"\n\n"
+    added = data + gap + "".join(f"{line}\n" for line in lines).encode()
+    read_policy_dir({FILE: added}, {})  # a list that is written in one line takes no more tables
+    return added
+
+
+def _toml(value: str | int) -> str:
+    """Return a text or a number as TOML spells it: JSON's escapes are its own, but for one character."""
+    if isinstance(value, int):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 async def suspend_identity(

@@ -1,0 +1,53 @@
+"""Bodies are erased by age and by class; what a class does not hold stays."""
+
+from datetime import timedelta
+
+import pytest
+
+from taskbound.core.errors import InvalidRequest
+from taskbound.steps import erase_bodies as module
+from taskbound.steps.decide_call import CallAsk, decide_call
+from taskbound.steps.erase_bodies import erase_bodies
+from taskbound.steps.open_task import open_task
+from taskbound.steps.seal_log import seal_log
+from tests.rig import ALICE, Rig
+from tests.stories.story import REFUND, claim_of
+
+
+@pytest.fixture
+async def rig():
+    made = Rig()
+    await made.people()
+    _, handle = await open_task(made.world, made.door, ALICE, REFUND)
+    for order in ("4711", "4712", "4711"):
+        await decide_call(made.world, made.door, claim_of(handle), CallAsk("crm/get_order", {"id": order}))
+        made.clock.advance(10)
+    while (await seal_log(made.world, made.lane)).size < len(made.store.events):
+        pass
+    return made
+
+
+async def bodies(rig):
+    facts = await rig.world.log.read(rig.lane, 0, 1000)
+    return [(str(fact.header.kind), fact.body is not None) for fact in facts]
+
+
+async def test_the_arguments_of_old_calls_are_erased_and_nothing_else(rig, monkeypatch):
+    monkeypatch.setattr(module, "READ", 2)  # several looks, one fact
+    before = await bodies(rig)
+    assert [kind for kind, _ in before][-3:] == ["call.permitted", "call.denied", "call.permitted"]
+    assert await erase_bodies(rig.world, rig.lane, rig.door, timedelta(seconds=15), "arguments") == 2
+    after = await bodies(rig)
+    gone = {at for at, (kind, whole) in enumerate(after) if not whole}
+    assert gone == {len(before) - 3, len(before) - 2}
+    erased = [event for event in rig.store.events if event.kind == "body.erased"]
+    assert [event.detail["reason"] for event in erased] == ["arguments older than 0:00:15"]
+    assert await erase_bodies(rig.world, rig.lane, rig.door, timedelta(seconds=15), "arguments") == 0
+    await seal_log(rig.world, rig.lane)
+    assert await erase_bodies(rig.world, rig.lane, rig.door, timedelta(seconds=15)) == len(before) - 3
+
+
+async def test_a_class_that_there_is_not_erases_nothing(rig):
+    with pytest.raises(InvalidRequest, match="there is no class 'intents'") as refused:
+        await erase_bodies(rig.world, rig.lane, rig.door, timedelta(0), "intents")
+    assert refused.value.hint == "known: arguments"
