@@ -1,31 +1,52 @@
-"""`make bench`: what a decision and a durable call cost on this machine (DESIGN 9, rows 1 and 2)."""
+"""`make bench`: the figures of DESIGN 9 on this machine, as one table.
 
+    python -m bench.run [--markdown] [ROW …]     or ROWS=gateway,memory make bench
+
+A row's whole is measured in one run. Quiet the machine before it: other work makes every figure worse.
+"""
+
+import argparse
 import os
-import platform
-from pathlib import Path
+import sys
+from collections.abc import Callable, Mapping
+from time import perf_counter
 
-from bench import decide, store
+from bench import decide, durable, gateway, growth, memory, store, task
+from bench.figures import Figure, as_markdown, as_text, machine
+
+ROWS: Mapping[str, Callable[[], list[Figure]]] = {
+    "decide": decide.measure,    # row 1
+    "durable": durable.measure,  # row 2
+    "store": store.measure,
+    "gateway": gateway.measure,  # row 5
+    "task": task.measure,
+    "memory": memory.measure,
+    "growth": growth.measure,
+}  # fmt: skip
 
 
-def machine() -> str:
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+def chosen(words: list[str], environment: str) -> list[str]:
+    """Return the rows that are asked for, all where none is. Raises SystemExit for one that there is not."""
+    rows = words or [word for word in environment.split(",") if word]
+    if strange := [row for row in rows if row not in ROWS]:
+        raise SystemExit(f"there is no row {strange[0]!r}\nhint: {', '.join(ROWS)}")
+    return rows or list(ROWS)
 
 
-def main() -> None:
-    print(machine())
-    print("decide one call in process: Case to Decision, chain of 2, slice of 3, no decision cached")
-    for name, row in decide.measure().items():
-        print(
-            f"  {name:44} p50 {row.p50:6.1f} µs   p99 {row.p99:6.1f} µs   {row.permitted:.0%} of {row.calls} permitted"
-        )
-    print("durable calls on SQLite: found by handle, budget read, permit recorded")
-    for name, figure in store.measure().items():
-        print(f"  {name:44} {figure:9.2f}")
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser("bench.run", description="Measure what DESIGN 9 names.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"only these: {', '.join(ROWS)}")
+    parser.add_argument("--markdown", action="store_true", help="a table for docs/figures.md")
+    asked = parser.parse_args(words)
+    rows, figures, about = chosen(asked.rows, os.environ.get("ROWS", "")), list[Figure](), machine()
+    for row in rows:
+        start = perf_counter()
+        figures += (found := ROWS[row]())
+        print(f"{row}: {perf_counter() - start:.0f} s", *as_text(found), sep="\n  ", file=sys.stderr, flush=True)
+    table = as_markdown(figures) if asked.markdown else as_text(figures)
+    print("\n".join([about, "", *table]))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

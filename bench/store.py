@@ -1,4 +1,4 @@
-"""How many facts a second the SQLite store makes durable on this disk, and how long one caller waits.
+"""How many facts a second a store makes durable on this disk, and how long one caller waits: SQLite and PostgreSQL.
 
 Each transaction is a decided call as the gateway makes it: the task is found by its handle, its
 budget is read, `call.permitted` is recorded with two amounts. Raw SQLite (the same commits,
@@ -6,19 +6,27 @@ without our rows and bodies) made 3,489/s at 1 caller and 50,573/s at 64 (INTERF
 """
 
 import asyncio
+import importlib
+import inspect
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import Any
 
+from bench.database import running, store_url
+from bench.figures import Figure, at
 from taskbound.core.call import Call
 from taskbound.core.event import Kind
 from taskbound.core.grant import Condition, Grant
 from taskbound.core.identity import door
 from taskbound.core.intent import Intent
+from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
-from taskbound.store.sqlite import SqliteStore, open_store
+from taskbound.ports import Store
+from taskbound.store.sqlite import open_store
 
 GATEWAY = door("example.org", "door/gateway", "main")
 CALLERS = (1, 16, 64)
@@ -40,7 +48,7 @@ def _task(n: int) -> Task:
     return advance(task, Kind.TASK_OPENED)
 
 
-async def _caller(store: SqliteStore, task: Task, run: str, until: float, waits: list[float]) -> None:
+async def _caller(store: Store, task: Task, run: str, until: float, waits: list[float]) -> None:
     n = 0
     while (start := perf_counter()) < until:
         n += 1
@@ -58,33 +66,65 @@ async def _caller(store: SqliteStore, task: Task, run: str, until: float, waits:
         waits.append(perf_counter() - start)
 
 
-async def _measure(directory: Path) -> dict[str, float]:
-    store = open_store(directory / "taskbound.db", lambda: datetime.now(UTC))
-    figures: dict[str, float] = {}
-    tasks = [_task(n) for n in range(max(CALLERS))]
+async def _measure(store: Store, name: str, callers: tuple[int, ...], seconds: float) -> list[Figure]:
+    figures = []
+    tasks = [_task(n) for n in range(max(callers))]
     async with store.transaction(GATEWAY) as tx:
         for task in tasks:
             await tx.record(Kind.TASK_OPENED, task, shared={"calls": 10**9, "g0#calls": 10**9})
-    for callers in CALLERS:
-        waits: list[float] = []
-        start = perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for task in tasks[:callers]:
-                group.create_task(_caller(store, task, f"{callers:04}", start + SECONDS, waits))
-        figures[f"durable calls a second, {callers} callers"] = len(waits) / (perf_counter() - start)
-        waits.sort()
-        figures[f"p50 ms, {callers} callers"] = waits[len(waits) // 2] * 1e3
-        figures[f"p99 ms, {callers} callers"] = waits[len(waits) * 99 // 100] * 1e3
-    await store.close()
+    for count in callers:
+        await _together(store, tasks[:count], f"w{count:03}", seconds / 10)
+        began, start = process_time(), perf_counter()
+        waits = await _together(store, tasks[:count], f"{count:04}", seconds)
+        rate, cpu = len(waits) / (perf_counter() - start), (process_time() - began) / len(waits)
+        said = (
+            f"{rate:,.0f}/s, p50 {at(waits, 0.5) * 1e3:.2f}, p99 {at(waits, 0.99) * 1e3:.2f} ms, {cpu * 1e6:.0f} µs CPU"
+        )
+        figures.append(Figure(f"store alone, durable calls on {name}, {count} callers", said))
     return figures
 
 
-def measure(directory: Path | None = None) -> dict[str, float]:
-    """Return the figures by name, measured on the disk of this directory, else of the temporary one."""
-    with tempfile.TemporaryDirectory(dir=directory) as made:
-        return asyncio.run(_measure(Path(made)))
+async def _together(store: Store, tasks: list[Task], run: str, seconds: float) -> list[float]:
+    waits: list[float] = []
+    until = perf_counter() + seconds
+    async with asyncio.TaskGroup() as group:
+        for task in tasks:
+            group.create_task(_caller(store, task, run, until, waits))
+    return waits
 
 
-if __name__ == "__main__":
-    for name, figure in measure().items():
-        print(f"{name:40} {figure:10,.2f}")
+def measure(callers: tuple[int, ...] = CALLERS, seconds: float = SECONDS) -> list[Figure]:
+    """Return the figures of both stores."""
+    return asyncio.run(_both(callers, seconds))
+
+
+async def _both(callers: tuple[int, ...], seconds: float) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as made:
+        sqlite = open_store(Path(made) / "state/taskbound.db", lambda: datetime.now(UTC))
+        figures = await _measure(sqlite, "SQLite", callers, seconds)
+        await sqlite.close()
+    postgres = _postgres()
+    if postgres is None:
+        return [*figures, Figure("store alone, durable calls on PostgreSQL", "not built")]
+    async with running() as server:
+        store = await postgres(Secret(store_url(server)), lambda: datetime.now(UTC))
+        figures += await _measure(store, "PostgreSQL", callers, seconds)
+        await store.close()
+    return figures
+
+
+def _postgres() -> Callable[[Secret, Callable[[], datetime]], Any] | None:
+    """Return what opens the PostgreSQL store, None where there is none yet."""
+    try:
+        module = importlib.import_module("taskbound.store.postgres")
+    except ModuleNotFoundError:
+        return None
+    made = getattr(module, "open_postgres", None) or getattr(module, "open_store", None)
+    if made is None:
+        return None
+
+    async def opened(dsn: Secret, clock: Callable[[], datetime]) -> Any:
+        store = made(dsn, clock)
+        return await store if inspect.isawaitable(store) else store
+
+    return opened

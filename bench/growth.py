@@ -1,0 +1,70 @@
+"""Growth: what one decision costs with more policies and with more open tasks.
+
+With policies: `decide` in process, from a Case to a Decision, as row 1. With tasks: the step
+`decide_call` on SQLite, from a handle to a durable permit, for callers drawn from all of them; its
+CPU is what should stay flat, since its wait is mostly the disk's.
+"""
+
+import asyncio
+import gc
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter, process_time
+
+from bench import decide, durable
+from bench.figures import Figure, at
+from taskbound.core.call import decide as decide_in_process
+
+POLICIES = (10, 100, 1_000, 10_000)
+TASKS = (10, 1_000, 10_000, 100_000)
+CALLS = 2_000
+FLAT = 1.25  # times the least of the row: within what two runs of the same differ
+
+
+def measure(policies: tuple[int, ...] = POLICIES, tasks: tuple[int, ...] = TASKS, calls: int = CALLS) -> list[Figure]:
+    """Return the figures of the growth row."""
+    return [*_by_policies(policies, calls), *asyncio.run(_by_tasks(tasks, calls))]
+
+
+def _by_policies(counts: tuple[int, ...], calls: int) -> Iterator[Figure]:
+    found = {}
+    for count in counts:
+        cases = decide.cases(decimals=False, organisation=decide.policies(count), live_tasks=1_000)
+        took = decide.timed(decide_in_process, cases, calls)
+        found[count] = at(took, 0.5)
+        yield Figure(f"growth: decide, {count:,} policies", f"p50 {at(took, 0.5):.1f}, p99 {at(took, 0.99):.1f} µs")
+    yield _flat("policies", list(found), list(found.values()), "µs p50")
+
+
+async def _by_tasks(counts: tuple[int, ...], calls: int) -> list[Figure]:
+    figures, found = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        async with durable.opened(Path(folder)) as site:
+            for count in counts:
+                await site.open_tasks(count - len(site.claims))
+                waits, cpu = await _decide(site, calls)
+                found.append(cpu * 1e6)
+                said = f"{cpu * 1e6:.0f} µs CPU, p50 {at(waits, 0.5) * 1e3:.2f} ms, p99 {at(waits, 0.99) * 1e3:.2f} ms"
+                figures.append(Figure(f"growth: decide_call on SQLite, {count:,} open tasks, 1 caller", said))
+    return [*figures, _flat("open tasks", list(counts), found, "µs CPU")]
+
+
+async def _decide(site: durable.Site, calls: int) -> tuple[list[float], float]:
+    drawn = random.Random(1).choices(site.claims, k=calls + calls // 10)
+    for claim in drawn[calls:]:
+        await site.decide(claim)
+    gc.collect()
+    waits, began = [], process_time()
+    for claim in drawn[:calls]:
+        start = perf_counter()
+        await site.decide(claim)
+        waits.append(perf_counter() - start)
+    return waits, (process_time() - began) / calls
+
+
+def _flat(of: str, counts: list[int], values: list[float], unit: str) -> Figure:
+    grown = max(values) / min(values)
+    what = f"growth: flat from {counts[0]:,} to {counts[-1]:,} {of}"
+    return Figure(what, f"{min(values):.0f} to {max(values):.0f} {unit}", f"≤ {FLAT:g} times", grown <= FLAT)
