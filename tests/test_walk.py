@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import taskbound
-from taskbound.core import catalogue, grant, intent, policy
+from taskbound.core import catalogue, cedar, grant, intent, policy
 from tests.rig import Rig
 from tests.stories.story import one_task_from_open_to_end
 
@@ -14,7 +14,7 @@ WALK = (Path(__file__).parent.parent / "docs" / "walk.md").read_text()
 
 
 def cold() -> None:
-    for module in (catalogue, grant, intent, policy):
+    for module in (catalogue, cedar, grant, intent, policy):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

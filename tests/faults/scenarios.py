@@ -19,11 +19,13 @@ from typing import Any
 
 from demo.targets import TARGETS
 from taskbound.core.call import decide
+from taskbound.core.cedar import Entity, Opaque, Uid, parse_policy, validate
 from taskbound.core.errors import Denied, InvalidRequest, Unauthenticated
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts, Identity, OneTime, Registration, door, identify, join_claim
-from taskbound.core.policy import Entity, Opaque, PolicySet, Request, Uid, authorize, parse_policy, schema_of, validate
+from taskbound.core.policy import PolicySet, Request, authorize
 from taskbound.core.policy_dir import PolicyDir, read_policy_dir
+from taskbound.core.schema import schema_of
 from taskbound.core.thing import advance
 from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.prove import gather, prove
@@ -290,6 +292,11 @@ def one_left(left: Mapping[str, int]) -> Mapping[str, int]:
     return {**left, "calls": 1}
 
 
+def one_lease_left(left: Mapping[str, int]) -> Mapping[str, int]:
+    """Return a budget as it was seen before another lease took the last of it."""
+    return {**left, "leases": 1}
+
+
 # --- the directory `breadth`: everything is asked that must be refused -----------------------------
 
 WORK = TaskAsk(
@@ -431,6 +438,9 @@ class InForce:
 
     def tools(self, upstream: str) -> Any:
         raise AssertionError("nothing is pinned here")
+
+    def file(self, path: str) -> bytes:
+        raise AssertionError("nothing is written here")
 
     def adopt(self, policies: PolicyDir) -> None:
         self.current = policies
@@ -720,6 +730,7 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "Denied:issue": (not_ours, issues("service/node")),
     "Denied:unknown_agent": (claims(ALICE), opens(replace(REFUND, actor="agent/nobody"))),
     "BudgetSpent:lease": (spent_lease, leases("shopdb/reader")),
+    "BudgetSpent:lease_race": (spent_lease, with_answers(1, leases("shopdb/reader"), left=one_lease_left)),
     "BudgetSpent:race_lost_twice": (exhausted, with_answers(2, GET, left=one_left)),
     "TaskEnded:lease": (over, leases("shopdb/reader")),
     "TargetUnavailable:no_provider": (opened, leases("shopdb/reader", providers={})),

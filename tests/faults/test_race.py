@@ -37,7 +37,7 @@ from tests.profile import trials
 from tests.rig import ALICE, PEOPLE, POLICY
 from tests.stories.story import REFUND, claim_of
 
-RACES, CONTROL, AT_ONCE = trials(1000, 200), trials(100, 30), 32
+RACES, CONTROL, AT_ONCE = trials(1000, 96), trials(100, 32), 32
 MOST, ENDS, REVOKED_WITHIN = 0.2, 0.4, 2.0  # seconds: a create waits, the task ends, a login must be dead
 WAITS = ("before create", "before COMMIT", "after create")
 REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)

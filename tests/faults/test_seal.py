@@ -15,6 +15,8 @@ from tests.logs import Counted, Files, log_rig
 from tests.profile import trials
 from tests.rig import Crash, Crossings
 
+FIRST, THEN = trials(300, 250), trials(300, 20)  # events; a tile of 256 is filled on the way
+
 
 @pytest.fixture(params=["memory", "sqlite"])
 def kind(request):
@@ -54,9 +56,9 @@ async def test_a_crash_at_any_crossing_leaves_one_log(kind, after, tmp_path):
     for crossing in count(1):
         async with log_rig(kind, tmp_path / str(crossing)) as rig:
             rig.keys = Signed(rig.keys)
-            await rig.state(300)
+            await rig.state(FIRST)
             await rig.seal()
-            await rig.state(300)
+            await rig.state(THEN)
             crossings = Crossings(crash_at=crossing, after=after)
             try:
                 await seal_log(rig.world(crossings), rig.lane)
@@ -64,7 +66,7 @@ async def test_a_crash_at_any_crossing_leaves_one_log(kind, after, tmp_path):
             except Crash:
                 crashed = True
             await rig.state(7)
-            await check(rig, 607)
+            await check(rig, FIRST + THEN + 7)
         if not crashed:
             break
     print(f"{crossing - 1} crossings: {', '.join(dict.fromkeys(crossings.names))}")
@@ -111,7 +113,7 @@ async def test_two_sealers_at_once_make_one_log(kind, tmp_path):
             return cross
 
     losses = 0
-    for run in range(trials(200, 40)):
+    for run in range(trials(200, 25)):
         async with log_rig(kind, tmp_path / str(run)) as rig:
             rig.keys = Signed(rig.keys)
             log, checkpoints, idle = rig.log, rig.checkpoints, Crossings()

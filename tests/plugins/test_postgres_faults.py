@@ -29,9 +29,9 @@ from tests.postgres.target import INSTANCE, at, new_lease  # noqa: F401
 from tests.profile import trials
 from tests.rig import POLICY
 
-LEASES = trials(50, 10)
-LASTS = trials(15, 2)  # seconds of each fault
-BESIDE = trials(50, 15)  # leases at the other target, before and during the fault
+LEASES = trials(50, 6)
+LASTS = trials(15, 1)  # seconds of each fault
+BESIDE = trials(50, 8)  # leases at the other target, before and during the fault
 LANE = door("example.org", "lane/revoke", "main")
 OTHER = f"""
 CREATE ROLE other_broker LOGIN CREATEROLE PASSWORD '{sql.scram_verifier(PASSWORD, b"salt of the tests")}';
@@ -63,9 +63,23 @@ class Bench:
         self.world = replace(bare, providers=self.providers, instance=INSTANCE)
         assert isinstance(bare.store, MemoryStore)
         self.store = bare.store
+        self.start()
+
+    def start(self) -> None:
         end, seal = (door("example.org", f"lane/{name}", "main") for name in ("end", "seal"))
         self.lanes = Lanes(end, LANE, seal, jitter=lambda: 0.5)
         self.stopping = asyncio.Event()
+        self.running = asyncio.create_task(run_lanes(self.world, self.lanes, self.stopping))
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        await self.running
+
+    async def restart(self, world) -> None:
+        """Stop the lanes and start them in another world, as a broker does that is started again."""
+        await self.stop()
+        self.world = world
+        self.start()
 
     async def issued(self, target: str, n: int):
         """Active leases at the target, and their passwords."""
@@ -116,10 +130,8 @@ async def bench(at):  # noqa: F811
     await at.superuser.execute(OTHER)
     async with proxy_before(at.server) as proxy:
         made = Bench(at, proxy, Secret(at.server.url("other_broker", PASSWORD)))
-        running = asyncio.create_task(run_lanes(made.world, made.lanes, made.stopping))
         yield made
-        made.stopping.set()
-        await running
+        await made.stop()
         for provider in made.providers.values():
             await provider.close()
     await at.superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'other_broker'")
@@ -157,13 +169,21 @@ async def password_rotated(bench, leases):
     return restore
 
 
+async def configuration_deleted(bench, leases):
+    """The target stands in no configuration any more: `up` was started again without it, and then with it."""
+    without = {"other": bench.providers["other"]}
+    await bench.restart(replace(bench.world, providers=without))
+    return lambda: bench.restart(replace(bench.world, providers=bench.providers))
+
+
 async def roles_dropped_by_hand(bench, leases):
     for lease in leases:
         await bench.at.superuser.execute(f"DROP OWNED BY {lease.name}; DROP ROLE {lease.name}")
     return bench.proxy.up
 
 
-ALARMS = (down, hangs, resets_in_a_statement, password_rotated)  # in these nothing can be cut
+FELT = (down, hangs, resets_in_a_statement, password_rotated)  # the target lets nothing be done
+ALARMS = (*FELT, configuration_deleted)  # in these nothing can be cut
 FAULTS = (*ALARMS, resets_in_the_cleaning, roles_dropped_by_hand)
 
 
@@ -204,8 +224,14 @@ async def test_what_is_due_is_taken_back_when_the_fault_is_over_and_no_other_tar
 
 async def test_control_the_faults_are_felt(bench):
     (lease, password), *_ = await bench.issued("shopdb", 1)
-    for fault in ALARMS:
+    for fault in FELT:
         mend = await fault(bench, [lease])
+        if fault is not resets_in_a_statement:  # which is one of cutting
+            new = new_lease(target="shopdb")
+            with pytest.raises((TargetUnavailable, TimeoutError)):
+                async with asyncio.timeout(2):
+                    await bench.world.providers["shopdb"].create(new)
+            assert not await bench.at.exists(new.name), fault
         with pytest.raises((TargetUnavailable, TimeoutError)):
             async with asyncio.timeout(2):
                 await bench.world.providers["shopdb"].cut(lease)
@@ -217,7 +243,7 @@ async def test_control_the_faults_are_felt(bench):
 # T1.16: the server has done it, and its answer is lost
 
 
-ROUNDS = trials(20, 2)
+ROUNDS = trials(20, 1)
 
 
 async def lost(proxy, act):

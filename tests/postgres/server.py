@@ -117,6 +117,15 @@ def running(version: int = 18) -> Server:
     """Return this process's server, started at the first call."""
     folder, ours = Path(tempfile.mkdtemp(prefix="taskbound-")), os.getpid()
     atexit.register(_remove, folder, ours)
+    server = made(folder, version)
+    process = launched(server)
+    atexit.register(_stop, process, ours)  # runs before the folder is removed
+    prepare(server, process)
+    return server
+
+
+def made(folder: Path, version: int = 18) -> Server:
+    """Make a server's data in the folder `data`, which may lie there empty, and return the server; it does not run."""
     user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
     binaries = _binaries(version, folder, user)
     data = folder / "data"
@@ -131,27 +140,30 @@ def running(version: int = 18) -> Server:
         "--auth=trust",
     ]  # replaced before the first start
     initdb += ["--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions"]
-    made = subprocess.run(initdb, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **_as(user))
-    assert made.returncode == 0, made.stdout
+    ran = subprocess.run(initdb, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **_as(user))
+    assert ran.returncode == 0, ran.stdout
     (data / "pg_hba.conf").write_text(HBA)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-k", folder, "-p", str(port), *settings],
+        return Server(binaries, folder, probe.getsockname()[1])
+
+
+def launched(server: Server, **more: str) -> "subprocess.Popen[bytes]":
+    """Start the server's process, with more settings; it may not answer yet."""
+    settings = [f"--{name}={value}" for name, value in (SETTINGS | more).items()]
+    with server.log.open("ab") as log:
+        return subprocess.Popen(
+            [
+                *(server.binaries / "postgres", "-D", server.folder / "data", "-k", server.folder),
+                *("-p", str(server.port), *settings),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             preexec_fn=_end_with_parent,
             start_new_session=True,
-            **_as(user),
+            **_as("nobody" if os.geteuid() == 0 else None),
         )
-    atexit.register(_stop, process, ours)  # runs before the folder is removed
-    server = Server(binaries, folder, port)
-    _prepare(server, process)
-    return server
 
 
 def _stop(process: "subprocess.Popen[bytes]", ours: int) -> None:
@@ -165,11 +177,17 @@ def _remove(folder: Path, ours: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare(server: Server, process: "subprocess.Popen[bytes]") -> None:
+def answers(server: Server, process: "subprocess.Popen[bytes]") -> None:
+    """Return when the server answers."""
     end = time.monotonic() + 20
     while _sql(server, "postgres", "SELECT 1") != 0:
         assert process.poll() is None and time.monotonic() < end, server.log.read_text()
         time.sleep(0.05)
+
+
+def prepare(server: Server, process: "subprocess.Popen[bytes]") -> None:
+    """Make the roles and databases of the tests in a server that was launched for the first time."""
+    answers(server, process)
     assert _sql(server, "postgres", ROLES + "CREATE DATABASE shop;\nCREATE DATABASE shop2;") == 0
     assert _sql(server, "shop", RIGHTS) == _sql(server, "shop2", RIGHTS) == 0
 

@@ -14,62 +14,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 
-from taskbound_sdk import Client, Refused
+from taskbound_sdk import Refused
 from tests.served import Workspace, served
+from tests.stories.place import ANY, Place, call, until, upstream
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-COMMAND = [sys.executable, "-c", "import sys; from taskbound.cli import main; sys.exit(main(sys.argv[1:]))"]
-ANY = '[listen]\ngateway = "127.0.0.1:0"\n'
-
-
-class Place:
-    """A state directory, and the command as it is typed there."""
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        state.mkdir(mode=0o700)
-        self.environ = {**os.environ, "TASKBOUND_HOME": str(state), "XDG_DATA_HOME": str(state.parent / "data")}
-
-    def command(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [*COMMAND, *words], env={**self.environ, **more}, capture_output=True, text=True, timeout=60, check=False
-        )
-
-    def done(self, *words: str) -> str:
-        done = self.command(*words)
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    @contextmanager
-    def up(
-        self, *flags: str, stop: int = signal.SIGTERM, stderr: int | None = None, **more: Any
-    ) -> Iterator[Mapping[str, Any]]:
-        log = (self.state.parent / "up.log").open("a")
-        to: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": log if stderr is None else stderr}
-        running = subprocess.Popen([*COMMAND, "up", "--json", *flags], env=self.environ, text=True, **to, **more)
-        assert running.stdout is not None
-        try:
-            said = running.stdout.readline()
-            assert said, (self.state.parent / "up.log").read_text()
-            yield {**json.loads(said), "pid": running.pid}
-        finally:
-            running.send_signal(stop)
-            status = running.wait(20)
-            running.stdout.close()
-            log.close()
-        assert status == (0 if stop == signal.SIGTERM else -stop)
-
-    @property
-    def client(self) -> Client:
-        return Client(f"unix:{self.state}/run/api.sock")
 
 
 @pytest.fixture
@@ -82,19 +36,6 @@ def workspace() -> Iterator[tuple[Workspace, str]]:
     made = Workspace()
     with served(made.app) as address:
         yield made, f"{address}/mcp"
-
-
-def upstream(url: str) -> str:
-    return f'{ANY}[[upstream]]\nname = "workspace"\nurl = "{url}"\n'
-
-
-def call(task: Mapping[str, Any], tool: str, **arguments: Any) -> dict[str, Any]:
-    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
-    headers = {"authorization": f"Bearer {task['handle']}", "accept": "application/json, text/event-stream"}
-    answer = httpx2.post(task["gateway"], json=asked, headers=headers, timeout=20)
-    text = answer.text.partition("data: ")[2] if "event-stream" in answer.headers["content-type"] else answer.text
-    told: dict[str, Any] = json.loads(text)["result"]
-    return told
 
 
 def test_the_steps_of_the_readme_work_as_they_stand_there(place, workspace):
@@ -147,8 +88,7 @@ def test_a_broken_policy_leaves_the_old_one_in_force(place):
         os.kill(about["pid"], signal.SIGHUP)
         time.sleep(0.3)
         assert "policy_refused" in (place.state.parent / "up.log").read_text()
-        answer = place.client.request("GET", "/v1/tools")
-        assert answer == {"tools": []}
+        assert place.client.request("GET", "/v1/tools")["tools"] == []
 
 
 def test_a_suspended_owner_ends_what_they_own_and_is_resumed_by_who_owns_the_machine(place, workspace):
@@ -206,35 +146,33 @@ def test_the_operator_is_served_beside_idle_connections(place):
 ECHO = {"type": "taskbound_grant", "actions": ["tools/call"], "identifier": "workspace/echo", "when": {"text": "any"}}
 
 
-def until(holds: Callable[[], bool], within: float = 10) -> None:
-    begun = time.monotonic()
-    while not holds():
-        assert time.monotonic() - begun < within, f"not within {within} s"
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("comes_back", [True, False], ids=["back", "gone"])
-def test_a_held_task_outlives_a_crash_of_the_server_only_with_its_holder(place, workspace, comes_back):
+def test_a_held_task_outlives_a_crash_of_the_server_only_with_its_holder(place, workspace):
     (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
     place.done("policy", "init")
+    held: dict[str, bool] = {}  # by task, whether its holder comes back
+    holders: list[subprocess.Popen[str]] = []
     with place.up(stop=signal.SIGKILL):
-        (place.state / "policy/profiles").mkdir()
         place.done("tools", "derive", "workspace", "--write")
-        # Its own process: who holds is a process, and this one must be able to die.
-        holder = subprocess.Popen(
-            [sys.executable, "-c", HOLD, f"unix:{place.state}/run/api.sock", str(int(comes_back))],
-            env=place.environ, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert holder.stdout is not None
-        id = holder.stdout.readline().strip()
-        assert id.startswith("t")
+        for comes_back in (True, False):
+            # Their own processes: who holds is a process, and this one must be able to die.
+            holder = subprocess.Popen(
+                [sys.executable, "-c", HOLD, f"unix:{place.state}/run/api.sock", str(int(comes_back))],
+                env=place.environ, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            holders.append(holder)
+            assert holder.stdout is not None
+            held[holder.stdout.readline().strip()] = comes_back
     with place.up():
-        time.sleep(7)
-        state = place.client.request("GET", f"/v1/tasks/{id}")
-        assert (state["state"] == "open") is comes_back
-        assert comes_back or state["reason"] == "holder gone"
-        holder.kill()
-        holder.communicate()
+        states = {id: (lambda id=id: place.client.request("GET", f"/v1/tasks/{id}")) for id in held}
+        gone = next(id for id, comes_back in held.items() if not comes_back)
+        until(lambda: states[gone]()["state"] != "open", 10)
+        time.sleep(0.5)
+        for id, comes_back in held.items():
+            assert (states[id]()["state"] == "open") is comes_back
+        assert states[gone]()["reason"] == "holder gone"
+        for holder in holders:
+            holder.kill()
+            holder.communicate()
 
 
 HOLD = """
