@@ -23,7 +23,9 @@ DOMAIN = 'trust_domain = "example.org"\n'
 ADMIN = """
 @id("admin-operator") permit(
     principal == Human::"{operator}",
-    action in [Action::"policy/load", Action::"identity/register", Action::"identity/suspend", Action::"audit/read"],
+    action in [
+        Action::"policy/load", Action::"identity/register", Action::"identity/suspend", Action::"tool/pin", Action::"audit/read"
+    ],
     resource
 );
 """
@@ -165,3 +167,13 @@ def test_a_store_that_cannot_be_used_is_told(tmp_path: Path, store_said: str, st
     refused = Place(tmp_path / "home").command("serve", "--store", store_said)
     assert refused.returncode == status, refused.stderr
     assert sentence in refused.stderr and "secret-of-the-store" not in refused.stderr
+
+
+def test_the_operator_administers_what_the_policy_permits(first: Node) -> None:
+    with first.serve() as about:
+        first.done("tools", "derive", "workspace", "--write")
+        first.done("policy", "load")
+        first.done("identity", "register", "agent/b", "--owner", about["operator"])
+        assert "agent/b" in first.done("identity", "list")
+        refused = first.command("audit", "erase", "--older-than", "1d")  # which the policy does not name
+        assert refused.returncode == 1 and "not_permitted" in refused.stderr
