@@ -90,9 +90,8 @@ def _codes_in(node: ast.AST) -> Iterator[str]:
             yield str(node.args[0].value)
     if isinstance(node, ast.ClassDef):
         for part in node.body:
-            target = part.targets[0] if isinstance(part, ast.Assign) else None
-            if isinstance(target, ast.Name) and target.id == "code" and isinstance(part.value, ast.Constant):
-                yield str(part.value.value)
+            if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "code":
+                yield from (str(one.value) for one in ast.walk(part) if isinstance(one, ast.Constant))
 
 
 def _classes(root: type[Any]) -> Iterator[type[Any]]:
