@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from taskbound.core.errors import IllegalTransition, Unauthenticated
+from taskbound.core.errors import IllegalTransition, InvalidRequest, Unauthenticated
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts, Registration, Token, identify, proof_of, registration_of
 from taskbound.core.policy_dir import RegistrationEntry
@@ -65,6 +65,17 @@ def test_what_is_stated_in_a_file_and_what_is_asked_become_the_same_registration
     stated = RegistrationEntry("agent/nightly", "human/alice", "", "dev", ("ci",), "unix", WHEN)
     made = registration_of("i" + "a" * 20, "main", "example.org", stated)
     assert advance(made, Kind.IDENTITY_REGISTERED) == registration()
+
+
+@pytest.mark.parametrize("name", ["agent/nightly", "service/ci"])
+def test_nobody_but_a_human_is_registered_with_the_operator_s_facts(name):
+    """Where two match nobody does: the operator could neither administer nor take it back."""
+    with pytest.raises(InvalidRequest, match="no operator"):
+        registration_of(
+            "i1", "main", "example.org", RegistrationEntry(name, "human/alice", "", "", (), "operator", {"uid": 1000})
+        )
+    own = RegistrationEntry("human/alice", "human/alice", "", "", (), "operator", {"uid": 1000})
+    assert registration_of("i1", "main", "example.org", own).attestor == "operator"
 
 
 def test_who_is_registered_anew_has_other_facts_and_is_no_more_live_than_before():

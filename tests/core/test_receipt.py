@@ -54,8 +54,8 @@ def signed(text, key=PRIVATE, name=KEY):
     return render_note(text, [Signature(name.name, name.id, key.sign(text.encode()))])
 
 
-def made(leases=(), calls=(), checkpoint=b"abcdef/main\n3\nroot\n", of=None):
-    return json.loads(render_receipt(of or ended(), leases, calls, checkpoint))
+def made(leases=(), calls=(), tokens=(), checkpoint=b"abcdef/main\n3\nroot\n", of=None):
+    return json.loads(render_receipt(of or ended(), leases, calls, dict(tokens), checkpoint))
 
 
 def test_it_has_exactly_the_members_that_are_fixed():
@@ -65,8 +65,15 @@ def test_it_has_exactly_the_members_that_are_fixed():
     assert told["leases"][0].keys() == {"id", "target", "class", "name", "cut_at", "clean_at", "probe"}
     assert told["leases"][0]["probe"].keys() == {"by", "at", "answer"}
     assert told["doors"][0].keys() == {"name", "last_permit_at", "first_refusal_at", "refused_by"}
-    text = render_receipt(ended(), [taken_back()], [], None)
+    text = render_receipt(ended(), [taken_back()], [], {}, None)
     assert text.encode() == canonical.render(json.loads(text)) + b"\n"
+
+
+def test_a_token_that_outlived_its_task_is_listed_as_not_presented():
+    over = ended().ended
+    told = made(tokens=[("j" + "b" * 20, over + timedelta(seconds=1)), ("j" + "a" * 20, over - timedelta(seconds=1))])
+    assert told["tokens"] == [{"jti": "j" + "b" * 20, "exp": "2026-11-24T12:00:11.000000Z", "refused_at": None}]
+    assert told["not_presented"] == 1
 
 
 def test_what_was_not_presented_says_why_and_is_counted():
@@ -121,19 +128,19 @@ def test_places_are_told_apart_by_upstream_and_target_and_ids_are_no_places():
 
 
 def test_a_receipt_that_is_whole_verifies():
-    verdict = verify_receipt(signed(render_receipt(ended(), [taken_back()], [called(2)], None)), KEY)
+    verdict = verify_receipt(signed(render_receipt(ended(), [taken_back()], [called(2)], {}, None)), KEY)
     assert verdict.problems == () and verdict.receipt is not None and verdict.receipt["org"] == "main"
 
 
 def test_each_flipped_byte_is_found():
-    note = signed(render_receipt(ended(), [taken_back()], [], None))
+    note = signed(render_receipt(ended(), [taken_back()], [], {}, None))
     for at in range(len(note)):
         flipped = note[:at] + bytes([note[at] ^ 1]) + note[at + 1 :]
         assert verify_receipt(flipped, KEY).problems, f"byte {at} was changed"
 
 
 def test_it_is_said_what_is_wrong():
-    text = render_receipt(ended(), [taken_back()], [], None)
+    text = render_receipt(ended(), [taken_back()], [], {}, None)
     (one, two) = verify_receipt(signed(text).replace(b'"org":"main"', b'"org":"mein"'), KEY).problems
     assert one.startswith(f"the signature of {KEY.name} is not one of bytes 0 to {len(text.encode()) - 1}: ")
     assert two == "the key abcdef/main/receipt is not one for receipts of mein"
@@ -157,7 +164,7 @@ def test_it_is_said_what_is_wrong():
     ],
 )
 def test_what_is_no_receipt_is_refused_though_it_is_signed(change, what):
-    said = json.loads(render_receipt(ended(), [taken_back()], [], None))
+    said = json.loads(render_receipt(ended(), [taken_back()], [], {}, None))
     text = canonical.render(change(said)).decode() + "\n"
     with pytest.raises(MalformedReceipt, match=what):
         parse_receipt(text)
@@ -165,7 +172,7 @@ def test_what_is_no_receipt_is_refused_though_it_is_signed(change, what):
 
 
 def test_one_value_has_one_spelling():
-    text = render_receipt(ended(), [], [], None)
+    text = render_receipt(ended(), [], [], {}, None)
     at = text.index(',"doors"')
     with pytest.raises(MalformedReceipt, match=f"byte {at + 1} "):
         parse_receipt(text[: at + 1] + " " + text[at + 1 :])
@@ -175,4 +182,4 @@ def test_one_value_has_one_spelling():
 
 def test_what_no_note_can_hold_is_said():
     with pytest.raises(MalformedReceipt, match="has more than"):
-        render_receipt(ended(), [taken_back(f"l{n:020}") for n in range(4000)], [], None)
+        render_receipt(ended(), [taken_back(f"l{n:020}") for n in range(4000)], [], {}, None)

@@ -32,7 +32,9 @@ async def rig():
 
 async def said(rig, asker, task):
     """Issue a token, and return what it says."""
-    text = (await issue_token(rig.world, rig.door, asker, task.id, KEY)).reveal()
+    given = await issue_token(rig.world, rig.door, asker, task.id, KEY)
+    assert given is not None
+    text = given.reveal()
     public = (await rig.world.keys.public())["token"]
     return verify_access_token(text, public, issuer=issuer_of(rig.world), audience=audience_of(rig.world))
 
@@ -51,7 +53,7 @@ async def test_a_token_says_who_works_for_whom_in_which_task(rig):
     assert datetime.fromtimestamp(token.issued, UTC) == rig.clock.at
     assert token.expires - token.issued == 300
     (event,) = recorded(rig, Kind.TOKEN_ISSUED)
-    assert (event.id, event.detail["task"], event.detail["key"]) == (token.id, task.id, KEY)
+    assert (event.id, event.detail["token"], event.detail["key"]) == (task.id, token.id, KEY)
     assert token.id != (await said(rig, claim_of(handle), task)).id
 
 
@@ -158,7 +160,9 @@ async def test_the_key_is_named_by_its_thumbprint(rig):
     from taskbound.formats.jose import read_compact
 
     task, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
-    text = (await issue_token(rig.world, rig.door, claim_of(handle), task.id, KEY)).reveal()
+    given = await issue_token(rig.world, rig.door, claim_of(handle), task.id, KEY)
+    assert given is not None
+    text = given.reveal()
     header = read_compact(text, "at+jwt", frozenset({"kid"})).header
     assert header["kid"] == thumbprint((await rig.world.keys.public())["token"])
 

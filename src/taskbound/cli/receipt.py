@@ -74,8 +74,11 @@ def _lines(receipt: Mapping[str, Any]) -> Iterator[str]:
         yield f"{door['name']}: last permitted {door['last_permit_at'] or 'never'}, " + (
             refused if door["refused_by"] == "presented" else quiet
         )
-    shown = len(leases) - missing
-    yield f"{len(leases)} credentials: {shown} presented dead and refused, {missing} not presented"
+    for token in receipt["tokens"]:
+        yield f"token {token['jti']}, until {token['exp']}: dead with its task, which every door reads; not presented"
+    all_of = len(leases) + len(receipt["tokens"])
+    shown = all_of - missing
+    yield f"{all_of} credentials: {shown} presented dead and refused, {missing} not presented"
 
 
 def _verify(asked: argparse.Namespace) -> int:

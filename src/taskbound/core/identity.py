@@ -205,6 +205,9 @@ def registration_of(id: str, org: str, trust_domain: str, entry: Entry) -> Regis
         raise InvalidRequest(f"a human owns itself, so {name[:64]} has no other owner", hint=f"use owner {name[:64]}")
     if not owner.startswith("human/"):
         raise InvalidRequest(f"the owner of {name[:64]} must be a human", hint="use owner human/NAME")
+    if entry.attestor == "operator" and kind != "human":
+        # Two that match are a doubt, and doubt is refusal: nobody would administer any more, nor take it back.
+        raise InvalidRequest(f"{name[:64]} is no human, so it is no operator", hint="use attestor unix")
     if entry.attestor == JOIN_TOKEN and entry.when:
         # A token that somebody chose would have the life that they chose.
         raise InvalidRequest(f"{name[:64]} joins with a token that is issued", hint="leave `when` out")
@@ -257,7 +260,7 @@ def identify(claim: Claim, registration: Registration, task: str | None, act: tu
             raise Unauthenticated("the token is not of who works in its task")
         if claim.key != token.key:  # stolen: who has the token alone has nothing (A2.1)
             raise Unauthenticated("the token is bound to another key than the one proven")
-        assurance, of = "token", {"token": token.id, "key": token.key}
+        assurance, of = "token", {"token": token.id, "key": token.key, "until": int(token.until.timestamp())}
     elif claim.facts is not None and task is None and registration.matches(claim.facts):
         assurance, of = claim.facts.attestor, dict(claim.facts.of)
     else:

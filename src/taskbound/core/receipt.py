@@ -3,7 +3,8 @@
 It is canonical JSON in a signed note, over a task and everything below it, and is verified without
 us: by the key of origin `<instance>/<org>/receipt`. A credential counts as refused only where it
 was really presented and the target's own answer is known; what was not presented says so, with the
-reason, and is counted. A door without a refusal after the end is closed by the task's state, which
+reason, and is counted. A token that outlived its task is listed: each door that it could be shown
+at reads the task first. A door without a refusal after the end is closed by the task's state, which
 each decision reads (S2): nobody knocked. Nothing is invented.
 """
 
@@ -35,6 +36,7 @@ MEMBERS = frozenset((
 LEASE = frozenset(("id", "target", "class", "name", "cut_at", "clean_at", "probe"))
 PROBE = frozenset(("by", "at", "answer"))
 DOOR = frozenset(("name", "last_permit_at", "first_refusal_at", "refused_by"))
+TOKEN = frozenset(("jti", "exp", "refused_at"))
 ROOM = MAX_NOTE - 4096  # bytes of a receipt's text: the signatures stand below it
 
 
@@ -72,13 +74,25 @@ def not_presented(reason: str) -> str:
 # --- making one ------------------------------------------------------------------------------------
 
 
-def render_receipt(task: "Task", leases: Iterable["Lease"], calls: Iterable["Call"], checkpoint: bytes | None) -> str:
-    """Return the text of the receipt of an ended task. `leases` and `calls` are those of it and of all below it.
+def render_receipt(
+    task: "Task",
+    leases: Iterable["Lease"],
+    calls: Iterable["Call"],
+    tokens: Mapping[str, datetime],
+    checkpoint: bytes | None,
+) -> str:
+    """Return the text of the receipt of an ended task. `leases`, `calls` and `tokens` are those of it and of all below
+    it; of a token its id, and until when it would have worked.
 
     Raises MalformedReceipt for what is longer than a note may be.
     """
     of = sorted(leases, key=lambda lease: lease.id)
     given = [_lease(lease) for lease in of]
+    outlived = [
+        {"jti": id, "exp": _moment(until), "refused_at": None}
+        for id, until in sorted(tokens.items())
+        if task.ended is None or until > task.ended
+    ]
     text = _text(
         {
             "v": VERSION,
@@ -88,8 +102,8 @@ def render_receipt(task: "Task", leases: Iterable["Lease"], calls: Iterable["Cal
             "checkpoint": checkpoint.decode() if checkpoint else None,
             "leases": given,
             "doors": _doors(task, of, calls),
-            "tokens": [],  # none is issued yet (INTERFACES 5)
-            "not_presented": sum(_is_missing(one) for one in given),
+            "tokens": outlived,
+            "not_presented": _missing(given, outlived),
         }
     )
     if len(text.encode()) > ROOM:
@@ -109,8 +123,10 @@ def _lease(lease: "Lease") -> dict[str, Any]:
     }
 
 
-def _is_missing(lease: Mapping[str, Any]) -> bool:
-    return str(lease["probe"]["answer"]).startswith(NOT_PRESENTED)
+def _missing(leases: Iterable[Mapping[str, Any]], tokens: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many credentials nobody presented after their end."""
+    lost = sum(str(lease["probe"]["answer"]).startswith(NOT_PRESENTED) for lease in leases)
+    return lost + sum(token["refused_at"] is None for token in tokens)
 
 
 def _doors(task: "Task", leases: Iterable["Lease"], calls: Iterable["Call"]) -> list[dict[str, Any]]:
@@ -170,7 +186,7 @@ def parse_receipt(text: str) -> dict[str, Any]:
     for lease in said["leases"]:
         if not lease["name"].endswith(f"_{lease['id'][1:]}"):
             raise MalformedReceipt(f"the lease {lease['id']} has another's name, {lease['name']}")
-    if said["not_presented"] != sum(_is_missing(one) for one in said["leases"]):
+    if said["not_presented"] != _missing(said["leases"], said["tokens"]):
         raise MalformedReceipt("the number of credentials that were not presented is another")
     return said
 
@@ -202,8 +218,8 @@ def verify_receipt(note: bytes, key: VerifierKey) -> Verdict:
 
 def _fits(said: Mapping[str, Any]) -> bool:
     """Whether each member is of its type."""
-    leases, doors = said["leases"], said["doors"]
-    if not isinstance(leases, list) or not isinstance(doors, list) or said["tokens"] != []:
+    leases, doors, tokens = said["leases"], said["doors"], said["tokens"]
+    if not all(isinstance(one, list) for one in (leases, doors, tokens)):
         return False
     texts = [said["task"], said["org"], said["ended_at"]]
     perhaps = [said["checkpoint"]]
@@ -220,6 +236,11 @@ def _fits(said: Mapping[str, Any]) -> bool:
             return False
         texts += [door["name"]]
         perhaps += [door["last_permit_at"], door["first_refusal_at"]]
+    for token in tokens:
+        if not isinstance(token, dict) or token.keys() != TOKEN:
+            return False
+        texts += [token["jti"], token["exp"]]
+        perhaps += [token["refused_at"]]
     return (
         type(said["v"]) is type(said["not_presented"]) is int
         and all(isinstance(one, str) for one in texts)

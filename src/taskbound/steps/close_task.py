@@ -5,6 +5,9 @@ receipt stands in the fact itself. What is read, signed and recorded is read aga
 recorded: a lease that came back meanwhile keeps its task open to the next pass.
 """
 
+import json
+from datetime import datetime
+
 from taskbound.core.call import Call
 from taskbound.core.errors import NotFound
 from taskbound.core.event import Kind
@@ -39,7 +42,7 @@ async def close_task(world: World, lane: Identity, id: str) -> Task | None:
         leases = await _leases(tx, tree)
         calls = [call for one in tree for call in await tx.find(Call, task=one.id)]
     checkpoint = await world.log.checkpoint(lane)
-    text = render_receipt(task, leases, calls, checkpoint)
+    text = render_receipt(task, leases, calls, await _tokens(world, lane, tree), checkpoint)
     key = await _key(world, lane.org)
     note = render_note(text, [Signature(key.name, key.id, await world.keys.sign("receipt", text.encode()))])
     # A crash here leaves an ended task: the next pass makes its receipt anew.
@@ -93,6 +96,17 @@ async def _taken_back(tx: Transaction, task: Task) -> list[Task] | None:
 
 async def _leases(tx: Transaction, tree: list[Task]) -> list[Lease]:
     return [lease for one in tree for lease in await tx.find(Lease, task=one.id)]
+
+
+async def _tokens(world: World, lane: Identity, tree: list[Task]) -> dict[str, datetime]:
+    """Return until when each token of the tree would have worked; one whose event's body was erased is not known."""
+    tokens: dict[str, datetime] = {}
+    for one in tree:
+        for fact in await world.log.about(lane, one.id):
+            if fact.header.kind == Kind.TOKEN_ISSUED and fact.body:
+                detail = json.loads(fact.body)["detail"]
+                tokens[detail["token"]] = datetime.fromisoformat(detail["until"])
+    return tokens
 
 
 async def _key(world: World, org: str) -> VerifierKey:

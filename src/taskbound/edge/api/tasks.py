@@ -65,6 +65,7 @@ async def post_task(knock: Knock) -> Response:
     if "subject" in asked and (asked["subject"] is None or asked.pop("subject") != _who_asks(knock)):
         hint = "leave subject out: it is the caller"
         raise InvalidRequest("a task for somebody else is not built yet", code="unsupported", hint=hint)
+    _require_own_token(knock, asked.get("actor"))
     holder = holder_of(knock) if held else None
     registered = await _register_actor(knock, asked.get("actor"))
     ask = TaskAsk(life=life, details=details, holder=holder, **asked)
@@ -77,7 +78,7 @@ async def post_task(knock: Knock) -> Response:
 
 async def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
     """Return what is told of a new task: its handle, or to who proved a key a token that is bound to it."""
-    token = await _token(knock, task)
+    token = await _token(knock, task)  # of a new task: the one shown, if any, is of another
     return {
         "task": task.id,
         "state": task.state,
@@ -90,10 +91,23 @@ async def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
 
 
 async def _token(knock: Knock, task: Task) -> str | None:
-    """Return a token for the task, to a caller that proved a key; None to any other."""
+    """Return a token for the task, to a caller that proved a key; None to any other, and where its own is fresh."""
     if knock.key is None:
         return None
-    return (await issue_token(knock.world, knock.door, knock.asker, task.id, knock.key)).reveal()
+    token = await issue_token(knock.world, knock.door, knock.asker, task.id, knock.key)
+    return None if token is None else token.reveal()
+
+
+def _require_own_token(knock: Knock, actor: str | None) -> None:
+    """Refuse a task that its opener would get no token for, before there is one that nobody can work in or end.
+
+    Outside of a task a token is its actor's alone (`issue_token`). Raises InvalidRequest.
+    """
+    asker = knock.asker
+    if knock.key is None or not isinstance(asker, Identity) or asker.task or actor in (None, asker.name):
+        return
+    message = f"who joins with a key works in its task itself: {asker.name} gets no token for another's"
+    raise InvalidRequest(message, code="unsupported", hint="leave actor out, or let the actor join")
 
 
 def _who_asks(knock: Knock) -> str | None:
