@@ -24,7 +24,8 @@ ADMIN = """
 @id("admin-operator") permit(
     principal == Human::"{operator}",
     action in [
-        Action::"policy/load", Action::"identity/register", Action::"identity/suspend", Action::"tool/pin", Action::"audit/read"
+        Action::"policy/load", Action::"identity/register", Action::"identity/suspend", Action::"tool/pin",
+        Action::"audit/read"
     ],
     resource
 );
@@ -160,7 +161,12 @@ def test_an_agent_is_not_registered_by_its_first_use(first: Node) -> None:
         ("postgresql://taskbound:secret-of-the-store@127.0.0.1/taskbound", 2, "on the command line"),
         ("env:NOT_SET", 2, "is not set"),
         ("postgresql://taskbound@127.0.0.1:1/taskbound", 3, "cannot be reached"),
-        ("nonsense", 2, "cannot be read"),
+        ("nonsense", 2, "is no URL"),
+        ("postgresql+asyncpg://taskbound:secret-of-the-store@127.0.0.1/taskbound", 2, "is no URL"),
+        ("postgresql://taskbound@127.0.0.1/taskbound?passwor%64=secret-of-the-store", 2, "on the command line"),
+        ("host=127.0.0.1 password=secret-of-the-store", 2, "is no URL"),
+        ("file:/etc/hostname", 2, "outside of the state directory"),
+        ("postgresql://taskbound@127.0.0.1/taskbound?passfile=/etc/hostname", 2, "outside of the state directory"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_told(tmp_path: Path, store_said: str, status: int, sentence: str) -> None:

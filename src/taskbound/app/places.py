@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from taskbound.core.config import Config, read_config
 from taskbound.core.errors import InvalidRequest, Unavailable
@@ -81,21 +81,43 @@ def public(reference: str) -> str:
         raise InvalidRequest(f"{reference} cannot be read", code="invalid_config") from None
 
 
-def database_of(reference: str) -> Secret:
+def database_of(reference: str, state: Path) -> Secret:
     """Return the address of the store's database: `env:NAME`, `file:/path`, or a URL without a password.
 
-    Raises InvalidRequest: what stands on a command line is seen by everybody on the machine.
+    Raises InvalidRequest, which repeats nothing of it: what stands on a command line is seen by everybody on the
+    machine, and a file outside of the state directory by every agent that `run` starts, for it hides that alone.
     """
-    if not reference.startswith(("postgresql://", "postgres://")):
-        return secret(reference)
+    if named := re.fullmatch(r"(env:[A-Za-z_][A-Za-z0-9_]*)|file:(/[^\0]+)", reference):
+        if named[2]:
+            _require_hidden(named[2], state)
+        address = secret(reference)
+    else:
+        address = Secret(reference)
     try:
-        parts = urlsplit(reference)
+        parts = urlsplit(address.reveal())
+        query = dict(parse_qsl(parts.query, errors="strict"))
     except ValueError:
-        raise InvalidRequest("--store is no URL of a database", code="invalid_config") from None
-    if parts.password is not None or "password=" in parts.query:
+        raise _no_address() from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise _no_address()
+    if not named and (parts.password is not None or "password" in query):
         hint = "--store env:NAME or file:/path, or keep the password in ~/.pgpass"
         raise InvalidRequest("a password on the command line is seen by everybody", code="invalid_config", hint=hint)
-    return Secret(reference)
+    for member in ("passfile", "sslkey"):
+        if member in query:
+            _require_hidden(query[member], state)
+    return address
+
+
+def _no_address() -> InvalidRequest:
+    hint = "--store env:NAME, file:/path or postgresql://USER@HOST/DATABASE"
+    return InvalidRequest("the store's address is no URL of a PostgreSQL database", code="invalid_config", hint=hint)
+
+
+def _require_hidden(path: str, state: Path) -> None:
+    if not Path(path).resolve().is_relative_to(state.resolve()):
+        message = "a file with a secret of the store lies outside of the state directory, where agents can read it"
+        raise InvalidRequest(message, code="invalid_config", hint=f"put it below {state}, mode 0600")
 
 
 @contextmanager

@@ -121,7 +121,8 @@ async def _begun(world: World, start: Identity, operator: str, resume: bool) -> 
     async with world.store.transaction(start) as tx:
         await tx.record(Kind.NODE_STARTED, id=world.instance, node=world.node)
     with suppress(Conflict):  # registered at an earlier start
-        ask = RegistrationAsk(operator, operator, "operator", {"uid": os.getuid()}, purpose="operator of this machine")
+        when: dict[str, str | int] = {"name": operator} if world.node else {"uid": os.getuid()}
+        ask = RegistrationAsk(operator, operator, "operator", when, purpose="operator of this machine")
         await register_identity(world, start, start, ask)
     if resume:
         await resume_identity(world, start, start, operator)

@@ -69,7 +69,7 @@ def serve(
     state = app.state_directory()
     config = app.load_config(asked.config, state)
     announce = answer.show_json if asked.json else _announce
-    dsn = app.database_of(database) if database else None
+    dsn = app.database_of(database, state) if database else None
     uvloop.run(
         up(config, state, announce=announce, database=dsn, production=production, resume_operator=resume_operator)
     )

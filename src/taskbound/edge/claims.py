@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Flag, auto
+from functools import lru_cache
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,6 +33,7 @@ from taskbound.core.identity import (
     Process,
     Token,
     join_claim,
+    name_of,
     proof_of,
 )
 from taskbound.core.task import Task
@@ -142,10 +144,13 @@ def is_unix(scope: Scope) -> bool:
 
 def is_local(scope: Scope) -> bool:
     """Whether the request came over a Unix socket or to a loopback address."""
-    if is_unix(scope):
-        return True
+    return is_unix(scope) or (bool(scope.get("server")) and _is_loopback(scope["server"][0]))
+
+
+@lru_cache(64)  # a listener on every address is reached at each of this machine
+def _is_loopback(host: str) -> bool:
     try:
-        return bool(scope.get("server")) and ipaddress.ip_address(scope["server"][0]).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -200,7 +205,8 @@ async def claim_of(scope: Scope, world: World, holders: Holders) -> Claim | None
         confined = "the process is confined as what `taskbound run` starts is, and nobody is known to have started it"
         raise Unauthenticated(confined, hint="show a task handle, or ask from outside of the sandbox")
     if attests is None and world.operator is not None and peer.uid == os.geteuid():
-        return Claim(holders.org, facts=Facts("operator", {"uid": peer.uid}))
+        # The name too: with `serve` the owners of two nodes' state directories may have one uid.
+        return Claim(holders.org, facts=Facts("operator", {"uid": peer.uid, "name": name_of(world.operator)}))
     if attests not in (None, b"unix"):
         raise InvalidRequest("taskbound-attest knows unix alone")
     return Claim(holders.org, facts=await world.attestor.attest(peer))
