@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -70,10 +70,11 @@ def ground():
 
 
 @contextmanager
-def running(*command, **options):
-    """A process, and the peer it would be; everything of it is killed at the end."""
+def running(*command, script=None, **options):
+    """A process that has its script open, and the peer it would be; everything of it is killed at the end."""
     process = subprocess.Popen(command, start_new_session=True, **options)  # returns after the exec
     try:
+        until(lambda: script is None or reads(process.pid, script))
         yield process, peer_of(process.pid)
     finally:
         if process.returncode is None:
@@ -91,6 +92,13 @@ def until(met):
 
 def fields(pid):
     return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b") ", 1)[1].split()
+
+
+def reads(pid, path):
+    """Whether the process has the file open: a shell that was just started has not yet."""
+    with suppress(OSError):
+        return any(os.readlink(fd) == str(path) for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def started(pid):
@@ -158,7 +166,7 @@ async def test_a_program_is_its_user_its_path_and_its_digest():
 async def test_an_interpreter_is_also_its_script(ground):
     path = script(ground)
     for command, where in ((("sh", str(path)), "/"), (("sh", "-e", "./agent.sh", "x"), ground)):
-        with running(*command, cwd=where) as (_, peer):
+        with running(*command, script=path, cwd=where) as (_, peer):
             of = (await UnixAttestor().attest(peer)).of
         assert (of["path"], of["script"], of["script_sha256"]) == (SH, str(path), sha256(path))
 
@@ -173,12 +181,12 @@ async def test_the_wrong_script_proves_nothing(ground):
         Kind.IDENTITY_REGISTERED,
     )
 
-    async def proven(*command):
-        with running(*command) as (_, peer):
+    async def proven(*command, script=None):
+        with running(*command, script=script) as (_, peer):
             facts = await UnixAttestor().attest(peer)
         return identify(Claim("main", facts=facts), registration, None, ())
 
-    assert (await proven("sh", str(nightly))).name == "agent/nightly"
+    assert (await proven("sh", str(nightly), script=nightly)).name == "agent/nightly"
     for command in (("sh", str(other)), ("sh", "-c", "sleep 60; :", str(nightly)), ("sleep", "60")):
         with pytest.raises(Unauthenticated):
             await proven(*command)
@@ -242,7 +250,7 @@ async def test_a_program_with_mounts_or_a_root_of_its_own_has_no_names(ground, o
 async def test_a_digest_is_of_what_the_file_holds_now(ground):
     """Its time of change is set back: the owner can do that."""
     path, attestor = script(ground), UnixAttestor()
-    with running("sh", str(path)) as (_, peer):
+    with running("sh", str(path), script=path) as (_, peer):
         first = await attestor.attest(peer)
         assert (await attestor.attest(peer)).of == first.of
         about = path.stat()
@@ -263,7 +271,8 @@ async def test_a_digest_is_kept_while_the_file_stays_and_only_so_many_are(ground
                 await attestor.attest(peer)
         assert hashed.call_count == 1
         for n in range(3):
-            with running("sh", str(script(ground, f"{n}.sh"))) as (_, peer):
+            path = script(ground, f"{n}.sh")
+            with running("sh", str(path), script=path) as (_, peer):
                 await attestor.attest(peer)
             assert len(attestor._digests) <= 2
 
@@ -365,7 +374,7 @@ async def test_a_file_that_changes_while_it_is_read_has_no_digest(ground):
             path.write_text("sleep 61\n:\n#\n")
         return hashlib.sha256(opened.read())
 
-    with running("sh", str(path)) as (_, peer):
+    with running("sh", str(path), script=path) as (_, peer):
         with patch.object(hashlib, "file_digest", changes):
             of = (await UnixAttestor().attest(peer)).of
         assert "sha256" in of and "script" not in of
