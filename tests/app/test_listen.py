@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import uvloop
 
 from taskbound.app.listen import HANDSHAKE_SECONDS, Server, bind, certificate_of
 from taskbound.core.config import Tls
@@ -26,6 +27,10 @@ def tls(directory, certificate=PAIR[0], key=PAIR[1], client_ca=None):
 def test_the_names_are_the_certificate_s(tmp_path):
     names = certificate_of(tls(tmp_path)).names
     assert names == ("api.example.org", "*.agents.example.org", "10.0.0.5", "[2001:db8::1]")
+
+
+def test_a_client_cannot_have_the_handshake_again(tmp_path):
+    assert certificate_of(tls(tmp_path)).context.options & ssl.OP_NO_RENEGOTIATION
 
 
 def test_references_may_be_to_the_environment(monkeypatch):
@@ -189,6 +194,40 @@ async def test_a_handshake_has_a_time(tmp_path, monkeypatch):
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         assert await asyncio.wait_for(reader.read(), 5) == b""  # closed by the server
         writer.close()
+
+
+LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_begins_many_handshakes_takes_no_more_than_its_share_and_keeps_nobody_out(tmp_path, monkeypatch, loop):
+    """What is not counted until its handshake is over takes every descriptor, the operator's too."""
+    monkeypatch.setattr("taskbound.app.listen.TCP_LIMIT", 4)
+
+    async def held():
+        async with Served(certificate_of(tls(tmp_path))) as served:
+            silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(12)]
+            async with asyncio.timeout(5):
+                for reader, _ in silent[:8]:
+                    assert await reader.read() == b""
+            assert not any(reader.at_eof() for reader, _ in silent[8:])
+            assert await asyncio.wait_for(served.get(believer()), 5) == b"HTTP/1.1 200 OK"
+            for _, writer in silent:
+                writer.close()
+
+    LOOPS[loop](held())
+
+
+async def test_connections_that_are_served_count_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("taskbound.app.listen.TCP_LIMIT", 2)
+    async with Served(certificate_of(tls(tmp_path))) as served:
+        where = {"ssl": believer(), "server_hostname": "api.example.org"}
+        kept = [await asyncio.open_connection("127.0.0.1", served.port, **where) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await asyncio.wait_for(served.get(believer()), 5)
+        for _, writer in kept:
+            writer.close()
 
 
 async def test_where_a_client_ca_is_set_only_its_clients_connect(tmp_path):

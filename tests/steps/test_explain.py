@@ -14,7 +14,7 @@ from taskbound.core.policy_dir import read_policy_dir
 from taskbound.core.thing import advance
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
-from taskbound.steps.explain import explain
+from taskbound.steps.explain import explain, list_calls
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
@@ -129,6 +129,17 @@ async def test_the_profile_that_grants_it_is_named_else_what_to_add(rig, task):
     told = await explain(world, rig.door, ALICE, call.id)
     assert 'add [[grant]] tool = "crm/refund" to profiles/look-up-order.toml' in told["hint"]
     assert told["command"] == "taskbound policy load"
+
+
+async def test_no_other_profile_is_named_to_who_is_in_a_task(rig, task):
+    _, handle = await open_task(rig.world, rig.door, task[1], HELPER)
+    helper = claim_of(handle)
+    call = await called(rig, helper, CallAsk("crm/refund", {"order_id": "4711", "amount": 10}))
+    told = await why(rig, call.id, helper)
+    (listed,) = await list_calls(rig.world, rig.door, helper, None, "denied", 10)
+    for one in (told, listed):
+        assert (one["command"], bool(one["hint"])) == ("", True)
+        assert "refund-order" not in one["hint"]
 
 
 async def test_where_a_profile_binds_nothing_it_is_the_profile_that_is_to_be_changed(rig, task):

@@ -8,8 +8,8 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +21,13 @@ from taskbound.app.places import public, secret
 from taskbound.core.config import Config, Tls, is_loopback
 from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.edge.claims import named
-from taskbound.edge.connection import PeerProtocol
+from taskbound.edge.connection import TCP_LIMIT, PeerProtocol
 from taskbound.formats.dpop import covers, normal_host
 
 SUN_PATH = 107  # bytes that the kernel takes for the path of a Unix socket
 GRACE = 1  # seconds for what runs when the process is told to stop
 HANDSHAKE_SECONDS = 10.0
+ACCEPT_AGAIN = 0.1  # seconds, where a connection could not be accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,67 @@ class Server(uvicorn.Server):
         def protocol() -> asyncio.Protocol:
             return PeerProtocol(config=self.config, server_state=self.server_state, app_state={})
 
-        loop, tls = asyncio.get_running_loop(), self._certificate.context
-        self.servers = [  # by uvicorn itself a handshake would have a minute
-            await loop.create_server(
-                protocol, sock=one, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS, ssl_shutdown_timeout=GRACE
-            )
-            for one in sockets
-        ]
+        for one in sockets:
+            one.setblocking(False)
+            one.listen(self.config.backlog)
+        # By uvicorn itself a handshake would have a minute, and its connection would not be counted until it is over.
+        self.servers = [Handshakes(protocol, sockets, self._certificate.context, self.server_state.connections)]  # type: ignore[list-item]
         self.started = True
+
+
+class Handshakes:
+    """Accepts for a server with TLS: a connection counts from the first on, so that descriptors are left for others.
+
+    Where there are as many as may be, the handshake that takes longest gives way: an honest one takes milliseconds.
+    """
+
+    def __init__(
+        self,
+        protocol: Callable[[], asyncio.Protocol],
+        sockets: Sequence[socket.socket],
+        context: ssl.SSLContext,
+        connections: Collection[object],
+    ) -> None:
+        self._protocol, self._context, self._connections = protocol, context, connections
+        self._under_way: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._accepting = [asyncio.create_task(self._accept(one)) for one in sockets]
+
+    def close(self) -> None:
+        for task in (*self._accepting, *self._under_way):
+            task.cancel()
+
+    async def wait_closed(self) -> None:
+        await asyncio.gather(*self._accepting, *self._under_way, return_exceptions=True)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError:  # no descriptor is left, or the peer is gone already
+                await asyncio.sleep(ACCEPT_AGAIN)
+                continue
+            if len(self._connections) + len(self._under_way) >= TCP_LIMIT:
+                if not self._under_way:
+                    connection.close()
+                    continue
+                oldest = next(iter(self._under_way))
+                del self._under_way[oldest]
+                oldest.cancel()
+            task = asyncio.create_task(self._shake_hands(connection))
+            self._under_way[task] = None
+            task.add_done_callback(lambda done: self._under_way.pop(done, None))
+            await asyncio.sleep(0)  # it begins, and of many who come at once nobody else waits for all
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # it failed, or took too long
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=GRACE,
+            )
 
 
 def certificate_of(tls: Tls) -> Certificate:
@@ -100,6 +154,7 @@ def certificate_of(tls: Tls) -> Certificate:
     chain, key = public(tls.certificate), secret(tls.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # A11
+    context.options |= ssl.OP_NO_RENEGOTIATION  # of 1.2; as OpenSSL 3 has it by itself, and 1.1.1 has not
     context.set_alpn_protocols(["http/1.1"])
     try:
         leaf = load_pem_x509_certificate(chain.encode())

@@ -67,12 +67,12 @@ async def explain(world: World, door: Identity, asker: Claim | Identity, id: str
         "policy": _policy(thing, body, world.policies.current),
         "event": _place(fact, sealed),
         "erased": fact is not None and fact.body is None,
+        "repeated": _repeated(facts),
         "hint": "",
         "command": "",
     }
     if isinstance(thing, Call) and thing.state == "denied":
-        told["hint"], command = _unblock(thing, chain, world.policies.current)
-        told["command"] = command if caller.task is None else ""  # an agent gets no other profile named
+        told["hint"], told["command"] = _unblock(thing, chain, world.policies.current, caller)
     return told
 
 
@@ -105,7 +105,7 @@ async def list_calls(
 
 
 def _listed(call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Identity) -> Mapping[str, Any]:
-    hint, command = _unblock(call, chain, policies) if call.state == "denied" else ("", "")
+    hint, command = _unblock(call, chain, policies, caller) if call.state == "denied" else ("", "")
     return {
         "call": shown(call.id),
         "task": call.task,
@@ -115,7 +115,7 @@ def _listed(call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Iden
         "state": call.state,
         "code": call.code,
         "hint": hint,
-        "command": command if caller.task is None else "",
+        "command": command,
     }
 
 
@@ -228,11 +228,25 @@ def _place(fact: Fact | None, sealed: int) -> dict[str, Any] | None:
     }
 
 
+def _repeated(facts: Iterable[Fact]) -> int:
+    """Return how many equal denials were counted with this one (core.storm)."""
+    denials = [json.loads(fact.body) for fact in facts if fact.header.kind == Kind.CALL_DENIED and fact.body]
+    return sum(body["detail"]["count"] for body in denials if body["value"] is None)
+
+
 # --- what would unblock it -------------------------------------------------------------------------
 
 
-def _unblock(call: Call, chain: Sequence[Task], policies: PolicyDir) -> tuple[str, str]:
-    """Return what a person can do about a denial, and the command for it; "" where there is nothing to do."""
+def _unblock(call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Identity) -> tuple[str, str]:
+    """Return what a person can do about a denial, and the command for it; "" where there is nothing to do.
+
+    Who is in a task is told no command, and no profile but its own: neither is an agent's to choose.
+    """
+    hint, command = _unblocking(call, chain, policies, names=caller.task is None)
+    return hint, command if caller.task is None else ""
+
+
+def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names: bool) -> tuple[str, str]:
     own = chain[-1].intent.profile if chain else None
     upstream = call.resource.partition("/")[0]
     match call.code:
@@ -247,6 +261,8 @@ def _unblock(call: Call, chain: Sequence[Task], policies: PolicyDir) -> tuple[st
             return "it was granted with other values: open a task that is bound to these", _open(own, policies)
         case "outside_grants":
             granting = sorted(one.name for one in policies.profiles.values() if _granted(one.grants, call))
+            if granting and not names:
+                return "a task of another profile may do it: that is for who opens tasks", ""
             if granting:
                 return f"profile {granting[0]} grants it: open a task with that one", _open(granting[0], policies)
             entry = f'[[grant]] {KINDS[call.action]} = "{call.resource}"'
