@@ -23,11 +23,12 @@ async def end_tree(tx: Transaction, by: Identity, id: str, reason: str) -> list[
     children = [child for state in LIVE for child in await tx.find(Task, parent=id, state=state)]
     for child in children:  # before its parent, so that budgets flow back up; below one that ended nothing lives
         ended += await end_tree(tx, by, child.id, reason)
+    over = advance(task, Kind.TASK_ENDED, ended=tx.now, reason=reason, due=None)
+    await tx.record(Kind.TASK_ENDED, over, by=by, reason=reason)
+    # Only now: who asks for a lease takes of the budget, which is held from here on. Before it one more could come.
     for state in ("pending", "active"):
         for found in await tx.find(Lease, task=id, state=state):
             lease = await tx.get(Lease, found.id, lock=True)  # a lane at another node may have been at it meanwhile
             if lease.state == state:
                 await tx.record(Kind.LEASE_FELL_DUE, fall_due(lease, tx.now), by=by, reason=reason)
-    over = advance(task, Kind.TASK_ENDED, ended=tx.now, reason=reason, due=None)
-    await tx.record(Kind.TASK_ENDED, over, by=by, reason=reason)
     return [*ended, over]

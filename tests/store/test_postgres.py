@@ -312,6 +312,22 @@ async def test_a_migration_happens_whole_or_not_at_all(store, clock, database, m
         await at.execute("UPDATE version SET number = $1", newest)
 
 
+async def test_a_database_of_the_schema_before_idle_gains_it(fresh, clock, monkeypatch):
+    before = {number: text for number, text in migrations.shipped("postgres").items() if number < 2}
+    monkeypatch.setattr("taskbound.store.postgres.shipped", lambda _: before)
+    await (await fresh.open(clock)).close()
+    columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'tasks' AND column_name = 'idle'"
+    async with fresh.reading() as at:
+        assert await at.fetchval(columns) == 0
+    monkeypatch.undo()
+    stores = await asyncio.gather(*(fresh.open(clock) for _ in range(2)))
+    made = await opened(stores[1])
+    await asyncio.gather(*(one.close() for one in stores))
+    async with fresh.reading() as at:
+        assert await at.fetchval(columns) == 1
+        assert await at.fetchval("SELECT idle FROM tasks WHERE id = $1", made.id) is None
+
+
 async def test_a_role_that_may_not_make_the_schema_is_told_what_it_lacks(fresh, clock):
     assert postgres._sql(fresh.server, "postgres", f"ALTER DATABASE {fresh.name} OWNER TO postgres") == 0
     with pytest.raises(StoreUnavailable, match="may not make its schema") as refused:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskbound.store.postgres_log import PostgresLog
+from taskbound.store.postgres.log import PostgresLog
 from tests.contracts.log import *  # noqa: F403
 from tests.postgres.server import server  # noqa: F401
 from tests.store.postgres_database import database, store  # noqa: F401

@@ -5,23 +5,25 @@ store's own would not. What closes each race is taken away once, and the race is
 """
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from taskbound.core.errors import BudgetSpent, Conflict, Replayed
+from taskbound.core.errors import BudgetSpent, Conflict, Replayed, StoreUnavailable
 from taskbound.core.event import Kind
-from taskbound.core.identity import Registration
+from taskbound.core.identity import Claim, Facts, Registration
 from taskbound.core.lease import Lease, fall_due
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.ending import end_tree
-from taskbound.store import postgres, postgres_log
-from taskbound.store import postgres_sql as sql
-from taskbound.store.postgres_log import PostgresLog
+from taskbound.steps.attest_workload import attest_workload
+from taskbound.store import postgres
+from taskbound.store.postgres import sql
+from taskbound.store.postgres.log import PostgresLog, _held
 from tests.contracts.log import LANE, state
 from tests.contracts.store import GATEWAY, call, clock, lease, task  # noqa: F401
 from tests.postgres.server import server  # noqa: F401
@@ -314,12 +316,35 @@ async def test_ends_from_everywhere_in_a_tree_do_not_wait_in_a_circle(nodes, dat
     assert {thing["state"] for (_, noun, _), thing in held_now.things.items() if noun == "task"} == {"ended"}
 
 
+async def test_no_lease_that_is_asked_for_while_its_task_ends_is_missed(nodes):
+    """It is committed before the end, so it is due with it; nobody waits until it would have been given up."""
+    made, other, asked = await opened(nodes[0], leases=5), nodes[1], list[str]()
+    async with held(nodes[0]) as tx:
+        find = tx.find
+
+        async def meanwhile(noun, **where):
+            found = await find(noun, **where)
+            id = f"l{len(asked):020}"
+            with suppress(StoreUnavailable, BudgetSpent):  # it has to wait for the end, where it comes too late
+                async with other.transaction(GATEWAY) as asks:
+                    await asks.query("SET lock_timeout = 50")
+                    await asks.record(Kind.LEASE_REQUESTED, lease(made, id), spent={"leases": 1})
+                asked.append(id)
+            return found
+
+        tx.find = meanwhile
+        await end_tree(tx, GATEWAY, made.id, "done")
+    async with other.transaction(GATEWAY) as tx:
+        assert (await tx.get(Task, made.id)).state == "ended"
+        assert asked and [(await tx.get(Lease, id)).state for id in asked] == len(asked) * ["revoking"]
+
+
 # --- who a task is for -------------------------------------------------------------------------------
 
 
-async def registered(store) -> Registration:  # noqa: F811
+async def registered(store, when: dict[str, str | int] | None = None) -> Registration:  # noqa: F811
     alice = "spiffe://example.org/human/alice"
-    made = Registration("i" + "a" * 20, "main", alice, "human", alice, "", "", (), "unix", {})
+    made = Registration("i" + "a" * 20, "main", alice, "human", alice, "", "", (), "unix", when or {})
     made = advance(made, Kind.IDENTITY_REGISTERED)
     async with store.transaction(GATEWAY) as tx:
         await tx.record(Kind.IDENTITY_REGISTERED, made)
@@ -349,13 +374,102 @@ async def test_no_task_is_opened_for_who_is_suspended_meanwhile(nodes, database)
     assert await kinds(database) == ["identity.registered", "identity.suspended"]
 
 
+async def delegate_to_who_is_suspended_meanwhile(nodes) -> None:
+    """As `open_task` does it: the tree is held, the actor read."""
+    parent, alice = await opened(nodes[0], calls=5), await registered(nodes[0])
+    async with held(nodes[0]) as tx:
+        await tx.get(Task, parent.id, lock=True)
+        (read,) = await tx.find(Registration, spiffe_id=alice.spiffe_id)
+        assert read.is_live
+        assert await suspend(nodes[1], alice) == []
+        child = replace(task("t" + "b" * 20, parent), actor=alice.spiffe_id)
+        await tx.record(Kind.TASK_OPENED, child, shared={"calls": 1})
+
+
+async def test_who_catches_the_refusal_and_goes_on_is_refused_again(nodes, database):  # noqa: F811
+    alice = await registered(nodes[0])
+    async with held(nodes[0]) as tx:
+        await tx.find(Registration, spiffe_id=alice.spiffe_id)
+        await suspend(nodes[1], alice)
+        for _ in range(2):
+            with pytest.raises(Conflict, match="changed meanwhile"):
+                await tx.record(Kind.TASK_OPENED, task(subject=alice.spiffe_id))
+    assert "task.opened" not in await kinds(database)
+
+
+async def test_nothing_is_delegated_to_who_is_suspended_meanwhile(nodes, database):  # noqa: F811
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        await delegate_to_who_is_suspended_meanwhile(nodes)
+    assert await kinds(database) == ["task.opened", "identity.registered", "identity.suspended"]
+
+
+async def test_who_delegates_waits_for_nobody_who_suspends(nodes, database):  # noqa: F811
+    """Else the two could wait for each other: one holds the tree, the other the name, and each wants both."""
+    parent, alice = await opened(nodes[0], calls=5), await registered(nodes[0])
+    async with held(nodes[1]) as suspends:
+        await suspends.record(Kind.IDENTITY_SUSPENDED, advance(alice, Kind.IDENTITY_SUSPENDED))
+        with pytest.raises(Conflict, match="changed meanwhile"):
+            async with asyncio.timeout(1), held(nodes[0]) as tx:
+                await tx.get(Task, parent.id, lock=True)
+                await tx.find(Registration, spiffe_id=alice.spiffe_id)
+                child = replace(task("t" + "b" * 20, parent), actor=alice.spiffe_id)
+                await tx.record(Kind.TASK_OPENED, child, shared={"calls": 1})
+        await end_tree(suspends, GATEWAY, parent.id, "suspended")
+
+
 async def test_control_without_holding_them_a_task_is_open_for_who_is_suspended(nodes, monkeypatch, database):  # noqa: F811
-    async def nobody(self, names):
+    async def nobody(self, task, by):
         pass
 
     monkeypatch.setattr(postgres.PostgresTransaction, "_hold_people", nobody)
     await open_for_who_is_suspended_meanwhile(nodes)
     assert await kinds(database) == ["identity.registered", "identity.suspended", "task.opened"]
+
+
+async def attest(store) -> None:  # noqa: F811
+    """As each request of a process does that is attested: a fact that changes nothing of the registration."""
+    facts = Facts("unix", {"uid": 1000})
+    world: Any = SimpleNamespace(store=store)
+    await attest_workload(world, GATEWAY, Claim("main", facts=facts))
+
+
+async def test_a_process_that_asks_twice_at_once_is_attested_twice(nodes):
+    await registered(nodes[0], when={"uid": 1000})
+    await asyncio.gather(*(attest(nodes[n % 2]) for n in range(8)))
+
+
+async def test_who_is_only_attested_meanwhile_has_its_task_opened(nodes, database):  # noqa: F811
+    alice = await registered(nodes[0], when={"uid": 1000})
+    async with held(nodes[0]) as tx:
+        await tx.find(Registration, spiffe_id=alice.spiffe_id)
+        await attest(nodes[1])
+        await tx.record(Kind.TASK_OPENED, task(subject=alice.spiffe_id))
+    async with held(nodes[1]) as slow:  # and who is being attested is waited for
+        (known,) = await slow.find(Registration, spiffe_id=alice.spiffe_id)
+        await slow.record(Kind.IDENTITY_ATTESTED, advance(known, Kind.IDENTITY_ATTESTED))
+        async with held(nodes[0]) as tx:
+            await tx.find(Registration, spiffe_id=alice.spiffe_id)
+            opening = await waits(tx.record(Kind.TASK_OPENED, task("t" + "b" * 20, subject=alice.spiffe_id)))
+            await slow._commit(slow._link)
+            slow._begun = False
+            await opening
+    assert (await kinds(database)).count("task.opened") == 2
+
+
+async def test_who_is_registered_anew_meanwhile_has_no_task_opened(nodes, database):  # noqa: F811
+    alice = await registered(nodes[0])
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        async with held(nodes[0]) as tx:
+            await tx.find(Registration, spiffe_id=alice.spiffe_id)
+            async with nodes[1].transaction(GATEWAY) as other:
+                anew = advance(replace(alice, groups=("ops",)), Kind.IDENTITY_REGISTERED)
+                await other.record(Kind.IDENTITY_REGISTERED, anew)
+            await tx.record(Kind.TASK_OPENED, task(subject=alice.spiffe_id))
+    async with held(nodes[0]) as tx:  # by the same transaction it may be
+        (known,) = await tx.find(Registration, spiffe_id=alice.spiffe_id)
+        await tx.record(Kind.IDENTITY_REGISTERED, advance(replace(known, groups=()), Kind.IDENTITY_REGISTERED))
+        await tx.record(Kind.TASK_OPENED, task(subject=alice.spiffe_id))
+    assert "task.opened" in await kinds(database)
 
 
 async def test_who_suspends_finds_the_task_that_was_being_opened(nodes):
@@ -551,7 +665,7 @@ async def test_who_extends_or_publishes_waits_for_who_is_at_it(nodes):
     facts = await log.unsealed(LANE, 1)
     await log.publish(LANE, b"one", after=None)
     async with held(nodes[0], LANE) as tx:
-        assert await postgres_log._held(tx) == b"one"
+        assert await _held(tx) == b"one"
         waiting = [
             await waits(log.publish(LANE, b"two", after=b"one")),
             await waits(log.extend(LANE, 0, facts, {}, after=b"one")),

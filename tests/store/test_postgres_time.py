@@ -9,8 +9,8 @@ from taskbound.core.errors import StoreUnavailable
 from taskbound.core.event import Kind
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
-from taskbound.store import postgres_time
 from taskbound.store.postgres import open_postgres
+from taskbound.store.postgres import time as postgres_time
 from tests.contracts.store import GATEWAY, Clock, clock, task  # noqa: F401
 from tests.postgres.server import server  # noqa: F401
 from tests.store.postgres_database import database, store  # noqa: F401
@@ -67,6 +67,50 @@ async def test_where_the_clocks_differ_nothing_new_is_permitted_and_everything_c
                 await tx.record(Kind.TASK_OPENED, task("t" + "b" * 20))
     async with node.transaction(GATEWAY) as tx:
         await tx.record(Kind.TASK_ENDED, advance(await tx.get(Task, made.id), Kind.TASK_ENDED, due=None))
+
+
+async def test_a_clock_that_is_set_while_a_node_runs_moves_no_deadline(opened, clock):  # noqa: F811
+    """Its own clock only carries the database's on: a jump of it is no time that passed."""
+    for jump in (3600, -3600):
+        own = Clock()
+        node = await opened(own, reads(clock))
+        assert await now(node) == clock()
+        own.advance(jump)
+        assert await now(node) == clock()
+        own.advance(-jump)
+        assert await now(node) == clock()
+
+
+async def test_who_waited_for_a_connection_is_told_the_time_at_the_end_of_the_wait(database, clock, store):  # noqa: F811
+    node = await database.open(clock, size=1)
+    try:
+        async with asyncio.timeout(5):
+            link = await node.links.take()
+            waiting = asyncio.create_task(now(node))
+            await asyncio.sleep(0.01)
+            clock.advance(0.9)  # a deadline passes meanwhile
+            node.links.give(link)
+            assert await waiting == clock()
+    finally:
+        await node.close()
+
+
+async def test_who_is_not_told_the_time_gives_the_connection_back(database, clock, store, monkeypatch):  # noqa: F811
+    node = await database.open(clock, size=1)
+    try:
+        with monkeypatch.context() as broken:
+            broken.setattr(postgres_time, "FRESH", -1.0)
+            broken.setattr(node.time, "_read", _unreadable)
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match="clock cannot be read"):
+                    await now(node)
+        assert await now(node) == clock()
+    finally:
+        await node.close()
+
+
+async def _unreadable(_: object) -> datetime:
+    raise OSError("no clock")
 
 
 async def test_a_node_is_never_behind_the_database_however_long_a_look_takes(opened, clock):  # noqa: F811

@@ -30,8 +30,12 @@ async def attest_workload(world: World, door: Identity, claim: Claim) -> Identit
         caller = await prove(tx, claim)
         if caller.task is not None:
             raise Unauthenticated("a task handle attests no workload", hint="ask without the handle")
-        known = advance(await registered(tx, caller.spiffe_id), Kind.IDENTITY_ATTESTED)
-        await tx.record(Kind.IDENTITY_ATTESTED, known, by=caller, attestor=caller.assurance, facts=dict(caller.facts))
+        known = await registered(tx, caller.spiffe_id)
+        known = await tx.get(Registration, known.id, lock=True)  # it asks from elsewhere too, at the same moment
+        attested = advance(known, Kind.IDENTITY_ATTESTED)
+        await tx.record(
+            Kind.IDENTITY_ATTESTED, attested, by=caller, attestor=caller.assurance, facts=dict(caller.facts)
+        )
     return caller
 
 

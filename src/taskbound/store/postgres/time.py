@@ -2,8 +2,9 @@
 
 Deadlines are compared with the database's clock. So that no transaction pays a round trip for it,
 a node looks at that clock once a second while it is busy, and between two looks lets its own clock
-go on from there. A look counts from its *start*: the node is then ahead of the database by at most
-the time that the look took, and never behind it: a deadline may come that much early, never late.
+go on from there; where that was set meanwhile, it looks again first. A look counts from its *start*:
+the node is then ahead of the database by at most the time that the look took, and never behind it: a
+deadline may come that much early, never late.
 
 Each look leaves the latest moment in the database, for a database whose own clock runs back, or
 that is opened again somewhere else. So time never runs back on one node, and between nodes by no
@@ -21,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from taskbound.core.errors import StoreUnavailable
-from taskbound.store.postgres_pool import FOREIGN, Links
+from taskbound.store.postgres.pool import FOREIGN, Links
 from taskbound.store.rows import from_moment, to_moment
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 EACH = 1.0  # seconds from one look to the next
 FRESH = 2.0  # an older one is not relied on: whoever comes waits for a new one (D13)
 WITHIN = 1.0  # a look that takes longer says too little
-BACK = timedelta(seconds=1)  # the node's clock ran back by as much: it was set
+JUMP = 1.0  # seconds by which the node's clock and its running time differ since the last look: the clock was set
 LIMIT = timedelta(seconds=2)
 
 
@@ -52,16 +53,16 @@ class DatabaseTime:
     ) -> None:
         self._links, self._clock, self._read = links, clock, read
         self._looked = float("-inf")  # when, monotonic
+        self._here = datetime.min.replace(tzinfo=UTC)  # when, by the node's clock
         self._offset = timedelta()
         self._latest = datetime.min.replace(tzinfo=UTC)
         self._looking: asyncio.Task[None] | None = None
 
     async def now(self) -> datetime:
         """Return the time. Raises StoreUnavailable when the database cannot be asked for it."""
-        age = time.monotonic() - self._looked
-        if age > FRESH or self._clock() + self._offset < self._latest - BACK:
+        if not self._holds():
             await self._look()
-        elif age > EACH and (self._looking is None or self._looking.done()):
+        elif time.monotonic() - self._looked > EACH and (self._looking is None or self._looking.done()):
             self._looking = asyncio.create_task(self._look_again())
         self._latest = max(self._latest, self._clock() + self._offset)
         return self._latest
@@ -71,13 +72,20 @@ class DatabaseTime:
         """Whether the node's clock and the database's differ too much for anything new."""
         return abs(self._offset) > LIMIT
 
+    def _holds(self) -> bool:
+        """Whether the last look is fresh, and the node's clock was not set since (or its machine suspended)."""
+        age = time.monotonic() - self._looked
+        return age <= FRESH and abs((self._clock() - self._here).total_seconds() - age) <= JUMP
+
     async def _look(self) -> None:
         """Wait for a look that begins now, or for the one that another began."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._measure())
         looking = self._looking
         await asyncio.shield(looking)
-        if time.monotonic() - self._looked > FRESH:  # it was one that nobody waited for, and it failed
+        if (
+            not self._holds()
+        ):  # it was one that nobody waited for, and it failed; or that began before the clock was set
             await self._measure()
 
     async def _look_again(self) -> None:
@@ -102,7 +110,7 @@ class DatabaseTime:
                 raise StoreUnavailable(f"the database's clock cannot be read: {type(error).__name__}") from error
             raise
         self._links.give(link)
-        self._looked, self._offset = start, to_moment(latest) - here
+        self._looked, self._here, self._offset = start, here, to_moment(latest) - here
 
     async def close(self) -> None:
         if self._looking is not None:

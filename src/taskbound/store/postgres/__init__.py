@@ -3,15 +3,16 @@
 A transaction is one of the server's, at READ COMMITTED: each statement sees what is committed when
 it begins. What that leaves open is closed where it matters, and only there:
 
-- A fact is one statement, conditional on the stored state (postgres_sql.py). A value that the body
+- A fact is one statement, conditional on the stored state (sql.py). A value that the body
   read before must still be the stored one, else Conflict: nobody writes over what they never saw.
 - `get(lock=True)` holds the row until the end; a task's with its root's, root first. So opens,
   ends, activations and approvals in one tree happen one after the other, and never wait in a circle.
 - Who spends holds the rows of the budget, and then asks whether its task is open, in one
   statement with the fact; who ends or suspends holds the same rows. So a call is committed before
   the end of its task, or it spends nothing: BudgetSpent, and decided again it is `task_ended`.
-- Who opens a task of its own holds the registrations that it read of whom it is for, as they were
-  read, else Conflict: who suspends one comes before, or finds the task and ends it.
+- Who opens a task holds the registrations that it read of who acts in it and whom it is for, as they
+  were read, else Conflict: who suspends one comes before, or finds the task and ends it. Who opens a
+  child waits for nobody there: who suspends holds the name first, then the trees; it has its tree already.
 - Two that wait for each other all the same: the server ends one, which gets Conflict.
 
 Until the first lock or write there is no BEGIN, so who only reads pays for none and holds nothing.
@@ -55,10 +56,10 @@ from taskbound.core.identity import Identity, Registration
 from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.core.thing import Thing, event_about, next_state, noun_of
-from taskbound.store import postgres_sql as sql
 from taskbound.store.migrations import migrate_postgres, shipped
-from taskbound.store.postgres_pool import FOREIGN, Link, Links, connect
-from taskbound.store.postgres_time import DatabaseTime, database_clock
+from taskbound.store.postgres import sql
+from taskbound.store.postgres.pool import FOREIGN, Link, Links, connect
+from taskbound.store.postgres.time import DatabaseTime, database_clock
 from taskbound.store.reserve import ENDS
 from taskbound.store.rows import TABLES, Table, body, from_moment, quoted
 
@@ -162,8 +163,13 @@ class PostgresTransaction:
         self._people: dict[str, Registration] = {}  # that were read, by SPIFFE ID
 
     async def __aenter__(self) -> "PostgresTransaction":
-        self.now = await self._store.time.now()
-        self._link = await self._store.links.take()
+        link = await self._store.links.take()
+        try:
+            self.now = await self._store.time.now()  # only now: what it decides on is read later than that
+        except BaseException:
+            self._store.links.give(link)
+            raise
+        self._link = link
         self._watch()
         return self
 
@@ -388,8 +394,8 @@ class PostgresTransaction:
         said = sql.Statement()
         if thing is not None:
             await self._keep(said, event, thing)
-        if isinstance(thing, Task) and event.kind is Kind.TASK_OPENED and thing.parent is None:
-            await self._hold_people({event.by, thing.actor, thing.subject or thing.actor})
+        if isinstance(thing, Task) and event.kind is Kind.TASK_OPENED:
+            await self._hold_people(thing, event.by)
         try:
             text, salt = body(event), os.urandom(32)
         except UnicodeEncodeError as error:
@@ -403,6 +409,8 @@ class PostgresTransaction:
             if not rows:
                 raise await self._refusal(event, thing)
             self._seen[TABLES[type(thing)].name, thing.id] = rows[0]["version"]
+        if isinstance(thing, Registration):
+            self._people[thing.spiffe_id] = thing
         return event
 
     async def _keep(self, said: sql.Statement, event: Event, thing: Thing) -> None:
@@ -413,12 +421,20 @@ class PostgresTransaction:
         seen = self._seen.get((TABLES[type(thing)].name, thing.id))
         said.keep(thing, sources, seen=seen, needs=_needs(event, sources))
 
-    async def _hold_people(self, names: set[str]) -> None:
-        """Hold the registrations that were read of these and of their owners. Raises Conflict if one was changed."""
-        owners = {self._people[name].owner for name in names if name in self._people}
-        seen = {one.id: self._seen["identities", one.id] for n in names | owners if (one := self._people.get(n))}
-        if seen and len(await self.write(sql.HOLD, self.org, list(seen), list(seen.values()))) < len(seen):
-            raise Conflict("somebody whom the task is for was changed meanwhile", hint="try again")
+    async def _hold_people(self, task: Task, by: str) -> None:
+        """Hold the registrations that were read of whom a task is for, acts or opens it, and of their owners.
+
+        Raises Conflict if one is not as it was read: to be attested changes none.
+        """
+        names = {by, task.actor, task.subject or task.actor}
+        names |= {self._people[name].owner for name in names if name in self._people}
+        read = {one.id: one for name in names if (one := self._people.get(name))}
+        if read:
+            hold = sql.HOLD if task.parent is None else sql.HOLD_IF_FREE
+            rows = await self.write(hold, self.org, list(read))
+            held = [TABLES[Registration].thing(tuple(row)) for _, *row in rows]  # not noted as read by the body
+            if {one.id: one for one in held} != read:
+                raise Conflict("somebody whom the task is for was changed meanwhile", hint="try again")
 
     async def _move(self, said: sql.Statement, event: Event) -> None:
         """Say how the budgets change, and lock what is taken from until then. Raises BudgetSpent."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from taskbound.core.event import Event, Kind
+from taskbound.core.identity import Registration
 from taskbound.core.task import Task
 from taskbound.core.thing import Thing
 from taskbound.store.rows import TABLES, Table, quoted
@@ -31,12 +32,9 @@ LOCK_BUDGETS = (
     " WHERE org = $1 AND task = ANY ($2::text[]) AND ($3::text[] IS NULL OR quantity = ANY ($3::text[]))"
     " ORDER BY array_position($2::text[], task), quantity FOR NO KEY UPDATE"
 )
-# Registrations, if they are as they were seen. Each is changed under a lock that waits for this one.
-HOLD = (
-    "SELECT identities.id FROM identities JOIN unnest($2::text[], $3::xid[]) AS seen (id, version)"
-    " ON identities.id = seen.id AND identities.xmin = seen.version"
-    " WHERE identities.org = $1 ORDER BY identities.id FOR SHARE OF identities"
-)
+# Registrations, as they are now. Each is changed under a lock that waits for this one.
+HOLD = f"{READS[Registration]} WHERE org = $1 AND id = ANY ($2::text[]) ORDER BY id FOR SHARE"
+HOLD_IF_FREE = f"{HOLD} SKIP LOCKED"
 STATE = {noun: f"SELECT state, xmin FROM {table.name} WHERE org = $1 AND id = $2" for noun, table in TABLES.items()}
 
 
