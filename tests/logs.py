@@ -11,6 +11,7 @@ from typing import Any
 
 from taskbound.core.event import Kind
 from taskbound.core.identity import door, for_request
+from taskbound.core.storm import Denials
 from taskbound.formats.note import make_key, parse_note
 from taskbound.formats.tlog import Checkpoint, parse_checkpoint
 from taskbound.plugins.checkpoints.memory import MemoryCheckpoints
@@ -94,6 +95,7 @@ class LogRig:
             node="",
             new_id=lambda kind: kind + "a" * 20,
             new_handle=None,  # type: ignore[arg-type]
+            denials=Denials(),
         )
 
     async def state(self, n: int, lane: Any = None, **detail: object) -> None:

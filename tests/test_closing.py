@@ -10,7 +10,7 @@ from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
 from tests.rig import ALICE
 from tests.stories.story import REFUND, claim_of
-from tests.test_lanes import due, lanes_of, rig, running, until  # noqa: F401
+from tests.test_lanes import due, lanes_of, quick, rig, running, until  # noqa: F401
 
 READER = LeaseAsk("shopdb/reader")
 

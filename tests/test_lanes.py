@@ -18,6 +18,7 @@ from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease, orphan
 from taskbound.core.thing import advance
 from taskbound.lanes import Lanes, quarantined, run_lanes
+from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import open_task
@@ -86,7 +87,7 @@ def quick(monkeypatch):
     """Lanes that look and try again ten times as often as they do; how often they do is tested by itself."""
     real = module._backoff
     monkeypatch.setattr(module, "_backoff", lambda *given: real(*given) / 10)
-    for pause in ("ALARM", "SEAL"):
+    for pause in ("ALARM", "COUNT", "SEAL"):
         monkeypatch.setattr(module, pause, getattr(module, pause) / 10)
 
 
@@ -566,3 +567,79 @@ async def test_a_name_that_came_back_late_begins_a_new_count(rig):
         assert (await stored(rig, lease)).overdue is None
         rig.clock.advance(6)
         await until(lambda: kinds(rig, lease).count("lease.overdue") == 2, 2)
+
+
+# Idle tasks
+
+
+async def test_a_task_that_is_idle_ends_by_itself_and_its_lease_is_cut(rig):
+    policies = rig.world.policies.current
+    idle = replace(policies.profiles["refund-order"], idle=timedelta(minutes=2))
+
+    class Changed:
+        current = replace(policies, profiles={"refund-order": idle})
+
+    rig.world = replace(rig.world, policies=Changed())
+    task, agent, lease, _ = await issued(rig)
+    async with running(rig):
+        rig.clock.advance(119)
+        await decide_call(rig.world, rig.door, agent, CallAsk("crm/get_order", {"id": "4711"}))
+        rig.clock.advance(1)
+        await until(lambda: [event.kind for event in rig.store.events if event.id == task.id][-1] == "task.extended", 2)
+        rig.clock.advance(118)
+        await asyncio.sleep(2 * module.LOOK)
+        assert state_of(rig, lease) == "active"
+        rig.clock.advance(1)
+        await until(is_revoked(rig, lease), 2)
+    ended = rig.store.things["main", "task", task.id]
+    assert (ended.reason, ended.ended < ended.deadline) == ("idle", True)
+
+
+# Storms of denials
+
+
+def counted(rig):
+    return [event.detail["count"] for event in rig.store.events if event.kind == "call.denied" and event.value is None]
+
+
+async def denied(rig, agent, times):
+    for _ in range(times):
+        _, _, decision = await decide_call(rig.world, rig.door, agent, CallAsk("crm/get_order", {"id": "another"}))
+        assert decision.code == "outside_grants"
+
+
+async def test_a_storm_of_denials_is_counted_once_its_second_is_over_and_at_the_stop(rig):
+    _, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    agent = claim_of(handle)
+    async with running(rig) as lanes:
+        await denied(rig, agent, 8)
+        await asyncio.sleep(0.25)
+        assert counted(rig) == [], "its second is not over"
+        rig.clock.advance(1)
+        await until(lambda: counted(rig) == [7], 2)
+        await denied(rig, agent, 3)
+    assert counted(rig) == [7, 2] and lanes.progress.lane_failures == {}
+
+
+async def test_a_stop_does_not_wait_for_counts_that_cannot_be_stated(rig, monkeypatch):
+    monkeypatch.setattr(module, "LAST_COUNT", 0.1)
+    _, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+
+    class Hanging:
+        hangs = False
+
+        @asynccontextmanager
+        async def transaction(self, opener):
+            if self.hangs:
+                await asyncio.Event().wait()
+            async with rig.store.transaction(opener) as tx:
+                yield tx
+
+    store = Hanging()
+    with capture_logs() as logs:
+        async with running(rig, replace(rig.world, store=store)):
+            await denied(rig, claim_of(handle), 3)
+            store.hangs = True
+    assert [(one["event"], one["storms"]) for one in logs if one["event"] == "denials_not_counted"] == [
+        ("denials_not_counted", 1)
+    ]

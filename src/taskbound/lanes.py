@@ -25,6 +25,7 @@ from taskbound.core.identity import Identity
 from taskbound.core.lease import Lease
 from taskbound.ports import Sink, Store, World
 from taskbound.steps.close_task import close_task, ended_tasks
+from taskbound.steps.count_denials import count_denials
 from taskbound.steps.end_task import end_due_tasks
 from taskbound.steps.follow_log import follow_log
 from taskbound.steps.revoke_lease import clean_lease, cut_lease, due_leases, mark_due, mark_overdue, sweep_target
@@ -34,6 +35,8 @@ from taskbound.steps.seal_log import BATCH, seal_log
 LOOK = 0.25  # between two looks for what is due: the second line, the first is `wake`
 CLOSE = 0.5  # between two looks for ended tasks of which nothing is out any more
 ALARM = 1.0  # between two looks for what is overdue
+COUNT = 1.0  # between two looks for storms of denials whose second is over
+LAST_COUNT = 2.0  # at most, for those that run when the lanes stop
 SEAL = 1.0  # between two checkpoints while there is something to seal
 SWEEP = 60.0
 STORE_AGAIN = 2.0  # at most, before what only needs the store is tried again
@@ -97,6 +100,7 @@ async def run_lanes(world: World, lanes: Lanes, stopping: asyncio.Event) -> None
             each("close", CLOSE, STORE_AGAIN, Closing(world, lanes).close),
             each("alarm", ALARM, STORE_AGAIN, partial(_alarm, world, lanes)),
             each("revoke", 0.0, STORE_AGAIN, revoking.look),
+            each("count", COUNT, STORE_AGAIN, partial(_count, world, lanes)),
             each("seal", SEAL, PROBE, Sealing(world, lanes).seal),
             *(
                 each("sweep", SWEEP, SWEEP, partial(_sweep, world, lanes, name), target=name)
@@ -115,6 +119,7 @@ async def run_lanes(world: World, lanes: Lanes, stopping: asyncio.Event) -> None
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await _count_last(world, lanes)
 
 
 async def quarantined(store: Store, lane: Identity, lease: Lease, things: tuple[str, ...]) -> None:
@@ -158,6 +163,19 @@ async def _alarm(world: World, lanes: Lanes) -> None:
     for lease in late:
         if lease.overdue is None:  # until now
             log.error("lease_overdue", lease=lease.id, target=lease.target, state=lease.state, due=str(lease.due))
+
+
+async def _count(world: World, lanes: Lanes) -> None:
+    await count_denials(world, lanes.end)
+
+
+async def _count_last(world: World, lanes: Lanes) -> None:
+    """State the counts of the storms that still run. What is denied from here on is counted by nobody."""
+    try:
+        async with asyncio.timeout(LAST_COUNT):
+            await count_denials(world, lanes.end, all=True)
+    except Exception as error:  # the stop goes on
+        log.error("denials_not_counted", storms=len(world.denials), **_why(error))
 
 
 async def _sweep(world: World, lanes: Lanes, target: str) -> None:

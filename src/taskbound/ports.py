@@ -17,6 +17,7 @@ from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.secret import Secret
+from taskbound.core.storm import Denials
 from taskbound.core.thing import Thing
 
 T = TypeVar("T", bound=Thing)
@@ -370,3 +371,4 @@ class World:
     node: str  # which of the processes on one store this is; "" where there is one (`up`)
     new_id: Callable[[str], str]  # kind letter -> id (INTERFACES 1)
     new_handle: Callable[[], tuple[Secret, str]]  # a task handle and its SHA-256
+    denials: Denials  # those of this process that others may repeat

@@ -327,6 +327,23 @@ async def test_racing_children_never_overspend_their_parent(store):
         assert await tx.left(parent.id) == {"calls": 20}, "the rest flows back"
 
 
+async def test_a_busy_task_is_due_later(store):
+    """A task with `idle` says so again when it is read, and is found when it is due (INTERFACES 3)."""
+    made = task(idle=60)
+    made = replace(made, due=made.due_after(made.opened))
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.TASK_OPENED, made)
+    async with store.transaction(GATEWAY) as tx:
+        (found,) = await tx.find(Task, due=made.opened + timedelta(seconds=60), state="open")
+        assert found == made and found.idle == 60
+        later = advance(found, Kind.TASK_EXTENDED, due=found.due_after(made.opened + timedelta(seconds=30)))
+        await tx.record(Kind.TASK_EXTENDED, later)
+    async with store.transaction(GATEWAY) as tx:
+        assert await tx.get(Task, made.id) == later
+        assert await tx.find(Task, due=made.opened + timedelta(seconds=89), state="open") == []
+        assert await tx.find(Task, due=made.opened + timedelta(seconds=90), state="open") == [later]
+
+
 async def test_labels_only_grow_and_belong_to_the_tree(store):
     parent = task()
     child = task("t" + "b" * 20, parent)

@@ -5,10 +5,12 @@ import contextlib
 import multiprocessing
 import random
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from taskbound.core.event import Kind
 from taskbound.core.lease import Lease, orphan
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
-from taskbound.store import migrations
+from taskbound.store import commits, migrations
 from taskbound.store.rows import TABLES
 from taskbound.store.sqlite import REMEMBERED, open_store
 from tests.contracts.store import *  # noqa: F403
@@ -107,6 +109,60 @@ async def test_a_failed_commit_fails_every_member_and_leaves_nothing(store, path
     assert check(path).budgets["main", made.id, "calls"] == 10
     await member(7)  # and the store goes on
     assert check(path).budgets["main", made.id, "calls"] == 9
+
+
+class DeadDisk(sqlite3.Connection):
+    """A connection whose next COMMIT in the thread does not come back until it may."""
+
+    free: threading.Event | None = None
+
+    def execute(self, sql, *values):
+        if sql == "COMMIT" and self.free is not None and threading.current_thread().name == "taskbound-commit":
+            assert self.free.wait(10)
+        return super().execute(sql, *values)
+
+
+async def test_a_commit_that_does_not_come_back_keeps_nobody_waiting(clock, path, monkeypatch):
+    monkeypatch.setattr(commits, "COMMIT_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=DeadDisk))
+    store = open_store(path, clock, reserve=SMALL)
+    made = await opened(store, calls=10)
+    assert isinstance(store.commits.db, DeadDisk)
+    store.commits.db.free = free = threading.Event()
+
+    async def member(n: int) -> None:
+        async with store.transaction(GATEWAY) as tx:
+            await tx.record(Kind.CALL_PERMITTED, call(made, f"c{n:020}"), spent={"calls": 1})
+
+    async with asyncio.timeout(5):
+        members = [asyncio.create_task(member(n)) for n in range(2)]
+        await asyncio.sleep(0.02)
+        waiting = [asyncio.create_task(member(n)) for n in range(2, 4)]
+        outcomes = await asyncio.gather(*members, *waiting, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 4
+        with pytest.raises(StoreUnavailable, match="does not answer"):  # at once: nobody waits for a dead disk twice
+            await member(4)
+        free.set()  # it comes back after all, and what it had is there: that was not known, and nobody was told
+        while store.commits._arrived is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        store.commits.db.free = None
+        await member(5)
+    assert check(path).budgets["main", made.id, "calls"] == 7
+    await store.close()
+
+
+async def test_a_store_on_a_dead_disk_is_closed_all_the_same(clock, path, monkeypatch):
+    monkeypatch.setattr(commits, "COMMIT_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=DeadDisk))
+    store = open_store(path, clock, reserve=SMALL)
+    assert isinstance(store.commits.db, DeadDisk)
+    store.commits.db.free = free = threading.Event()
+    async with asyncio.timeout(5):
+        outcome = asyncio.gather(opened(store), return_exceptions=True)
+        await asyncio.sleep(0)
+        await store.close()
+        assert [type(one) for one in await outcome] == [StoreUnavailable]
+    free.set()
 
 
 async def test_a_cancelled_member_breaks_nobody(store, path):
@@ -355,6 +411,25 @@ async def test_a_lease_of_the_schema_before_overdue_reads_as_not_overdue(clock, 
         late = advance(made, Kind.LEASE_OVERDUE, overdue=tx.now)
         await tx.record(Kind.LEASE_OVERDUE, late)
         assert await tx.get(Lease, made.id) == late
+    await again.close()
+
+
+async def test_a_task_of_the_schema_before_idle_is_never_idle(clock, tmp_path, monkeypatch):
+    path = tmp_path / "old" / "taskbound.db"
+    before = {number: text for number, text in migrations.shipped().items() if number < 6}
+    monkeypatch.setattr("taskbound.store.sqlite.shipped", lambda: before)
+    await open_store(path, clock, reserve=0).close()
+    made = task()
+    row = dict(zip(TABLES[Task].columns, TABLES[Task].row(made), strict=True))
+    assert row.pop("idle") is None
+    with closing(sqlite3.connect(path)) as db, db:
+        assert row.keys() == {name for _, name, *_ in db.execute("PRAGMA table_info(tasks)")}
+        columns = ", ".join(f'"{name}"' for name in row)
+        db.execute(f"INSERT INTO tasks ({columns}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+    monkeypatch.undo()
+    again = open_store(path, clock, reserve=0)
+    async with again.transaction(GATEWAY) as tx:
+        assert await tx.get(Task, made.id) == made
     await again.close()
 
 

@@ -3,16 +3,23 @@
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
 import tests.faults.test_crash as crash
+from taskbound.steps.count_denials import count_denials
+from taskbound.steps.decide_call import CallAsk, decide_call
+from taskbound.steps.end_task import end_due_tasks
+from taskbound.steps.open_task import open_task
 from tests.postgres.server import server  # noqa: F401
 from tests.profile import FULL
+from tests.rig import ALICE
 from tests.store.postgres_database import database  # noqa: F401
 from tests.store.stored import PostgresRig, SqliteRig, reading
-from tests.stories.story import one_task_from_open_to_end
+from tests.stories.story import REFUND, claim_of, one_task_from_open_to_end
 
 
 @pytest.fixture
@@ -31,6 +38,44 @@ async def test_after_each_step_of_the_story(rig):
     assert (kinds["task.opened"], kinds["lease.revoked"], kinds["call.permitted"]) == (2, 1, 2)
     assert await rig.restart_later() == [], "the sweep found an orphan"
     rig.check()
+
+
+async def a_storm(rig):
+    """An agent that is denied the same over and over: one call, and a fact that counts the rest."""
+    _, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    for _ in range(5):
+        await decide_call(rig.world, rig.door, claim_of(handle), CallAsk("crm/get_order", {"id": "4712"}))
+    assert await count_denials(rig.world, rig.lane, all=True) == 1
+    assert [noun for _, noun, _ in rig.held().things].count("call") == 1
+    rig.check()
+
+
+async def test_a_storm_of_denials_changes_one_row(rig):
+    await a_storm(rig)
+
+
+async def an_idle_task(rig):
+    """A task that is busy, so that it is due later, and then idle."""
+    policies = rig.world.policies.current
+    idle = replace(policies.profiles["refund-order"], idle=timedelta(minutes=2))
+
+    class Changed:
+        current = replace(policies, profiles={"refund-order": idle})
+
+    world = replace(rig.world, policies=Changed())
+    task, handle = await open_task(world, rig.door, ALICE, REFUND)
+    for advanced, state in ((90, "open"), (90, "open"), (119, "open"), (1, "ended")):
+        rig.clock.advance(advanced)
+        if advanced == 90:
+            await decide_call(world, rig.door, claim_of(handle), CallAsk("crm/get_order", {"id": "4711"}))
+        await end_due_tasks(world, rig.lane)
+        rig.check()
+        assert rig.held().things["main", "task", task.id]["state"] == state
+    assert rig.held().things["main", "task", task.id]["reason"] == "idle"
+
+
+async def test_a_task_that_is_idle_ends(rig):
+    await an_idle_task(rig)
 
 
 FORGERIES = [
@@ -95,6 +140,14 @@ async def test_after_each_step_of_the_story_over_postgres(shared):
     assert (kinds["task.opened"], kinds["lease.revoked"], kinds["call.permitted"]) == (2, 1, 2)
     assert await shared.restart_later() == [], "the sweep found an orphan"
     shared.check()
+
+
+async def test_a_storm_of_denials_changes_one_row_over_postgres(shared):
+    await a_storm(shared)
+
+
+async def test_a_task_that_is_idle_ends_over_postgres(shared):
+    await an_idle_task(shared)
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)

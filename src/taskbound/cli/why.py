@@ -61,6 +61,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield from _states(what)
     if event is not None:
         yield _row("recorded", f"{event['at']} by {event['by']}, {_place(event)}")
+    if told.get("repeated"):
+        yield _row("repeated", f"{told['repeated']} equal calls within the second were denied with it")
     if told["erased"]:
         yield _row("erased", ERASED)
 

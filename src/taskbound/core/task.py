@@ -6,7 +6,7 @@ own transaction, so a task that ended is dead at its next call, with no cache to
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from taskbound.core.errors import TaskEnded, TaskSuspended
@@ -28,7 +28,7 @@ class Task:
         "requested": {Kind.TASK_OPENED: "open", Kind.TASK_ENDED: "ended"},
         "open":      {Kind.TASK_DELEGATED: "open", Kind.TASK_EXTENDED: "open",
                       Kind.TASK_SUSPENDED: "suspended", Kind.TASK_ENDED: "ended"},
-        "suspended": {Kind.TASK_RESUMED: "open", Kind.TASK_ENDED: "ended"},
+        "suspended": {Kind.TASK_RESUMED: "open", Kind.TASK_EXTENDED: "suspended", Kind.TASK_ENDED: "ended"},
         "ended":     {Kind.TASK_CLOSED: "closed"},
         "closed":    {},
     }  # fmt: skip
@@ -42,7 +42,7 @@ class Task:
     grants: tuple[Grant, ...]
     opened: datetime
     deadline: datetime
-    due: datetime | None  # the deadline while it can act; None after
+    due: datetime | None  # when it is next asked whether it must end: at the deadline, or idle; None once it ended
     handle: str  # SHA-256 of the task handle, hexadecimal
     root: str
     parent: str | None = None
@@ -53,6 +53,7 @@ class Task:
     reason: str = ""
     holder: Process | None = None  # that it ends with, over a Unix socket (INTERFACES 10)
     receipt: str = ""  # the signed note (core.receipt), once it is closed
+    idle: int | None = None  # seconds in which nothing happens, after which it ends; None: never
     state: str = ""
 
     def why_not_open(self, now: datetime) -> str | None:
@@ -62,6 +63,10 @@ class Task:
         if self.state != "open" or self.deadline <= now:
             return "task_ended"
         return None
+
+    def due_after(self, last: datetime) -> datetime:
+        """Return when it is to be asked next whether it must end, when something happened in it last at that moment."""
+        return self.deadline if self.idle is None else min(self.deadline, last + timedelta(seconds=self.idle))
 
     def require_open(self, now: datetime) -> None:
         """Raises TaskEnded or TaskSuspended."""

@@ -1,9 +1,20 @@
-"""End a task: the whole subtree and every lease of it, in one transaction (`ending`)."""
+"""End a task: the whole subtree and every lease of it, in one transaction (`ending`).
 
-from taskbound.core.call import Decision, Deny
+A task that has `idle` ends when nothing happened in it for so long. What happens: a call is decided
+either way, a lease is asked for or given, a child opens or ends, or any of this in a child that
+lives. A heartbeat records nothing and is none of it, nor is what the holder of a lease does at its
+target: we do not see it.
+"""
+
+from datetime import datetime
+
+from taskbound.core.call import Call, Decision, Deny
 from taskbound.core.errors import Denied, bounded
+from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity
+from taskbound.core.lease import CREATE_WINDOW, Lease
 from taskbound.core.task import Task
+from taskbound.core.thing import advance
 from taskbound.ending import LIVE, end_tree
 from taskbound.ports import Transaction, World
 from taskbound.prove import chain_of, gather, prove, refuse, registered
@@ -24,7 +35,7 @@ async def end_task(world: World, door: Identity, asker: Claim | Identity, id: st
 
 
 async def end_due_tasks(world: World, lane: Identity) -> list[Task]:
-    """End every task whose deadline has passed, each in a transaction of its own; return what ended.
+    """End every task whose deadline has passed, or that was idle, each in a transaction of its own; return what ended.
 
     Raises ExceptionGroup of what could not be ended, after every other was.
     """
@@ -35,12 +46,37 @@ async def end_due_tasks(world: World, lane: Identity) -> list[Task]:
     for id in due:
         try:
             async with world.store.transaction(lane) as tx:
-                ended += await end_tree(tx, lane, id, "deadline")
+                ended += await _end_due(tx, lane, id)
         except Exception as error:  # one that cannot be ended stops no other (S3)
             failed.append(error)
     if failed:
         raise ExceptionGroup(f"{len(failed)} of {len(due)} due tasks could not be ended", failed)
     return ended
+
+
+async def _end_due(tx: Transaction, lane: Identity, id: str) -> list[Task]:
+    """End the task, unless something happened in it since it was asked last: then it is due later."""
+    task = await tx.get(Task, id, lock=True)
+    if task.due is None or tx.now < task.due:  # ended, or busy, meanwhile
+        return []
+    if task.deadline <= tx.now:
+        return await end_tree(tx, lane, id, "deadline")
+    due = task.due_after(await _last_in(tx, task))
+    if due <= tx.now:
+        return await end_tree(tx, lane, id, "idle")
+    await tx.record(Kind.TASK_EXTENDED, advance(task, Kind.TASK_EXTENDED, due=due))
+    return []
+
+
+async def _last_in(tx: Transaction, task: Task) -> datetime:
+    """Return when something last happened in a task, or below it."""
+    moments = [task.opened]
+    moments += [call.at for call in await tx.find(Call, task=task.id, newest=True, limit=1)]
+    for lease in await tx.find(Lease, task=task.id):
+        moments += [lease.create_by - CREATE_WINDOW, lease.activated or task.opened]
+    for child in await tx.find(Task, parent=task.id):
+        moments.append(child.ended or await _last_in(tx, child))
+    return max(moments)
 
 
 async def _refusal(world: World, tx: Transaction, caller: Identity, task: Task) -> Deny | None:

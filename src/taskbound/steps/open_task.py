@@ -69,6 +69,7 @@ class Wish:
     budget: Mapping[str, int]
     life: timedelta
     held: bool = False  # its grants are the parent's own, and narrow enough
+    idle: timedelta | None = None
 
 
 async def open_task(world: World, door: Identity, asker: Claim | Identity, ask: TaskAsk) -> tuple[Task, Secret]:
@@ -118,7 +119,8 @@ async def _open(
             await refuse(tx, case, decision)
         else:
             if parent:
-                await tx.record(Kind.TASK_DELEGATED, advance(parent, Kind.TASK_DELEGATED), by=caller, child=task.id)
+                busy = advance(parent, Kind.TASK_DELEGATED, due=parent.due_after(tx.now))
+                await tx.record(Kind.TASK_DELEGATED, busy, by=caller, child=task.id)
             said = decision.record_of()
             await tx.record(Kind.TASK_OPENED, task, by=caller, shared=shared, decision=said, policy=case.version)
     return task, decision
@@ -158,6 +160,7 @@ def _wish(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[
             profile.grants,
             _budget(profile.budget, ask.budget),
             _life(profile.life, ask.life),
+            idle=profile.idle,
         )
     if ask.set:
         raise InvalidRequest("values are set for a profile, and none is named", hint="name a profile")
@@ -275,15 +278,16 @@ def _opened(
         grants=grants,
         opened=tx.now,
         deadline=deadline,
-        due=deadline,
+        due=None,
         handle=handle,
         root=parent.root if parent else id,
         parent=parent.id if parent else None,
         cause=cause,
         depth=parent.depth + 1 if parent else 0,
         act=(parent.actor, *parent.act) if parent else (),
+        idle=None if wish.idle is None else int(wish.idle.total_seconds()),
     )
-    return advance(task, Kind.TASK_OPENED)
+    return advance(task, Kind.TASK_OPENED, due=task.due_after(tx.now))
 
 
 def _require_own_limits(grants: tuple[Grant, ...]) -> None:

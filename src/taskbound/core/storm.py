@@ -1,0 +1,94 @@
+"""Storm: equal denials within a second, which stand in the log as one call and one count (INTERFACES 8 and 9).
+
+Equal is what the same one asks in the same task, of the same tool with the same canonical
+arguments, and is denied for the same code under the same policy. The first is recorded like any
+denial; who asks again within its second is answered with that call. How many they were is stated
+once, after the second. This is memory of one process: after a crash the count of the last second
+may be lost, the first denial never. Permits do not come here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskbound.core.call import Call
+from taskbound.core.identity import Identity
+from taskbound.formats import canonical
+
+SECOND = timedelta(seconds=1)
+MOST = 4_096  # storms kept at once; what comes beyond is recorded one by one
+
+Key = tuple[str | None, ...]
+
+
+def key_of(call: Call, by: Identity, arguments: Mapping[str, Any]) -> Key | None:
+    """Return what makes a denied call equal to another; None for arguments that have no canonical form."""
+    try:
+        asked = canonical.digest(arguments)
+    except canonical.Malformed:
+        return None
+    return call.org, call.task, by.spiffe_id, call.action, call.resource, asked, call.code, call.policy
+
+
+@dataclass(slots=True)
+class Storm:
+    """A recorded denial, and how many equal ones followed within its second; `until` is the last of them."""
+
+    first: Call
+    by: Identity
+    until: datetime
+    count: int = 0
+
+    def covers(self, moment: datetime) -> bool:
+        return moment < self.first.at + SECOND
+
+
+class Denials:
+    """The storms of this moment, and the counts that are not stated yet. Bounded."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._storms: dict[Key, Storm] = {}
+        self._over: list[Storm] = []
+
+    def __len__(self) -> int:
+        return len(self._storms) + len(self._over)
+
+    def repeated(self, key: Key | None, at: datetime) -> Call | None:
+        """Return the recorded call that a denial at this moment repeats, and count it; None: it is to be recorded."""
+        storm = self._storms.get(key) if key is not None else None
+        if storm is None or not storm.covers(at):
+            return None
+        storm.count += 1
+        storm.until = max(storm.until, at)
+        return storm.first
+
+    def recorded(self, key: Key | None, call: Call, by: Identity) -> None:
+        """A denial is durably recorded: those that repeat it within its second are counted, where there is room."""
+        if key is None:
+            return
+        before = self._storms.get(key)
+        if before is not None and before.covers(call.at):  # two were recorded at once: one of them counts
+            return
+        self._storms.pop(key, None)
+        if before is not None and before.count:
+            self._over.append(before)
+        if len(self) < self._most:
+            self._storms[key] = Storm(call, by, call.at)
+
+    def over(self, org: str, now: datetime | None) -> Sequence[Storm]:
+        """Return the storms of an organisation whose second is over, as far as there is something to count.
+
+        All of them where `now` is None. They are returned again until they are `stated`.
+        """
+        for key, storm in list(self._storms.items()):
+            if now is None or not storm.covers(now):
+                del self._storms[key]
+                if storm.count:
+                    self._over.append(storm)
+        return [storm for storm in self._over if storm.first.org == org]
+
+    def stated(self, storms: Sequence[Storm]) -> None:
+        """The counts of these stand in the log."""
+        self._over = [storm for storm in self._over if not any(storm is one for one in storms)]
