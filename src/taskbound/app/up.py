@@ -26,7 +26,7 @@ from taskbound.app.listen import Listener, Server, bound
 from taskbound.app.places import login, only_one
 from taskbound.app.world import open_world
 from taskbound.core.config import Config
-from taskbound.core.errors import Conflict, Refused, Unavailable
+from taskbound.core.errors import Conflict, InvalidRequest, Refused, Unavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity, door
 from taskbound.core.secret import Secret
@@ -38,6 +38,7 @@ from taskbound.ports import World
 from taskbound.prove import registered
 from taskbound.steps.load_policy import load_policy, warnings_of
 from taskbound.steps.register_identity import RegistrationAsk, register_identity, resume_identity
+from taskbound.steps.require_keys import require_keys
 
 log = structlog.get_logger()
 
@@ -117,7 +118,14 @@ def _warnings(config: Config) -> Iterator[str]:
 
 async def _begun(world: World, start: Identity, operator: str, resume: bool) -> list[str]:
     """Record the start, register the operator at the first one, load the policy; return what people should know."""
-    await world.keys.public()  # each key is there from the first start on
+    known: list[str] = []
+    try:
+        await require_keys(world, start)
+    except Conflict as error:
+        if world.node:  # it would sign what no other node accepts
+            hint = "copy keys/ of a node that runs into this node's state directory"
+            raise InvalidRequest(f"{error}", code="invalid_config", hint=hint) from None
+        known.append(f"{error}: nothing new can be sealed; {error.hint}")
     async with world.store.transaction(start) as tx:
         await tx.record(Kind.NODE_STARTED, id=world.instance, node=world.node)
     with suppress(Conflict):  # registered at an earlier start
@@ -128,9 +136,8 @@ async def _begun(world: World, start: Identity, operator: str, resume: bool) -> 
         await resume_identity(world, start, start, operator)
     async with world.store.transaction(start) as tx:
         state = (await registered(tx, str(world.operator))).state
-    known = (
-        [] if state == "registered" else [f"{operator} is {state}: nobody administers; taskbound up --resume-operator"]
-    )
+    if state != "registered":
+        known.append(f"{operator} is {state}: nobody administers; taskbound up --resume-operator")
     try:
         before = world.policies.current
         known += warnings_of(await load_policy(world, start, start), before)

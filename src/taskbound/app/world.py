@@ -13,11 +13,10 @@ from pathlib import Path
 from taskbound.app.places import kept_name, only_one, second_place, secret
 from taskbound.core.catalogue import Target
 from taskbound.core.config import Config, TargetConfig
-from taskbound.core.errors import InvalidRequest
 from taskbound.core.identity import Identity
 from taskbound.core.organisation import operator_policy
 from taskbound.core.secret import Secret
-from taskbound.formats.note import MalformedNote, Unverified, make_key, verify_note
+from taskbound.core.storm import Denials
 from taskbound.formats.spiffe import make
 from taskbound.lanes import quarantined
 from taskbound.plugins.attestors.unix import UnixAttestor
@@ -35,7 +34,7 @@ from taskbound.ports import Log, Provider, Store, Upstream, World
 from taskbound.store.memory import MemoryStore
 from taskbound.store.memory_log import MemoryLog
 from taskbound.store.postgres import open_postgres
-from taskbound.store.postgres_log import PostgresLog
+from taskbound.store.postgres.log import PostgresLog
 from taskbound.store.sqlite import SqliteStore, open_store
 from taskbound.store.sqlite_log import SqliteLog
 
@@ -100,6 +99,7 @@ def in_memory(
         node="",
         new_id=new_id,
         new_handle=new_handle,
+        denials=Denials(),
     )
 
 
@@ -143,7 +143,6 @@ async def open_world(
             stack.push_async_callback(shared.close)
             instance, node = await shared.instance(_letters(30)), kept_name(state / "node", _letters(30))
             kept = _world(shared, PostgresLog(shared), state, second, policies, config.trust_domain, instance, node)
-            await _require_own_keys(kept, lane, state)
         else:
             own = open_store(state / "taskbound.db", clock)
             stack.push_async_callback(own.close)
@@ -195,23 +194,8 @@ def _world(
         node=node,
         new_id=new_id,
         new_handle=new_handle,
+        denials=Denials(),
     )
-
-
-async def _require_own_keys(world: World, lane: Identity, state: Path) -> None:
-    """Raises InvalidRequest where the log is signed by other keys: every node has the same (docs/serve.md)."""
-    origin = f"{world.instance}/{lane.org}"
-    key = make_key(origin, (await world.keys.public())["log"])
-    checkpoint = await world.log.checkpoint(lane)
-    try:
-        if checkpoint is not None:
-            verify_note(checkpoint, [key])
-    except (MalformedNote, Unverified):
-        raise InvalidRequest(
-            f"the keys in {state / 'keys'} are not those that signed this log",
-            code="invalid_config",
-            hint=f"copy keys/ of a node that runs to {state / 'keys'}",
-        ) from None
 
 
 def _postgres(target: TargetConfig, world: World, lane: Identity) -> PostgresProvider:
