@@ -14,9 +14,9 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.1
 demo: .venv/.package
 	.venv/bin/python -m demo.tell
 
-# FULL=1 reaches the tests through the environment: the long runs of the same tests.
+# FULL=1 reaches the tests through the environment: the long runs of the same tests. Two workers, a file at a time.
 test: .venv/.package
-	.venv/bin/python -m pytest -p tests.skips
+	.venv/bin/python -m pytest -p tests.skips -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.package
 	.venv/bin/ruff check .

@@ -1,13 +1,47 @@
-"""Shared suites show what they compared when they fail."""
+"""Shared suites show what they compared when they fail; of the files, those that take longest begin."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
+# A worker takes the next file when it is done with one: a long one at the end would leave the other worker idle.
+# One that is missing here only runs later.
+LONGEST = (
+    "faults/test_kill.py",
+    "stories/test_serve.py",
+    "core/test_policy_properties.py",
+    "stories/test_up.py",
+    "runner/test_agent_is_not_the_operator.py",
+    "edge/test_http.py",
+    "plugins/test_postgres_faults.py",
+    "plugins/test_postgres_lacks.py",
+    "faults/test_raise.py",
+    "demo/test_demo.py",
+    "runner/test_run.py",
+    "secrets/test_canaries.py",
+    "runner/test_hiding.py",
+    "plugins/test_mcp_http.py",
+    "faults/test_seal.py",
+    "edge/test_gateway.py",
+    "runner/test_terminal.py",
+    "edge/test_gateway_eras.py",
+    "store/test_state_equals_replay.py",
+    "cli/test_commands.py",
+    "plugins/test_hostile_holder.py",
+    "plugins/test_postgres_provider.py",
+    "faults/test_race.py",
+    "cli/test_doctor.py",
+)
 PORTS = ("store", "provider", "log", "keys", "checkpoints", "sink", "upstream", "probes")
 
 pytest.register_assert_rewrite(*(f"tests.contracts.{port}" for port in PORTS), "tests.rig", "tests.logs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Two profiles: `make test` is the short one, `make test FULL=1` has the promises' full figures."""
+"""Two profiles: `make test` is the short one, `make test FULL=1` has the promises' full figures. Two workers each."""
 
 import os
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import TypeVar
 A = TypeVar("A")
 B = TypeVar("B")
 
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))  # which of them runs here, from 0
 FULL = os.environ.get("FULL", "") not in ("", "0")
 
 

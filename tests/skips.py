@@ -1,4 +1,7 @@
-"""A pytest plug-in (`-p tests.skips`): a run that skips more than a handful of tests has not passed."""
+"""A pytest plug-in (`-p tests.skips`): a run that skips more than a handful of tests has not passed.
+
+Workers count nothing: they report to the process that started them, and only that one has a terminal.
+"""
 
 from collections import Counter
 from collections.abc import Iterator

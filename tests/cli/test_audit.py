@@ -13,7 +13,7 @@ from taskbound import app
 from taskbound.cli import main
 from taskbound.core.event import Kind
 from taskbound.core.identity import door
-from tests.cli.nobody import as_nobody
+from tests.cli.nobody import as_nobody, let_through
 
 COMMAND = Path(sys.executable).with_name("taskbound")
 
@@ -223,9 +223,7 @@ def test_the_second_place_is_the_configured_one(place, capsys):
 
 
 def test_a_log_that_may_not_be_read_is_refused_by_name(place, capfd):
-    place.root.chmod(0o711)
-    for above in place.root.parents[:2]:
-        above.chmod(0o711)
+    let_through(place.root)
     place.state.chmod(0o755)
     (place.state / "taskbound.db").chmod(0o600)
     assert as_nobody(lambda: main(["audit", "tail", "--state", str(place.state)])) == 1

@@ -8,7 +8,7 @@ from taskbound.cli import main
 from taskbound.cli.answer import _refuse
 from taskbound.core.errors import StoreUnavailable, Unavailable, hint_of
 from taskbound.edge.http import error_response
-from tests.cli.nobody import as_nobody
+from tests.cli.nobody import as_nobody, let_through
 from tests.cli.test_audit import COMMAND, place  # noqa: F401
 
 
@@ -34,9 +34,7 @@ def test_where_a_mode_is_in_the_way_nobody_is_told_to_try_again(capsys):
 def test_an_export_that_cannot_be_read_is_not_one_that_was_tampered_with(place, capfd):  # noqa: F811
     export = place.export()
     assert place.run("verify", export) == 0  # and everything is imported
-    for above in place.root.parents[:2]:
-        above.chmod(0o711)
-    place.root.chmod(0o711)
+    let_through(place.root)
     export.chmod(0o755)
     (export / "checkpoint").chmod(0o600)
     capfd.readouterr()

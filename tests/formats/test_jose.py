@@ -160,7 +160,13 @@ REFUSED = {
     "no kid": OURS.signed({"typ": "at+jwt"}, claims()),
     **{
         f"kid {kid!r}": raw(json.dumps({"alg": "ES256", "typ": "at+jwt", "kid": kid}), _TEXT)
-        for kid in ("../../token.pem", "' OR 1=1 --", "", 0, None, [OURS.jkt], OURS.jkt + "\x00", OURS.jkt.upper())
+        for kid in ("../../token.pem", "' OR 1=1 --", "", 0, None)
+    },
+    **{  # the key is new in each process, and a test is called the same in all of them
+        f"kid {name}": raw(json.dumps({"alg": "ES256", "typ": "at+jwt", "kid": kid}), _TEXT)
+        for name, kid in {
+            "in a list": [OURS.jkt], "and a zero": OURS.jkt + "\x00", "in capitals": OURS.jkt.upper(),
+        }.items()
     },
     "no typ": OURS.signed({"kid": OURS.jkt}, claims()),
     **{

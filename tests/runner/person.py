@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.profile import WORKER
 from tests.runner.as_person import CLONE, NOT_POSSIBLE
 from tests.runner.fake_api import FakeApi
 
-UID = 54321
+UID = 54321 + WORKER  # a user of each worker: what one has started is not another's to look into
 AS_PERSON = Path(__file__).with_name("as_person.py")
 # What `taskbound run` does once its command line is read.
 RUN = """

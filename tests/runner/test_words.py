@@ -44,6 +44,12 @@ def test_what_was_denied_is_told_at_the_end_with_the_way_to_the_reason(alice):
     ]
 
 
+def test_what_a_program_asked_for_does_not_steer_the_terminal_of_its_person(alice):
+    name = "x\x1b]0;owned\x07\x1b[2Jcrm\n/refund\u202e"
+    _, line = said(alice, call(1, name, "unknown_lease"))
+    assert line == f"  x\\x1b]0;owned\\x07\\x1b[2Jcrm\\n/refund\\u202e: unknown_lease: taskbound why d{1:020}"
+
+
 def test_where_nothing_was_denied_nothing_is_told(alice):
     assert said(alice) == []
 
