@@ -18,7 +18,7 @@ from taskbound.runner import namespaces
 from tests.plugins.test_postgres_lacks import bare  # noqa: F401
 from tests.postgres.server import server  # noqa: F401
 from tests.served import Workspace, served
-from tests.stories.place import ANY, Place, upstream
+from tests.stories.place import ANY, Place, until, upstream
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_rows_that_were_edited_behind_our_back_are_all_named(place):
 def test_a_header_that_was_edited_breaks_the_log(place):
     (place.state / "taskbound.toml").write_text(ANY)
     with place.up():
-        pass
+        until(lambda: any((place.state.parent / "data").rglob("main/*")))  # the first checkpoint
     with closing(sqlite3.connect(place.state / "taskbound.db", isolation_level=None)) as db:
         db.execute("DROP TRIGGER events_stay")
         db.execute("UPDATE events SET \"by\" = 'spiffe://x/human/mallory' WHERE id = 1")
@@ -169,6 +169,12 @@ def test_modes_that_let_others_in_fail_with_the_command_that_closes_them(place):
     place.state.chmod(0o700)
     (place.state / "keys/log.pem").chmod(0o600)
     assert only(examined(place, 0), "state directory")[0] == "ok"
+
+
+def test_the_command_that_closes_a_folder_is_pasted_as_it_is(tmp_path):
+    strange = Place(tmp_path / "a home; rm x")
+    strange.state.chmod(0o755)
+    assert only(examined(strange, 1), "state directory")[2] == f"chmod go-rwx '{strange.state}'"
 
 
 def test_a_configuration_that_cannot_be_read_is_one_failure(place):
@@ -241,8 +247,8 @@ async def test_what_a_target_lacks_is_printed_as_the_statement_that_mends_it(pla
     lacking = (await asyncio.to_thread(examined, place, 1, **admin))["target shopdb"]
     assert len(lacking) >= 8 and all(verdict == "fail" and hint for verdict, _, hint in lacking)
     for _, _, hint in lacking:
-        place_of, _, statement = hint.rpartition(": ")
-        await bare.run(statement, place_of.removeprefix("-- in database "))
+        _, _, where = hint.partition("  -- in database ")
+        await bare.run(hint, where.strip("'"))  # as it is pasted
     mended = await asyncio.to_thread(examined, place, 0, **admin)
     assert only(mended, "target shopdb")[:2] == ("ok", "it is reachable and lacks nothing")
     await bare.issue()

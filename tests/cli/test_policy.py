@@ -89,6 +89,13 @@ def test_only_those_that_are_asked_for_are_run(say, pack):
     assert say("test", "--only", "nothing like it") == (0, "0 of 0 tests pass\n", "there are no tests\n")
 
 
+def test_a_directory_may_be_named_as_its_owner_likes(say, pack):
+    strange = pack.with_name("of {x} and {}")
+    pack.rename(strange)
+    status, out, _ = say("check", strange)
+    assert status == 0 and out.startswith(f"{strange}: policy ")
+
+
 def test_check_counts_tests_and_refuses_a_broken_one(say, pack):
     status, out, _ = say("check")
     assert (

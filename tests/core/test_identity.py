@@ -95,7 +95,11 @@ TOKEN = Token("j1", "main", "t1", "spiffe://example.org/agent/nightly", "the key
 
 def test_a_token_and_its_key_prove_who_works_in_the_task():
     proven = identify(Claim("main", token=TOKEN, key="the key"), registration(), "t1", ())
-    assert (proven.assurance, proven.task, dict(proven.facts)) == ("token", "t1", {"token": "j1", "key": "the key"})
+    assert (proven.assurance, proven.task, dict(proven.facts)) == (
+        "token",
+        "t1",
+        {"token": "j1", "key": "the key", "until": int(TOKEN.until.timestamp())},
+    )
 
 
 @pytest.mark.parametrize(

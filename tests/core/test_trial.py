@@ -40,6 +40,10 @@ when { principal has environment && principal.environment != resource.environmen
 when { principal has owner && principal.owner == Human::"human/mallory" };
 @id("untrusted") forbid(principal, action == Action::"tools/call", resource == Tool::"crm/send")
 when { context.labels.contains("free_text") && context.assurance == "join_token" };
+@id("names") permit(principal == Human::"human/alice", action == Action::"identity/suspend", resource is Agent)
+when { resource.environment == "production" && resource.owner == Human::"human/mallory" };
+@id("children") permit(principal, action == Action::"task/delegate", resource)
+when { context has subject && context.task != "" };
 @id("admins") permit(principal == Human::"human/alice", action == Action::"audit/read", resource);
 """  # noqa: E501
 PROFILE = """purpose = "refund one order"
@@ -135,6 +139,13 @@ DECIDED = {
                                 "permit", "", ("start",)),
     "administration":          ('actor = { name = "human/alice" }\naction = "audit/read"\nexpect = "permit"\n'
                                 'policy = "admins"', "permit", "", ("admins",)),
+    "of a name":               ('actor = { name = "human/alice" }\naction = "identity/suspend"\n'
+                                'resource = "agent/nightly"\nexpect = "permit"\npolicy = "names"',
+                                "permit", "", ("names",)),
+    "and of one that is new":  ('actor = { name = "human/alice" }\naction = "identity/suspend"\n'
+                                'resource = "agent/other"\nexpect = "deny"', "deny", "not_permitted", ()),
+    "a child is opened":       (ACTOR + 'action = "task/delegate"\nresource = "refund"\nexpect = "permit"\n'
+                                'policy = "children"', "permit", "", ("children",)),
     "and nobody else's":       (ACTOR + 'action = "audit/read"\nexpect = "deny"\ncode = "not_permitted"',
                                 "deny", "not_permitted", ()),
 }  # fmt: skip
@@ -187,7 +198,9 @@ REFUSED = {
     "unknown of actor":   (f'name = "n"\nactor = {{ name = "agent/a", group = [] }}\n{CALL}',
                            f"{A} line 3: test 1: actor: unknown key 'group'", "'groups'"),
     "no kind":            (f'name = "n"\nactor = {{ name = "bob" }}\n{CALL}',
-                           f"{A} line 3: test 1: the name of the actor is 'bob'", "agent/"),
+                           f"{A} line 3: test 1: 'bob' is no name", "agent/"),
+    "nobody's name":      (f'name = "n"\n{ACTOR}action = "identity/suspend"\nresource = "nightly"\nexpect = "deny"',
+                           f"{A} line 5: test 1: 'nightly' is no name", "agent/"),
     "no owner":           (f'name = "n"\nactor = {{ name = "agent/a", owner = "agent/b" }}\n{CALL}',
                            f"{A} line 3: test 1: the owner is 'agent/b'", "human/"),
     "unknown profile":    (f'name = "n"\nprofile = "refnd"\n{ACTOR}{CALL}',

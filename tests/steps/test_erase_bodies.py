@@ -1,10 +1,11 @@
 """Bodies are erased by age and by class; what a class does not hold stays."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
-from taskbound.core.errors import InvalidRequest
+from taskbound.core.errors import Conflict, InvalidRequest
 from taskbound.steps import erase_bodies as module
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.erase_bodies import erase_bodies
@@ -45,6 +46,34 @@ async def test_the_arguments_of_old_calls_are_erased_and_nothing_else(rig, monke
     assert await erase_bodies(rig.world, rig.lane, rig.door, timedelta(seconds=15), "arguments") == 0
     await seal_log(rig.world, rig.lane)
     assert await erase_bodies(rig.world, rig.lane, rig.door, timedelta(seconds=15)) == len(before) - 3
+
+
+@pytest.mark.parametrize("of", ["arguments", ""])
+async def test_what_another_run_took_meanwhile_keeps_nothing_else_of_the_batch(rig, monkeypatch, of):
+    """Two runs of other ages or classes overlap: each takes its own, and none gives up what the other left."""
+    calls = [at for at, (kind, _) in enumerate(await bodies(rig)) if kind.startswith("call.")]
+    erase = rig.world.log.erase
+    taken: list[int] = []
+
+    async def late(lane, indexes, by, reason):
+        if not taken:
+            taken.append(await erase(lane, [calls[1]], by, "another run"))
+        return await erase(lane, indexes, by, reason)
+
+    monkeypatch.setattr(rig.world.log, "erase", late)
+    whole = len(calls if of else await bodies(rig))
+    assert await erase_bodies(rig.world, rig.lane, rig.door, timedelta(0), of) == whole - 1
+    assert not any(there for kind, there in await bodies(rig) if kind.startswith("call."))
+
+
+async def test_a_conflict_that_stays_is_told(rig, monkeypatch):
+    async def never(lane, indexes, by, reason):
+        raise Conflict("another transaction was at the same at this moment")
+
+    monkeypatch.setattr(rig.world.log, "erase", never)
+    async with asyncio.timeout(5):
+        with pytest.raises(Conflict):
+            await erase_bodies(rig.world, rig.lane, rig.door, timedelta(0))
 
 
 async def test_a_class_that_there_is_not_erases_nothing(rig):

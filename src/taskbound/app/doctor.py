@@ -9,6 +9,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from taskbound.app.integrity import integrity
 from taskbound.app.places import load_config, second_place, secret
@@ -71,7 +72,8 @@ def places(state: Path) -> Iterator[Check]:
     wrong = [*_open_to_others(state)]
     for path in wrong[:TOLD]:
         mode = stat.S_IMODE(path.lstat().st_mode)
-        hint = f"chmod go-rwx {path}" if path.lstat().st_uid == os.geteuid() else f"chown -R {os.geteuid()} {state}"
+        ours = path.lstat().st_uid == os.geteuid()
+        hint = f"chmod go-rwx {quote(str(path))}" if ours else f"chown -R {os.geteuid()} {quote(str(state))}"
         yield Check("state directory", FAIL, f"{path} is open to others, or somebody else's (mode {mode:04o})", hint)
     if not wrong:
         yield Check("state directory", OK, f"{state} is its owner's alone")
@@ -220,8 +222,9 @@ async def at_target(target: TargetConfig) -> AsyncIterator[Check]:
         yield Check(name, FAIL, str(error), error.hint or f"look at {target.admin} and at the server")
         return
     for lack in lacks:
-        where = f"-- in database {lack.database}: " if lack.database and lack.statement else ""
-        yield Check(name, FAIL, lack.what, f"{where}{lack.statement}")
+        # Behind the statement, which is pasted whole, and quoted: who may make databases may name one in two lines.
+        where = f"  -- in database {lack.database!r}" if lack.database and lack.statement else ""
+        yield Check(name, FAIL, lack.what, f"{lack.statement}{where}")
     if not lacks:
         yield Check(name, OK, "it is reachable and lacks nothing")
 

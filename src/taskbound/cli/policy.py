@@ -120,7 +120,7 @@ def _check(asked: argparse.Namespace) -> int:
         "tools": len(checked.tools),
         "tests": len(checked.tests),
     }
-    return _told(about, f"{directory}: policy {checked.version}: {{}}: in order", asked)
+    return _told(about, f"{directory}: policy {checked.version}", "in order", asked)
 
 
 def _place(asked: argparse.Namespace) -> tuple[Path, Any]:
@@ -135,14 +135,15 @@ def _load(asked: argparse.Namespace) -> int:
     about = answer.client(answer.PATIENCE).request("POST", "/v1/policy/load", {})
     if not asked.json:
         answer.say(*(f"warning: {warning}" for warning in about.get("warnings", [])))
-    return _told(about, f"policy {about['version']}: {{}}: in force", asked)
+    return _told(about, f"policy {about['version']}", "in force", asked)
 
 
-def _told(about: Mapping[str, Any], people: str, asked: argparse.Namespace) -> int:
+def _told(about: Mapping[str, Any], what: str, verdict: str, asked: argparse.Namespace) -> int:
     if asked.json:
         answer.show_json(about)
     else:
-        answer.show(people.format(", ".join(f"{about[name]} {name}" for name in COUNTED if name in about)))
+        counts = ", ".join(f"{about[name]} {name}" for name in COUNTED if name in about)
+        answer.show(f"{what}: {counts}: {verdict}")
     return answer.DONE
 
 

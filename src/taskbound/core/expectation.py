@@ -16,7 +16,8 @@
 Of the actor all but the name may be left out: what registrations.toml says of it, else the environment
 "dev", no groups, the profile's owner and the assurance "handle". A lease of what is not configured says
 what it would be: `target = { environment = "production", holders = ["agent"], assurances = ["handle"] }`.
-An action that no task grants takes `resource`, a profile's name for task/open.
+An action that no task grants takes `resource`: a profile's name for task/open, a name such as
+agent/nightly for identity/suspend. Whose a name is that somebody administers is asked beside policy, and not here.
 
 Read here and held against the directory; core/trial.py asks the engine.
 """
@@ -235,6 +236,8 @@ def _wish(
             raise refused(f"{where}: 'resource' is missing: what {wanted} is about")
         if kinds == "Profile" and resource != "none" and resource not in profiles:
             raise refused(f"{where}: there is no profile {quoted(resource)}", nearest(resource, profiles))
+        if wanted.startswith("identity/"):
+            _require_name(resource, where)
         return wanted, resource
     known: Mapping[str, object] = tools if kind == "call" else targets
     if wanted not in known and not (kind == "lease" and "target" in entry and wanted.count("/") == 1):
@@ -266,15 +269,10 @@ def _actor(given: Any, where: str, people: Mapping[str, Registered], owner: str)
         raise refused(f"{where}: 'actor' is missing, or no table", 'actor = { name = "agent/nightly" }')
     only(given, _ACTOR, f"{where}: actor")
     name = _text(given, "name", where)
-    if name.partition("/")[0] not in KINDS:
-        raise refused(f"{where}: the name of the actor is {quoted(name)}", "it begins with human/, service/ or agent/")
     known = people.get(name)
     owner = name if name.startswith("human/") else _text(given, "owner", where, known.owner if known else owner)
     for one in (name, owner):
-        try:
-            spiffe.make("example.org", one)
-        except spiffe.MalformedSpiffeId as error:
-            raise refused(f"{where}: {quoted(one)} is no name of an identity: {error}") from None
+        _require_name(one, where)
     if not owner.startswith("human/"):
         raise refused(f"{where}: the owner is {quoted(owner)}", "it begins with human/")
     return Actor(
@@ -284,6 +282,16 @@ def _actor(given: Any, where: str, people: Mapping[str, Registered], owner: str)
         groups=_texts(given, "groups", where, known.groups if known else ()),
         assurance=_text(given, "assurance", where, "handle"),
     )
+
+
+def _require_name(name: str, where: str) -> None:
+    """Raises InvalidRequest for what is no name of an identity."""
+    if name.partition("/")[0] not in KINDS:
+        raise refused(f"{where}: {quoted(name)} is no name", "it begins with human/, service/ or agent/")
+    try:
+        spiffe.make("example.org", name)
+    except spiffe.MalformedSpiffeId as error:
+        raise refused(f"{where}: {quoted(name)} is no name of an identity: {error}") from None
 
 
 def _arguments(given: Any, where: str) -> Mapping[str, Any]:

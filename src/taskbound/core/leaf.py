@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from taskbound.core.event import Kind
 
 VERSION = 1
@@ -102,13 +104,16 @@ def parse_leaf(leaf: bytes) -> tuple[int, Header]:
     raise MalformedLeaf("the leaf is not in its canonical form")
 
 
+_render_flat = msgspec.json.Encoder(order="sorted").encode
+
+
 def render_flat(members: Mapping[str, str | int]) -> bytes:
     """Return the canonical JSON (RFC 8785) of an object of texts and small integers, by ASCII names.
 
-    For these the standard library writes the same as `canonical.render`, eight times as fast.
+    For these msgspec writes the same as `canonical.render`, many times as fast.
     """
     try:
-        return json.dumps(members, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        return _render_flat(members)
     except UnicodeEncodeError:
         raise MalformedLeaf("a text has no UTF-8 form") from None
 

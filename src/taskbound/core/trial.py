@@ -2,10 +2,11 @@
 
 The case is made as `gather` makes it from a store, of a root task that opened a moment ago: nothing
 is spent, and nobody changed a definition since. The verdict is `decide`'s; which policies spoke is
-read from the engine's answer to the same request.
+read from the engine's answer to the same request. What a step asks beside the engine is not asked
+here: whether a child's wish is narrow, and whose a name is that somebody administers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -76,15 +77,16 @@ def _spoke(case: Case) -> tuple[str, ...]:
 def case_of(policies: PolicyDir, test: Expectation) -> Case:
     """Return the case that a test describes."""
     now = DAY.replace(hour=test.hour)
-    about = test.target or policies.about(test.action, test.resource)
-    within = test.action in SPENDS  # what a task grants is asked for inside one
+    about = test.target or _named(policies, test) or policies.about(test.action, test.resource)
+    within = test.action in (*SPENDS, "task/delegate")  # what a task grants, and of what, is asked for inside one
     caller = replace(_identity(test), task=TASK if within else None)
     chain: tuple[Task, ...] = ()
     left: dict[str, int] = {}
     if within:
         profile = policies.profiles.get(test.profile) if test.profile else None
         pin = about.pin if isinstance(about, Tool) else ""
-        grants = profile.grants if profile else (Grant("g0", test.action, test.resource, pin=pin),)
+        wished = (Grant("g0", test.action, test.resource, pin=pin),) if test.action in SPENDS else ()
+        grants = profile.grants if profile else wished
         chain = (_task(caller, test, grants, now),)
         left = dict(profile.budget if profile else DEFAULT_BUDGET)
         left |= {f"g{grant.root}#calls": grant.calls for grant in grants if grant.calls is not None}
@@ -107,20 +109,37 @@ def case_of(policies: PolicyDir, test: Expectation) -> Case:
 def _identity(test: Expectation) -> Identity:
     """Return the actor as if it had been proven with the assurance that the test names."""
     actor, facts = test.actor, {"test": test.name}
-    registration = Registration(
+    registration = _registration(actor.name, actor.owner, actor.environment, actor.groups, actor.assurance, facts)
+    return identify(Claim(ORG, facts=Facts(actor.assurance, facts)), registration, None, ())
+
+
+def _named(policies: PolicyDir, test: Expectation) -> Registration | None:
+    """Return the name that is administered, as registrations.toml has it, else as one of the actor's in "dev"."""
+    if not test.action.startswith("identity/"):
+        return None
+    name = test.resource
+    for known in policies.registrations:
+        if known.name == name:
+            return _registration(name, known.owner, known.environment, known.groups, known.attestor, known.when)
+    return _registration(name, name if name.startswith("human/") else test.actor.owner, "dev", (), "unix", {})
+
+
+def _registration(
+    name: str, owner: str, environment: str, groups: tuple[str, ...], attestor: str, when: Mapping[str, str | int]
+) -> Registration:
+    return Registration(
         id="i" + 20 * "a",
         org=ORG,
-        spiffe_id=str(make(TRUST_DOMAIN, actor.name)),
-        kind=actor.name.partition("/")[0],
-        owner=str(make(TRUST_DOMAIN, actor.owner)),
+        spiffe_id=str(make(TRUST_DOMAIN, name)),
+        kind=name.partition("/")[0],
+        owner=str(make(TRUST_DOMAIN, owner)),
         purpose="",
-        environment="" if actor.name.startswith("human/") else actor.environment,
-        groups=actor.groups,
-        attestor=actor.assurance,
-        when=facts,
+        environment="" if name.startswith("human/") else environment,
+        groups=groups,
+        attestor=attestor,
+        when=when,
         state="registered",
     )
-    return identify(Claim(ORG, facts=Facts(actor.assurance, facts)), registration, None, ())
 
 
 def _task(caller: Identity, test: Expectation, grants: tuple[Grant, ...], now: datetime) -> Task:

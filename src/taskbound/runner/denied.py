@@ -1,7 +1,8 @@
 """What a task was denied, as the person who started it reads it when it is over.
 
 The program saw each refusal when it came and may have kept it to itself. Equal ones, of one thing
-and for one reason, are one line, with an id for `taskbound why` and what would unblock them.
+and for one reason, are one line, with an id for `taskbound why` and what would unblock them. What was
+asked for is in the program's own words: what in them would steer the person's terminal is spelled out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ def denials(address: str, task: str) -> Iterator[str]:
     try:
         path = f"/v1/calls?task={quote(task, safe='')}&state=denied&limit={MOST}"
         calls = Client(address, timeout=PATIENCE).request("GET", path)["calls"]
-        yield from _lines(task, calls)
+        yield from map(_plain, _lines(task, calls))
     except (Refused, Unreachable, LookupError, TypeError):
         return
 
@@ -40,3 +41,7 @@ def _lines(task: str, calls: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"    {hint}{f': {command}' if command else ''}"
     if len(alike) > LINES:
         yield f"  and {len(alike) - LINES} more: taskbound call list --denied --task {task}"
+
+
+def _plain(line: str) -> str:
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)

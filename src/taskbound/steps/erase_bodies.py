@@ -22,8 +22,8 @@ CLASSES = {"arguments": (Kind.CALL_PERMITTED, Kind.CALL_DENIED, Kind.CALL_COMPLE
 async def erase_bodies(world: World, lane: Identity, by: Identity, older_than: timedelta, of: str = "") -> int:
     """Erase the bodies of events that are older; return how many. A crash leaves the rest for the next run.
 
-    `of`: only those of a class, "arguments": what calls were asked with, and why they were denied. Raises
-    InvalidRequest for a class that there is not.
+    `of`: only those of a class, "arguments": what calls were asked with, and why they were denied. What another
+    run erases meanwhile is its own. Raises InvalidRequest for a class that there is not, Conflict.
     """
     if older_than < timedelta(0):
         raise InvalidRequest("an age is not negative")
@@ -37,10 +37,23 @@ async def erase_bodies(world: World, lane: Identity, by: Identity, older_than: t
         while indexes:
             try:
                 named = await world.log.erase(lane, indexes, by, f"{of} older than {older_than}".strip())
-            except Conflict:  # another run was at the same: what is left is found again
-                break
+            except Conflict:  # nothing was erased: another run was at the same, and what it left is still ours
+                left = await _whole(world, lane, indexes)
+                if len(left) == len(indexes):
+                    raise
+                indexes = left
+                continue
             erased, indexes = erased + named, indexes[named:]
     return erased
+
+
+async def _whole(world: World, lane: Identity, indexes: Sequence[int]) -> list[int]:
+    """Return those of the events, which are in order, that have their bodies."""
+    wanted, whole = set(indexes), list[int]()
+    for start in range(indexes[0], indexes[-1] + 1, READ):
+        facts = await world.log.read(lane, start, min(start + READ, indexes[-1] + 1))
+        whole += [fact.index for fact in facts if fact.index in wanted and fact.body is not None]
+    return whole
 
 
 async def _all(world: World, lane: Identity, before: datetime) -> AsyncIterator[Sequence[int]]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from taskbound.core.call import decide
 from taskbound.core.catalogue import Tool
-from taskbound.core.errors import InvalidRequest, Replayed
+from taskbound.core.errors import Conflict, InvalidRequest, Replayed
 from taskbound.core.event import Kind
 from taskbound.core.identity import JOIN_TOKEN, Claim, Identity, Registration, registration_of
 from taskbound.core.policy_dir import PolicyDir, RegistrationEntry
@@ -19,19 +19,32 @@ from taskbound.ports import Transaction, World
 from taskbound.prove import gather, prove, refuse
 
 UNBUILT = {
-    "idle": "a task ends at its deadline, at its end, or when who holds it is gone",
     "heartbeat_grace": "a task that nobody holds ends at its deadline",
     "on_lost": "a task that nobody holds ends at its deadline",
 }
+ATTEMPTS = 3
 FOR_EVER = timedelta(days=36_500)  # a pin was recorded once, however long ago
 
 
 async def load_policy(world: World, door: Identity, asker: Claim | Identity) -> PolicyDir:
     """Put the directory in force as its files say now, and return it. A broken one changes nothing.
 
-    Raises InvalidRequest (`invalid_policy`), Denied.
+    Raises InvalidRequest (`invalid_policy`), Denied, Conflict.
     """
-    loaded = world.policies.read()
+    for _ in range(ATTEMPTS):
+        before, loaded = world.policies.current, world.policies.read()
+        asker = await _record(world, door, asker, loaded)  # what a claim shows once is spent with the first attempt
+        # Who loaded or pinned while this was recorded may have read newer files: theirs is not put out of force.
+        if world.policies.current is before:
+            # A crash here is harmless: what is in force dies with the process, and the next one begins by
+            # loading the files again, before anybody is answered.
+            world.policies.adopt(loaded)
+            return loaded
+    raise Conflict("others put policies in force all the time", hint="load it again")
+
+
+async def _record(world: World, door: Identity, asker: Claim | Identity, loaded: PolicyDir) -> Identity:
+    """Decide by what is in force, and record what is loaded; return who asked. Raises InvalidRequest, Denied."""
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         decision = None
@@ -56,10 +69,7 @@ async def load_policy(world: World, door: Identity, asker: Claim | Identity) -> 
             await refuse(tx, case, decision)
     if decision is not None:
         decision.require_permit()
-    # A crash here is harmless: what is in force dies with the process, and the next one begins by
-    # loading the files again, before anybody is answered.
-    world.policies.adopt(loaded)
-    return loaded
+    return caller
 
 
 def warnings_of(loaded: PolicyDir, before: PolicyDir) -> list[str]:
@@ -69,7 +79,7 @@ def warnings_of(loaded: PolicyDir, before: PolicyDir) -> list[str]:
     """
     told = []
     for profile in loaded.profiles.values():
-        asks = {"idle": profile.idle, "heartbeat_grace": profile.heartbeat_grace, "on_lost": profile.on_lost}
+        asks = {"heartbeat_grace": profile.heartbeat_grace, "on_lost": profile.on_lost}
         for key in (key for key, value in asks.items() if value is not None):
             told.append(f"profiles/{profile.name}.toml: {key!r} is not built yet and changes nothing: {UNBUILT[key]}")
     named = {entry.name for entry in loaded.registrations}
