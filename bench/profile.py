@@ -50,10 +50,11 @@ def _where(path: str) -> str:
 def _up(file: str) -> None:
     """Be `taskbound up --json`, and leave the profile in a file."""
     import cProfile
+    import time
 
     from taskbound.cli import main
 
-    watch = cProfile.Profile()
+    watch = cProfile.Profile(time.thread_time)  # the CPU of the loop's thread, whoever else runs meanwhile
     try:
         watch.runcall(main, ["up", "--json"])
     finally:

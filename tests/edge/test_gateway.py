@@ -15,8 +15,9 @@ from taskbound.core import call as calls
 from taskbound.core.catalogue import pin_of
 from taskbound.core.errors import StoreUnavailable
 from taskbound.core.secret import Secret
+from taskbound.edge import enforce as enforce_module
 from taskbound.edge import gateway as gateway_module
-from taskbound.edge.enforce import drained, enforce
+from taskbound.edge.enforce import enforce
 from taskbound.edge.gateway import answer as answer_module
 from taskbound.edge.gateway import calls as calls_module
 from taskbound.edge.gateway import offers, running, sessions
@@ -89,7 +90,7 @@ async def test_a_permitted_call_passes_and_was_recorded_before_it_went_out(gate,
     task, handle = await gate.task()
     kinds = await kinds_when_echo_ran(gate, workspace, handle)
     assert kinds[-1] == "call.permitted"
-    await drained()
+    await gate.gate.outcomes.drained()
     assert gate.kinds()[-2:] == ["call.permitted", "call.completed"]
     permitted, completed = gate.events()[-2:]
     assert permitted.value.task == task and permitted.value.resource == "workspace/echo"
@@ -97,18 +98,30 @@ async def test_a_permitted_call_passes_and_was_recorded_before_it_went_out(gate,
     assert permitted.request == completed.request != ""
 
 
+async def test_how_a_call_went_is_recorded_a_moment_later_and_at_the_stop_at_once(gate, monkeypatch):
+    _, handle = await gate.task()
+    await gate.post(handle, call("echo", text="x"))
+    await until(lambda: gate.kinds()[-1] == "call.completed")
+    monkeypatch.setattr(enforce_module, "TOGETHER", 60.0)
+    for _ in range(3):
+        await gate.post(handle, call("echo", text="x"))
+    assert gate.kinds()[-3:] == ["call.permitted"] * 3
+    await gate.gate.close()
+    assert gate.kinds()[-3:] == ["call.completed"] * 3
+
+
 async def test_control_a_call_that_goes_out_before_its_decision_is_noticed(gate, workspace, monkeypatch):
     real = enforce
 
     @asynccontextmanager
-    async def late(world, door, claim, ask, credential):
+    async def late(world, door, claim, ask, outcomes, credential):
         class Free:
             call = SimpleNamespace(policy=world.policies.current.version)
             credential = None
             outcome = None
 
         yield Free()
-        async with real(world, door, claim, ask, credential):
+        async with real(world, door, claim, ask, outcomes, credential):
             pass
 
     monkeypatch.setattr(calls_module, "enforce", late)
@@ -162,7 +175,7 @@ async def test_an_upstream_that_is_down_is_said_so_and_the_call_is_recorded(tmp_
         assert result["isError"] and result["content"][0]["text"].startswith(
             "failed: upstream_unavailable: workspace: "
         )
-        await drained()
+        await gate.gate.outcomes.drained()
         assert gate.kinds()[-2:] == ["call.permitted", "call.completed"] and gate.events()[-1].detail["is_error"]
         refused = (await gate.post(handle, call("echo", other=1))).json()["result"]
         assert refused["content"][0]["text"].startswith("denied: invalid_argument")
@@ -174,7 +187,7 @@ async def test_a_tool_that_fails_is_a_result_that_says_so(gate):
     _, handle = await gate.task()
     async with gate.client(handle) as client:
         assert (await client.call_tool("fail", {})).is_error
-    await drained()
+    await gate.gate.outcomes.drained()
     assert gate.events()[-1].detail["is_error"] is True
 
 
@@ -393,7 +406,7 @@ async def test_a_credential_is_leased_for_the_session_and_shown_to_the_upstream_
         assert response.json()["result"]["content"][0]["text"] == "x"
         (shown,) = {h.get("authorization") for h, _ in workspace.requests if h[":path"] == "/mcp"}
         assert shown.startswith("Bearer ") and shown[7:] not in response.text + str(response.headers)
-        await drained()
+        await gate.gate.outcomes.drained()
         assert gate.kinds()[-4:] == ["lease.requested", "lease.activated", "call.permitted", "call.completed"]
         for n in range(6):  # more than the budget has leases
             assert (await gate.post(handle, call("echo", text=str(n)))).json()["result"]["isError"] is False
@@ -532,7 +545,7 @@ async def test_a_running_call_of_a_task_that_ended_is_cut_within_a_second(gate, 
     assert time.monotonic() - began < 1
     assert b"failed: task_ended: the call was stopped" in response.content
     assert await asyncio.to_thread(workspace.cancelled.wait, 5)
-    await drained()
+    await gate.gate.outcomes.drained()
     assert gate.kinds()[-1] == "call.completed"
     await until(lambda: workspace.sessions() == 0)
 
@@ -730,7 +743,7 @@ async def test_an_answer_that_nobody_reads_is_given_up(tmp_path, monkeypatch, ev
         _, handle = await gate.task()
         reader, writer = await unread(gate, handle, events=events)
         await until(lambda: gate.gate._running._calls)
-        await drained()
+        await gate.gate.outcomes.drained()
         await until(lambda: not gate.gate._running._calls)
         assert len(await asyncio.wait_for(reader.read(-1), 5)) < 3 << 20
         writer.close()

@@ -11,7 +11,6 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from mcp import MCPError
 
-from taskbound.edge.enforce import drained
 from taskbound.edge.gateway import answer as answer_module
 from tests.edge.gateways import ALL, gateways, profile
 from tests.edge.test_gateway import INITIALIZE, asked, call, decision_of, text_of, until
@@ -100,7 +99,7 @@ async def test_an_agent_and_an_upstream_of_any_era_work_together_and_each_call_i
             with pytest.raises(MCPError):
                 await client.call_tool("nothing", {})
         assert at_run == ["call.permitted"]
-        await drained()
+        await gate.gate.outcomes.drained()
         assert gate.kinds().count("call.permitted") == gate.kinds().count("call.completed") == 4
         _, narrow = await gate.task("one", set={"which": "1"})
         async with gate.client(narrow, mode=mode_of(agent)) as client:
@@ -408,7 +407,7 @@ async def test_a_result_that_asks_for_input_is_a_failure_that_says_so_and_passes
                 result = response.json()["result"]
                 assert result["isError"] and result["content"][0]["text"].startswith("failed: input_required: evil: ")
                 assert CANARY not in response.text
-        await drained()
+        await gate.gate.outcomes.drained()
         assert all(e.detail["is_error"] for e in gate.events() if e.kind == "call.completed")
         capabilities = [
             body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] for _, body in script.seen

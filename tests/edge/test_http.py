@@ -482,7 +482,8 @@ async def test_what_stands_in_authorization_and_cookie_reaches_no_handler(doors)
 
 
 async def test_a_mounted_application_gets_what_is_below_it_and_only_from_this_machine(doors):
-    async def below(scope, receive, send):
+    async def below(scope, receive, send, request, segments):
+        assert request[0] == "r" and segments[0] == "mcp"
         await json_response({"raw": scope["raw_path"].decode()})(scope, receive, send)
 
     async with served(routes=ROUTES, mount={"/mcp": below}) as doors:

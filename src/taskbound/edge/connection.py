@@ -32,6 +32,7 @@ class PeerProtocol(HttpToolsProtocol):
     _peer: Peer | None = None
     _is_unix = False
     _unread = 0  # bytes of a head that is not complete
+    _head = 0  # bytes of the names and values of the headers so far
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -58,14 +59,15 @@ class PeerProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._head = 0
         if self._is_unix:
             self.scope["extensions"] = {PEER: self._peer}  # type: ignore[dict-item]
         self._expect_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        size = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
-        if len(self.headers) > HEAD_COUNT or size > HEAD_LIMIT:
+        self._head += len(name) + len(value)
+        if len(self.headers) > HEAD_COUNT or len(self.url) + self._head > HEAD_LIMIT:
             raise ValueError("the head is too large")
 
     def on_headers_complete(self) -> None:

@@ -2,7 +2,8 @@
 
 A call is decided and recorded before the block runs (S5, D19); a refusal runs no block. How the
 call went is recorded after the block, whatever way it ends, and not awaited: it can only raise
-trust, so nobody waits for it and it may be lost (INTERFACES 12).
+trust, so nobody waits for it and it may be lost (INTERFACES 12). So it waits itself, a moment, for
+others to share a commit with.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 
 FAILED = Outcome(is_error=True, size=0)
 
-_recording: set[asyncio.Task[None]] = set()  # outcomes under way: the loop itself keeps no strong reference
+TOGETHER = 0.02  # seconds that outcomes are gathered before they are recorded
 
 
 class Refusal(Exception):
@@ -46,9 +47,52 @@ class Permit:
     outcome: Outcome = FAILED
 
 
+class Outcomes:
+    """How calls went, as it comes to be recorded."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._gathered: list[tuple[Identity, Permit]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._recording: set[asyncio.Task[None]] = set()  # the loop itself keeps no strong reference
+
+    def add(self, door: Identity, permit: Permit) -> None:
+        """Take an outcome that will be recorded."""
+        self._gathered.append((door, permit))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TOGETHER, self._record)
+
+    async def drained(self) -> None:
+        """Return when every outcome so far is recorded, or could not be. For the end of the process."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._record()
+        while self._recording:
+            await asyncio.wait(self._recording)
+
+    def _record(self) -> None:
+        self._timer = None
+        gathered, self._gathered = self._gathered, []
+        for door, permit in gathered:  # what begins in one turn of the loop shares a commit
+            recording = asyncio.create_task(self._complete(door, permit))
+            self._recording.add(recording)
+            recording.add_done_callback(self._recording.discard)
+
+    async def _complete(self, door: Identity, permit: Permit) -> None:
+        try:
+            await complete_call(self._world, door, permit.caller, permit.call, permit.outcome)
+        except TaskboundError as error:
+            log.warning("outcome not recorded", call=permit.call.id, error=error.code)
+
+
 @asynccontextmanager
 async def enforce(
-    world: World, door: Identity, claim: Claim | Identity, ask: CallAsk, credential: Secret | None = None
+    world: World,
+    door: Identity,
+    claim: Claim | Identity,
+    ask: CallAsk,
+    outcomes: Outcomes,
+    credential: Secret | None = None,
 ) -> AsyncIterator[Permit]:
     """Give the permit for one call, with the credential that it goes out with. Raises Refusal, Unauthenticated,
     Unavailable.
@@ -60,19 +104,4 @@ async def enforce(
     try:
         yield permit
     finally:
-        recording = asyncio.create_task(_complete(world, door, permit))
-        _recording.add(recording)
-        recording.add_done_callback(_recording.discard)
-
-
-async def _complete(world: World, door: Identity, permit: Permit) -> None:
-    try:
-        await complete_call(world, door, permit.caller, permit.call, permit.outcome)
-    except TaskboundError as error:
-        log.warning("outcome not recorded", call=permit.call.id, error=error.code)
-
-
-async def drained() -> None:
-    """Return when every outcome under way is recorded, or could not be. For the end of the process."""
-    while _recording:
-        await asyncio.wait(_recording)
+        outcomes.add(door, permit)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -126,6 +127,8 @@ class Knock:
 
 
 Handler = Callable[[Knock], Awaitable[Response]]
+# What serves all below a prefix; told the request's id and the segments of its path, which were checked like `Host`.
+Mounted = Callable[[Scope, Receive, Send, str, tuple[str, ...]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,12 @@ def segments_of(scope: Scope) -> tuple[str, ...]:
 
     Empty and dotted segments, a NUL and what is not UTF-8 are refused: no reader further in may see another path.
     """
-    first, *raw = scope["raw_path"].partition(b"?")[0].split(b"/")
+    return _segments(scope["raw_path"].partition(b"?")[0])
+
+
+@lru_cache(64)  # most requests are to a few addresses
+def _segments(path: bytes) -> tuple[str, ...]:
+    first, *raw = path.split(b"/")
     segments: list[str] = []
     for part in raw:
         if re.search(rb"%(?![0-9A-Fa-f]{2})", part):
@@ -264,7 +272,7 @@ def application(
     *,
     holders: Holders,
     site: Site = Site(),
-    mount: Mapping[str, ASGIApp] = {},
+    mount: Mapping[str, Mounted] = {},
 ) -> ASGIApp:
     """Return the ASGI application of one listener: its routes, and below a prefix ("/mcp") another application."""
     table = _Table(routes)
@@ -273,7 +281,7 @@ def application(
         require_local(scope)
         segments = segments_of(scope)
         if segments and (mounted := mount.get(f"/{segments[0]}")):
-            return mounted
+            return partial(_below, mounted, request, segments)
         route, params = table.find(scope["method"], segments)
         peer = (scope.get("extensions") or {}).get(PEER)
         claim: Claim | None = None
@@ -359,6 +367,12 @@ class _Table:
         if method not in found:
             raise MethodNotAllowed(f"the address takes {', '.join(sorted(found))}")
         return found[method]
+
+
+async def _below(
+    mounted: Mounted, request: str, segments: tuple[str, ...], scope: Scope, receive: Receive, send: Send
+) -> None:
+    await mounted(scope, receive, send, request, segments)
 
 
 def _hardened(send: Send) -> Send:

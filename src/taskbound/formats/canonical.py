@@ -81,7 +81,7 @@ def parse(text: bytes | str, *, limit: int = 1 << 20) -> Any:
         raise Malformed("the text is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise Malformed(f"not JSON at line {error.lineno} column {error.colno}") from None
-    if _depth(value) > MAX_DEPTH:
+    if decoded.count("[") + decoded.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise Malformed(f"the text is nested deeper than {MAX_DEPTH}")
     return value
 

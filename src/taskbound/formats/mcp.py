@@ -8,11 +8,12 @@ that are ours to say (`io.taskbound/…`), so that no server can forge a decisio
 that the protocol says of one hop (`io.modelcontextprotocol/…`).
 """
 
-import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+import msgspec
 
 OURS = "io.taskbound/"  # prefix of our keys in `_meta`
 PROTOCOL = "io.modelcontextprotocol/"  # and of the protocol's own
@@ -25,6 +26,8 @@ TEXT_LIMIT = 4096  # characters of an error's or a progress notification's text,
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 INTERNAL_ERROR = -32603
 HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION = -32020, -32021, -32022  # 2026-07-28, basic 1.4
+
+_encode = msgspec.json.Encoder().encode
 
 TOOL_MEMBERS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
 
@@ -270,9 +273,6 @@ def visible(value: Any) -> Any:
 # --- bytes -------------------------------------------------------------------------------------------
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-
-
 def encode(message: Mapping[str, Any]) -> bytes:
-    """Return a message as JSON text on one line."""
-    return _encode(message).encode()
+    """Return a message as JSON text on one line. NaN and infinities have no form, and are never read either."""
+    return _encode(message)

@@ -13,20 +13,26 @@ writer before it in its group, saw what is committed, and waits for nothing.
 A body that awaits anything but its transaction has strayed: others would run inside its savepoint.
 The loop turns only when a body suspends, and each turn first closes the open group; so a strayed
 body is found at once, its work is undone, and it gets RuntimeError.
+
+A COMMIT that does not come back (a dead disk) is given up after COMMIT_SECONDS: its members, and whoever
+comes until it does come back, get StoreUnavailable. Whether it was durable nobody knows then, so nobody is told
+that it was.
 """
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
+from queue import SimpleQueue
 from typing import Protocol
 
 from taskbound.core.errors import StoreUnavailable
 from taskbound.store.reserve import NOTHING_NEW, Reserve
 from taskbound.store.rows import from_moment, to_moment
 
+COMMIT_SECONDS = 5.0  # a disk that is only slow has synced long before
 MARK_LAG = timedelta(seconds=1)  # a clock may differ by as much before anybody must care (D12)
 
 
@@ -57,7 +63,11 @@ class Commits:
         self.db: sqlite3.Connection | None = db
         self._clock = clock
         self._reserve = reserve
-        self._thread = ThreadPoolExecutor(1, "taskbound-commit")
+        self._closed: SimpleQueue[tuple[asyncio.AbstractEventLoop, Group] | None] = SimpleQueue()  # groups to commit
+        # A daemon: a COMMIT that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._committing, args=(db,), name="taskbound-commit", daemon=True)
+        self._patience: asyncio.TimerHandle | None = None  # while a COMMIT runs
+        self._hangs = False
         self._group: Group | None = None  # open: between its BEGIN and its COMMIT
         self._inside: Body | None = None  # which runs
         self._arrived: list[asyncio.Future[None]] | None = None  # while a COMMIT runs: who waits for its end
@@ -66,6 +76,7 @@ class Commits:
             "SELECT latest, (SELECT at FROM events ORDER BY id DESC LIMIT 1) FROM clock"
         ).fetchone()
         self._latest = self._marked = to_moment(max(latest, stated or 0))
+        self._thread.start()
 
     def now(self) -> datetime:
         """Return the time. A clock that runs back must not revive what was due (D12)."""
@@ -73,8 +84,10 @@ class Commits:
         return self._latest
 
     async def turn(self) -> None:
-        """Return when no COMMIT has the connection."""
+        """Return when no COMMIT has the connection. Raises StoreUnavailable when one does not come back."""
         while self._arrived is not None:
+            if self._hangs:
+                raise _hanging()
             free = asyncio.get_running_loop().create_future()
             self._arrived.append(free)  # a future of one's own: to cancel it harms nobody else
             await free
@@ -136,28 +149,39 @@ class Commits:
             self._fail(group, error)
             return
         self._arrived = []
-        self._thread.submit(self._commit).add_done_callback(lambda done: self._tell(loop, group, done))
+        self._patience = loop.call_later(COMMIT_SECONDS, self._give_up, group)
+        self._closed.put((loop, group))
 
-    def _commit(self) -> None:
-        """In the thread. Nobody else uses the connection meanwhile."""
-        db = self.db
-        assert db is not None
-        try:
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+    def _committing(self, db: sqlite3.Connection) -> None:
+        """The thread: commit one group after the other. Nobody else uses the connection meanwhile."""
+        while (closed := self._closed.get()) is not None:
+            loop, group = closed
+            error: BaseException | None = None
+            try:
+                db.execute("COMMIT")
+            except BaseException as raised:
+                error = raised
+                with suppress(sqlite3.Error):  # else it is tried again before the next BEGIN
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+            try:
+                loop.call_soon_threadsafe(self._committed, group, error)
+            except RuntimeError:  # the loop was closed: nobody is left to tell, and the next one finds the store free
+                self._arrived = None
 
-    def _tell(self, loop: asyncio.AbstractEventLoop, group: Group, done: "Future[None]") -> None:
-        """In the thread: hand the outcome to the loop."""
-        try:
-            loop.call_soon_threadsafe(self._committed, group, done.exception())
-        except RuntimeError:  # the loop was closed: nobody is left to tell, and the next one finds the store free
-            self._arrived = None
+    def _give_up(self, group: Group) -> None:
+        """The COMMIT does not come back. Nobody waits for it any longer, and nobody is told that it succeeded."""
+        self._hangs = True
+        waiting, self._arrived = [*group.members, *(self._arrived or ())], []
+        for one in waiting:
+            if not one.done():
+                one.set_exception(_hanging())
 
     def _committed(self, group: Group, error: BaseException | None) -> None:
         arrived, self._arrived = self._arrived, None
+        self._hangs = False
+        if self._patience is not None:
+            self._patience.cancel()
         if error is not None:
             self._fail(group, error)
         else:
@@ -198,10 +222,18 @@ class Commits:
 
     async def close(self) -> None:
         """Finish the commit that runs, and close the connection."""
-        while self._group is not None or self._arrived is not None:
-            await self.turn()
-            await asyncio.sleep(0)  # an open group closes when the loop turns
+        try:
+            while self._group is not None or self._arrived is not None:
+                await self.turn()
+                await asyncio.sleep(0)  # an open group closes when the loop turns
+        except StoreUnavailable:  # the connection is still the thread's: the end of the process closes it
+            self.db = None
         if self.db is not None:
             db, self.db = self.db, None
-            self._thread.shutdown()
+            self._closed.put(None)
+            self._thread.join()
             db.close()
+
+
+def _hanging() -> StoreUnavailable:
+    return StoreUnavailable("the disk does not answer", hint="what was asked may have been recorded: look before again")

@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -172,15 +173,27 @@ class SqliteTransaction:
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         """Run a statement that gives no rows. Leaving the block will wait for its COMMIT."""
         db = self._open()
-        self._wrote = True
-        self._read.clear()
         try:
-            if not self.saved:
-                db.execute("SAVEPOINT body")
-                self.saved = True
+            self._writes(db)
             return db.execute(sql, values)
         except FOREIGN as error:
             raise self._translated(error) from error
+
+    def execute_many(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run a statement for each of the rows; return how many rows of the table it changed."""
+        db = self._open()
+        try:
+            self._writes(db)
+            return db.executemany(sql, rows).rowcount
+        except FOREIGN as error:
+            raise self._translated(error) from error
+
+    def _writes(self, db: sqlite3.Connection) -> None:
+        self._wrote = True
+        self._read.clear()
+        if not self.saved:
+            db.execute("SAVEPOINT body")
+            self.saved = True
 
     def _open(self) -> sqlite3.Connection:
         """Return the connection, which is this transaction's while its body runs."""
@@ -224,24 +237,9 @@ class SqliteTransaction:
         if unknown := set(where) - set(noun.INDEXED):
             raise TypeError(f"{noun_of(noun)} is not indexed by {', '.join(sorted(unknown))}")
         table: Table[T] = TABLES[noun]
-        if due is not None and "due" not in table.columns:
-            raise TypeError(f"{noun_of(noun)} is never due")
-        sql = "".join((f"{table.select} WHERE org = ?", *(f' AND "{name}" IS ?' for name in where)))
-        values = [self.org, *where.values()]
-        if due is not None:
-            sql += " AND due <= ?"
-            values.append(from_moment(due))
-        if after is not None:
-            sql += " AND id > ?"
-            values.append(after)
-        if newest and "at" not in table.columns:
-            raise TypeError(f"{noun_of(noun)} happens at no moment")
-        # +id: to have the order for nothing, the planner would walk the whole organisation by its key. That
-        # is what is wanted where only the first of all are asked for.
-        sql += " ORDER BY at DESC, +id" if newest else " ORDER BY +id" if where or limit is None else " ORDER BY id"
-        if limit is not None:
-            sql += " LIMIT ?"
-            values.append(limit)
+        sql = _find(noun, tuple(where), due is not None, after is not None, newest, limit is not None)
+        more = (due and from_moment(due), after, limit)
+        values = [self.org, *where.values(), *(one for one in more if one is not None)]
         things = [table.thing(row) for row in self.query(sql, *values)]
         if len(things) == 1:
             self._read[noun, things[0].id] = things[0]
@@ -405,6 +403,22 @@ class SqliteTransaction:
         )  # fmt: skip
         if not first.rowcount:
             raise Replayed(f"this {purpose} was used before")
+
+
+@lru_cache
+def _find(noun: type[Any], where: tuple[str, ...], due: bool, after: bool, newest: bool, limit: bool) -> str:
+    """Return the query that finds things. Raises TypeError for one that there cannot be."""
+    table = TABLES[noun]
+    if due and "due" not in table.columns:
+        raise TypeError(f"{noun_of(noun)} is never due")
+    if newest and "at" not in table.columns:
+        raise TypeError(f"{noun_of(noun)} happens at no moment")
+    sql = "".join((f"{table.select} WHERE org = ?", *(f' AND "{name}" IS ?' for name in where)))
+    sql += (" AND due <= ?" if due else "") + (" AND id > ?" if after else "")
+    # +id: to have the order for nothing, the planner would walk the whole organisation by its key. That
+    # is what is wanted where only the first of all are asked for.
+    sql += " ORDER BY at DESC, +id" if newest else " ORDER BY +id" if where or not limit else " ORDER BY id"
+    return sql + (" LIMIT ?" if limit else "")
 
 
 def _insert(table: Table[Any]) -> str:

@@ -9,6 +9,7 @@ Contract suite: tests/contracts/log.py.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from taskbound.core.errors import Conflict
@@ -23,6 +24,9 @@ _FACT = (
     " CAST(e.noun AS BLOB), CAST(e.thing AS BLOB), CAST(e.request AS BLOB), e.commitment, b.salt, b.body"
     " FROM events e LEFT JOIN bodies b ON b.event = e.id WHERE e.org = ?"
 )
+
+
+_text = partial(str, encoding="utf-8", errors="replace")
 
 
 class SqliteLog:
@@ -57,15 +61,12 @@ class SqliteLog:
         async with self._store.transaction(lane) as tx:
             if _appended(tx) != start or _checkpoint(tx) != after:
                 raise Conflict("the log was extended by another")
-            for index, fact in enumerate(facts, start):
-                placed = tx.execute(
-                    'UPDATE events SET "index" = ? WHERE org = ? AND id = ? AND "index" IS NULL',
-                    index,
-                    tx.org,
-                    fact.row,
-                )
-                if placed.rowcount != 1:
-                    raise Conflict("an event is sealed already")
+            placed = tx.execute_many(
+                'UPDATE events SET "index" = ? WHERE org = ? AND id = ? AND "index" IS NULL',
+                [(index, tx.org, fact.row) for index, fact in enumerate(facts, start)],
+            )
+            if placed != len(facts):
+                raise Conflict("an event is sealed already")
             for (level, index), data in tiles.items():
                 tx.execute(
                     "INSERT INTO tiles (org, level, tile, hashes) VALUES (?, ?, ?, ?)"
@@ -134,7 +135,5 @@ def _appended(tx: SqliteTransaction) -> int:
 
 def _fact(row: tuple[Any, ...]) -> Fact:
     id, index, org, kind, at, by, noun, thing, request, committed, salt, body = row
-    org, kind, by, noun, thing, request = (
-        text.decode(errors="replace") for text in (org, kind, by, noun, thing, request)
-    )
+    org, kind, by, noun, thing, request = map(_text, (org, kind, by, noun, thing, request))
     return Fact(id, index, Header(org, kind, to_shown_moment(at), by, noun, thing, request, committed), salt, body)

@@ -23,7 +23,7 @@ from taskbound.core.errors import InvalidRequest, NotFound, TaskboundError, Unau
 from taskbound.core.identity import Claim, Identity, for_request
 from taskbound.core.task import Task
 from taskbound.edge.claims import Holders, claim_of, proven
-from taskbound.edge.enforce import drained
+from taskbound.edge.enforce import Outcomes
 from taskbound.edge.gateway.answer import Answer, Unread, Writing
 from taskbound.edge.gateway.asked import Asked, header, mirrored, server, stopped
 from taskbound.edge.gateway.calls import Calls
@@ -31,12 +31,13 @@ from taskbound.edge.gateway.credentials import Credentials
 from taskbound.edge.gateway.offers import Offers, may_act
 from taskbound.edge.gateway.running import RunningCalls
 from taskbound.edge.gateway.sessions import ClientSessions, UpstreamSessions
-from taskbound.edge.http import MethodNotAllowed, error_response, read_body, require_local, segments_of
+from taskbound.edge.http import MethodNotAllowed, error_response, read_body
 from taskbound.formats import mcp, mcp_era
 from taskbound.formats.mcp_era import SESSIONS, STATELESS
 from taskbound.ports import World
 from taskbound.prove import chain_of, prove
 
+PROMPT_SECONDS = 0.1  # that a call runs before anybody looks whether its client is still there
 LAST_WORD_SECONDS = 1.0  # for telling a client why its call was stopped
 CALLS = 32  # of one task under way: each may take a connection of its upstream's 256, and hold an answer of 4 MiB
 
@@ -55,7 +56,7 @@ def application(
     credentials: Mapping[str, str] = {},  # upstream -> the lease it is called with, "<target>/<grant>"
     may_add: bool = False,
 ) -> "Gateway":
-    """Return the ASGI application for /mcp; `may_add`: a tool seen for the first time is added to the catalogue."""
+    """Return what is mounted at /mcp; `may_add`: a tool seen for the first time is added to the catalogue."""
     return Gateway(world, door, holders, credentials, may_add)
 
 
@@ -71,22 +72,21 @@ class Gateway:
         self._upstreams = UpstreamSessions(world.upstreams, clock)
         self._running = RunningCalls(world, door, self._upstreams)
         self._writing = Writing()
+        self.outcomes = Outcomes(world)
         self._offers = Offers(world, self._upstreams, Credentials(world, credentials), may_add)
         self._methods = {
             "initialize": self._initialize,
             "ping": self._ping,
             "server/discover": self._discover,
             "tools/list": self._list_tools,
-            "tools/call": Calls(world, self._upstreams, self._offers, self._running).call,
+            "tools/call": Calls(world, self._upstreams, self._offers, self._running, self.outcomes).call,
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        id = self._world.new_id("r")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, id: str, segments: tuple[str, ...]) -> None:
+        """Serve one request, of that id and to that path (`edge.http.Mounted`)."""
         answer = Answer(scope, receive, send, self._writing)
         try:
-            await self._serve(scope, receive, answer, for_request(self._door, id))
+            await self._serve(scope, receive, answer, for_request(self._door, id), segments)
         except TaskboundError as error:
             response = error_response(error, id)
             if isinstance(error, MethodNotAllowed):
@@ -110,12 +110,13 @@ class Gateway:
     async def close(self) -> None:
         """Stop everything that runs, close every session, and record what is not recorded yet."""
         await self._running.close()
-        await drained()
+        await self.outcomes.drained()
 
     # --- who asks, and what ------------------------------------------------------------------------
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: Answer, door: Identity) -> None:
-        require_local(scope)
+    async def _serve(
+        self, scope: Scope, receive: Receive, answer: Answer, door: Identity, segments: tuple[str, ...]
+    ) -> None:
         claim = await claim_of(scope, self._world, self._holders)
         if claim is None or not claim.names_task:
             response = error_response(
@@ -125,8 +126,8 @@ class Gateway:
             response.headers["www-authenticate"] = "Bearer"  # RFC 6750 3.1: no code where nothing was shown
             return await answer.respond(response)
         asker = await proven(self._world, door, claim)
-        chain = await self._chain(door, asker)
-        asked = Asked(door, asker, chain, self._upstream_of(segments_of(scope)))
+        caller, chain = await self._caller(door, asker)
+        asked = Asked(door, caller, chain, self._upstream_of(segments))
         if scope["method"] == "DELETE" and not _is_stateless(scope):
             self._find_session(scope, asked)
             if asked.session is None:
@@ -141,10 +142,11 @@ class Gateway:
         if (session := header(scope, b"mcp-session-id")) is not None:
             asked.session = self._clients.find(session, asked.task, asked.upstream)
 
-    async def _chain(self, door: Identity, claim: Claim | Identity) -> tuple[Task, ...]:
+    async def _caller(self, door: Identity, claim: Claim | Identity) -> tuple[Identity, tuple[Task, ...]]:
+        """Return who asks, and the tasks that it acts in. Each decision reads them again."""
         async with self._world.store.transaction(door) as tx:
             caller = await prove(tx, claim)
-            return await chain_of(tx, caller.task)
+            return caller, await chain_of(tx, caller.task)
 
     def _upstream_of(self, segments: tuple[str, ...]) -> str | None:
         match segments:
@@ -187,11 +189,13 @@ class Gateway:
         client = asked.session.id if asked.session else ""
         work = method(message, asked, answer)
         async with self._running.running(asked.task, client, message.id, is_call, work) as call:
-            gone = asyncio.create_task(_gone(receive))
-            try:
-                await asyncio.wait([call.work, gone], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                gone.cancel()
+            done, _ = await asyncio.wait([call.work], timeout=PROMPT_SECONDS)
+            if not done:
+                gone = asyncio.create_task(_gone(receive))
+                try:
+                    await asyncio.wait([call.work, gone], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    gone.cancel()
         if call.stopped and not answer.over:
             with suppress(TimeoutError):  # of a client that does not even read
                 async with asyncio.timeout(LAST_WORD_SECONDS):

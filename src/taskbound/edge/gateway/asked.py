@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from taskbound.core.call import Call, Decision
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.identity import Claim, Identity
+from taskbound.core.identity import Identity
 from taskbound.core.task import Task
 from taskbound.edge.gateway.sessions import ClientSession
 from taskbound.formats import mcp, mcp_era
@@ -22,7 +22,7 @@ class Asked:
     """Who asks, for which task, along which path; and once the message is read, how it speaks."""
 
     door: Identity  # ours, for this request
-    claim: Claim | Identity
+    claim: Identity  # proved when the request came; every step reads its task again
     chain: tuple[Task, ...]
     upstream: str | None  # that the path names; None: all
     era: Era = mcp_era.SESSIONS

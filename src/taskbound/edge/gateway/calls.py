@@ -6,7 +6,7 @@ from typing import Any
 
 from taskbound.core.catalogue import Tool
 from taskbound.core.errors import Refused, TargetUnavailable, TaskboundError, UpstreamUnavailable
-from taskbound.edge.enforce import Permit, Refusal, enforce
+from taskbound.edge.enforce import Outcomes, Permit, Refusal, enforce
 from taskbound.edge.gateway.answer import Answer
 from taskbound.edge.gateway.asked import Asked, denied
 from taskbound.edge.gateway.offers import Offers, granted, may_act
@@ -20,8 +20,11 @@ from taskbound.steps.decide_call import CallAsk, Outcome
 class Calls:
     """The way of a call through the gateway."""
 
-    def __init__(self, world: World, upstreams: UpstreamSessions, offers: Offers, running: RunningCalls) -> None:
+    def __init__(
+        self, world: World, upstreams: UpstreamSessions, offers: Offers, running: RunningCalls, outcomes: Outcomes
+    ) -> None:
         self._world, self._upstreams, self._offers, self._running = world, upstreams, offers, running
+        self._outcomes = outcomes
         self._marks: dict[str, tuple[Tool, tuple[mcp_headers.Mark, ...]]] = {}  # by resource, of the tool as it was
 
     async def call(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
@@ -77,7 +80,8 @@ class Calls:
                     except (UpstreamUnavailable, TargetUnavailable, Refused) as error:
                         trouble = error
                 ask = CallAsk(resource, call.arguments, offered)
-                async with enforce(self._world, asked.door, asked.claim, ask, credential) as permit:
+                asking = enforce(self._world, asked.door, asked.claim, ask, self._outcomes, credential)
+                async with asking as permit:
                     if offered is None:  # on a definition that nobody saw nothing goes out
                         raise trouble
                     known = self._world.policies.current.tools.get(resource)

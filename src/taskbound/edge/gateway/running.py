@@ -7,6 +7,7 @@ a task still lives, and all are stopped.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class RunningCalls:
     def __init__(self, world: World, door: Identity, upstreams: UpstreamSessions) -> None:
         self._world, self._door, self._upstreams = world, door, upstreams
         self._calls: set[Running] = set()
+        self._count: Counter[tuple[str, bool]] = Counter()
         self._watch: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -55,23 +57,29 @@ class RunningCalls:
         """Give the call as it runs in a task of its own, which is over when the block is left."""
         call = Running(task, client, id, is_call, asyncio.create_task(work))
         self._calls.add(call)
+        self._count[task, is_call] += 1
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watching())
         try:
             yield call
         finally:
-            call.work.cancel()
-            await asyncio.wait([call.work])
+            if not call.work.done():
+                call.work.cancel()
+                await asyncio.wait([call.work])
             self._calls.discard(call)
+            self._count[task, is_call] -= 1
+            if not self._count[task, is_call]:
+                del self._count[task, is_call]
 
     def count(self, task: str, is_call: bool) -> int:
         """Return how many requests of a task are under way that are calls, or that are none."""
-        return sum((call.task, call.is_call) == (task, is_call) for call in self._calls)
+        return self._count[task, is_call]
 
     def went_out(self) -> None:
         """State that the call that this is said in was permitted, and goes to its upstream now."""
+        this = asyncio.current_task()
         for call in self._calls:
-            call.is_out |= call.work is asyncio.current_task()
+            call.is_out |= call.work is this
 
     def stop(self, code: str, which: Callable[[Running], bool]) -> None:
         """Stop the running calls of which it is true."""

@@ -11,7 +11,6 @@ was looked at in the session that is gone. Every wait ends: a request that bring
 """
 
 import asyncio
-import itertools
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -66,7 +65,7 @@ class McpHttpUpstream:
         self._origin = origin
         self._known = known or Known()
         self._idle = idle
-        self._ids = itertools.count(1)
+        self._ids = self._known.ids
         self._session: _Session | None = None
         self._connecting = asyncio.Lock()
         self._own = Listing()  # what is offered to our credential: another's may be offered other tools
@@ -81,15 +80,13 @@ class McpHttpUpstream:
         async with self._deadline():
             return await self._listing.now(lambda: self._list(credential))
 
-    async def call(
+    def call(
         self, tool: str, arguments: Mapping[str, Any], credential: Secret | None
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         """Yield the progress of one call under the server's own token, and last the response."""
         id = next(self._ids)
         params = {"name": tool, "arguments": arguments, "_meta": {"progressToken": id}}
-        async with aclosing(self._ask(id, "tools/call", params, credential)) as answer:
-            async for message in answer:
-                yield message
+        return self._ask(id, "tools/call", params, credential)
 
     async def close(self) -> None:
         session, self._session = self._session, None
@@ -235,15 +232,16 @@ class McpHttpUpstream:
         """Yield the messages that answer one request. Raises UpstreamUnavailable, _SessionLost."""
         body, headers = _request(session, id, method, params, self._mirrored(session, method, params))
         patience = Patience(self._idle)
-        done = asked = 0
+        done = asked = status = 0
         try:
             async with posted(self._origin, body, headers, credential, patience) as answer:
+                status = answer.status
                 if (refused := _refused(answer, session)) is not None:
                     done = 1
                     raise refused
                 if heads is not None:
                     heads.update(answer.headers)
-                async with aclosing(_of(session, answer, patience)) as told:
+                async with aclosing(messages(answer, patience)) as told:
                     async for message in told:
                         match message:
                             case mcp.Response():
@@ -259,6 +257,10 @@ class McpHttpUpstream:
                                     raise UpstreamUnavailable(f"the upstream asks more than {ASKED} times")
                                 self._say(self._tell(_refusal(message), session, credential))
             raise UpstreamUnavailable("the answer ended without a response")
+        except Unreadable:
+            if status == 200:
+                raise
+            raise _SessionLost from None  # an error that is no message
         finally:
             # Given up, by us or by who asked: until 2025-11-25 closing alone is no cancellation.
             if not done and session is not None and session.era.has_sessions:
@@ -348,18 +350,6 @@ def _refused(answer: Answer, session: _Session | None) -> Exception | None:
     if session is not None and not session.era.has_sessions and answer.status in (400, 404, 405):
         return None if answer.status != 405 else _SessionLost()  # an error has such a status of its own
     return UpstreamUnavailable(f"the upstream answered {answer.status}")
-
-
-async def _of(session: _Session | None, answer: Answer, patience: Patience) -> AsyncGenerator[Any, None]:
-    """Yield the messages of an answer. Raises UpstreamUnavailable, _SessionLost for an error that is no message."""
-    try:
-        async with aclosing(messages(answer, patience)) as told:
-            async for message in told:
-                yield message
-    except Unreadable:
-        if answer.status == 200:
-            raise
-        raise _SessionLost from None
 
 
 def _response(message: mcp.Response, id: mcp.Id, session: _Session | None, status: int) -> Mapping[str, Any]:

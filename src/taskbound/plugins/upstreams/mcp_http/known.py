@@ -8,6 +8,7 @@ word a changed definition would be called.
 """
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -50,4 +51,5 @@ class Known:
 
     def __init__(self) -> None:
         self.version = ""  # of the protocol, that it spoke last; "" before it is known
+        self.ids = itertools.count(1)  # of requests: no session's answer can be taken for another's
         self.listing = Listing()  # what it offers to who shows no credential

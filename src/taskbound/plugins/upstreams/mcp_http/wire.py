@@ -68,35 +68,34 @@ def sent_headers(headers: Mapping[str, str], credential: Secret | None) -> dict[
 
 async def messages(answer: Answer, patience: Patience) -> AsyncGenerator[Message, None]:
     """Yield each message of an answer, as soon as it is complete. Raises UpstreamUnavailable: Unreadable too."""
-    count = 0
-    async with aclosing(_texts(answer, patience)) as texts:
-        async for text in texts:
-            message = await _read(text)
-            patience.renew()
-            if (count := count + 1) > MESSAGES:
-                raise UpstreamUnavailable(f"the answer has more than {MESSAGES} messages")
-            yield message
-
-
-async def _texts(answer: Answer, patience: Patience) -> AsyncGenerator[bytes, None]:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("application/json", "text/event-stream"):
+    if kind == "application/json":
+        yield await _read(await patience.wait(_whole(answer)))
+        return
+    if kind != "text/event-stream":
         raise Unreadable("the answer is neither JSON nor an event stream")
-    whole, reader = bytearray(), EventReader(mcp.MESSAGE_LIMIT)
+    count, reader = 0, EventReader(mcp.MESSAGE_LIMIT)
     async with aclosing(answer.body()) as body:
         while (data := await patience.wait(anext(body, None))) is not None:
-            if kind == "application/json":
-                whole += data
-                if len(whole) > mcp.MESSAGE_LIMIT:
-                    raise UpstreamUnavailable(f"a message has more than {mcp.MESSAGE_LIMIT} bytes")
-                continue
             try:
-                for event in reader.feed(data):
-                    yield event
+                for text in reader.feed(data):
+                    message = await _read(text)
+                    patience.renew()
+                    if (count := count + 1) > MESSAGES:
+                        raise UpstreamUnavailable(f"the answer has more than {MESSAGES} messages")
+                    yield message
             except TooLarge as error:
                 raise UpstreamUnavailable(str(error)) from None
-    if kind == "application/json":
-        yield bytes(whole)
+
+
+async def _whole(answer: Answer) -> bytes:
+    whole, size = [], 0
+    async with aclosing(answer.body()) as body:
+        async for data in body:
+            whole.append(data)
+            if (size := size + len(data)) > mcp.MESSAGE_LIMIT:
+                raise UpstreamUnavailable(f"a message has more than {mcp.MESSAGE_LIMIT} bytes")
+    return b"".join(whole)
 
 
 async def _read(text: bytes) -> Message:
