@@ -2,15 +2,19 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import taskbound
 from taskbound.core import catalogue, cedar, grant, intent, policy
+from tests.edge.gateways import gateways, profile
 from tests.rig import Rig
+from tests.served import Workspace, served
 from tests.stories.story import one_task_from_open_to_end
 
 SOURCE = Path(taskbound.__file__).parent
-WALK = (Path(__file__).parent.parent / "docs" / "walk.md").read_text()
+TASK, CALL = (Path(__file__).parent.parent / "docs" / "walk.md").read_text().split("## A call, ")
 
 
 def cold() -> None:
@@ -20,10 +24,9 @@ def cold() -> None:
                 value.cache_clear()
 
 
-async def entered() -> list[tuple[str, str]]:
-    """Return every function of ours that the story enters, in order: (module's path, function)."""
-    rig = Rig()
-    await rig.people()
+@contextmanager
+def noted() -> Iterator[list[tuple[str, str]]]:
+    """Give every function of ours that the block enters, in order: (module's path, function)."""
     seen: list[tuple[str, str]] = []
 
     def note(frame, event, arg):
@@ -35,20 +38,50 @@ async def entered() -> list[tuple[str, str]]:
     before = sys.gettrace()
     sys.settrace(note)
     try:
-        await one_task_from_open_to_end(rig)
+        yield seen
     finally:
         sys.settrace(before)
+
+
+async def a_task() -> list[tuple[str, str]]:
+    rig = Rig()
+    await rig.people()
+    with noted() as seen:
+        await one_task_from_open_to_end(rig)
     return seen
 
 
-async def test_the_functions_of_the_walk_are_entered_in_its_order():
-    walk = re.findall(r"^\| \d+ \| `([\w/]+\.py): (\w+)`", WALK, re.MULTILINE)
-    assert len(walk) >= 20
-    left = iter(await entered())
-    for number, step in enumerate(walk, 1):
+async def a_call(policy: Path) -> list[tuple[str, str]]:
+    asked = {"name": "echo", "arguments": {"text": "here"}}
+    with served(Workspace().app) as address:
+        async with gateways(policy, {"all": profile("echo")}, {"workspace": address}) as gate:
+            _, handle = await gate.task()
+            with noted() as seen:
+                answer = await gate.post(handle, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked})
+                await gate.gate.outcomes.drained()
+    assert answer.status_code == 200 and not answer.json()["result"]["isError"]
+    return seen
+
+
+def named(walk: str) -> set[str]:
+    return set(re.findall(r"`([\w/]+\.py)", walk)) - {"tests/stories/story.py", "tests/test_walk.py"}
+
+
+def require_order(walk: str, entered: list[tuple[str, str]], least: int) -> None:
+    rows = re.findall(r"^\| \d+ \| `([\w/]+\.py): (\w+)`", walk, re.MULTILINE)
+    assert len(rows) >= least
+    left = iter(entered)
+    for number, step in enumerate(rows, 1):
         assert step in left, f"row {number}, {step}, is not entered after row {number - 1}"
 
 
-async def test_the_modules_of_the_walk_are_those_that_are_entered():
-    named = set(re.findall(r"`([\w/]+\.py)", WALK)) - {"tests/stories/story.py", "tests/test_walk.py"}
-    assert {module for module, _ in await entered()} == named
+async def test_a_task_enters_the_functions_of_its_walk_in_order_and_no_other_module():
+    entered = await a_task()
+    require_order(TASK, entered, 20)
+    assert {module for module, _ in entered} == named(TASK)
+
+
+async def test_a_call_enters_the_functions_of_its_walk_in_order_and_no_other_module(tmp_path):
+    entered = await a_call(tmp_path / "policy")
+    require_order(CALL, entered, 20)
+    assert {module for module, _ in entered} <= named(CALL)
