@@ -1,5 +1,6 @@
 """Shared suites show what they compared when they fail; of the files, those that take longest begin."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,10 @@ LONGEST = (
     "faults/test_race.py",
     "cli/test_doctor.py",
 )
+# Whoever starts the tests in the background of a script starts them deaf to Ctrl-C, and every program that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PORTS = ("store", "provider", "log", "keys", "checkpoints", "sink", "upstream", "probes")
 
 pytest.register_assert_rewrite(*(f"tests.contracts.{port}" for port in PORTS), "tests.rig", "tests.logs")
