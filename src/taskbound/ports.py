@@ -60,6 +60,9 @@ class Transaction(Protocol):
         happened last first, for nouns that happen at a moment (Call).
         """
 
+    async def count(self, noun: type[Thing], state: str) -> int:
+        """Return how many things are in a state. They are not read for it."""
+
     async def left(self, task: str) -> dict[str, int]:
         """Return what is left of each quantity of the task's budget."""
 

@@ -182,6 +182,18 @@ async def test_find_gives_what_matches_and_is_due_in_order_of_ids(store, clock):
         assert await tx.find(Task, due=later.deadline, state="open") == [second, later]
 
 
+async def test_count_counts_what_find_finds(store):
+    made = [task("t" + letter * 20) for letter in "abc"]
+    async with store.transaction(GATEWAY) as tx:
+        for one in made:
+            await tx.record(Kind.TASK_OPENED, one)
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.TASK_ENDED, advance(made[1], Kind.TASK_ENDED, due=None))
+        assert [await tx.count(Task, state) for state in ("open", "ended", "closed")] == [2, 1, 0]
+    async with store.transaction(replace(GATEWAY, org="other")) as tx:
+        assert await tx.count(Task, "open") == 0
+
+
 async def test_find_gives_a_page_behind_an_id(store):
     made = [task("t" + letter * 20) for letter in "abcd"]
     async with store.transaction(GATEWAY) as tx:

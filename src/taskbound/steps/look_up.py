@@ -115,4 +115,4 @@ async def require_acting(world: World, door: Identity, asker: Claim | Identity, 
 async def count_tasks(world: World, door: Identity) -> int:
     """Return how many tasks are open. Raises Unavailable."""
     async with world.store.transaction(door) as tx:
-        return len(await tx.find(Task, state="open"))
+        return await tx.count(Task, "open")

@@ -118,6 +118,9 @@ class MemoryTransaction:
         by_id = sorted(matching, key=lambda thing: thing.id)
         return (sorted(by_id, key=_at, reverse=True) if newest else by_id)[:limit]
 
+    async def count(self, noun: type[Thing], state: str) -> int:
+        return len(await self.find(noun, state=state))
+
     async def left(self, task: str) -> dict[str, int]:
         merged = {**self._store.budgets, **self._budgets}
         return {quantity: n for (org, owner, quantity), n in merged.items() if (org, owner) == (self.org, task)}

@@ -245,6 +245,10 @@ class SqliteTransaction:
             self._read[noun, things[0].id] = things[0]
         return things
 
+    async def count(self, noun: type[Thing], state: str) -> int:
+        sql = f"SELECT count(*) FROM {TABLES[noun].name} WHERE org = ? AND state = ?"
+        return int(self.query(sql, self.org, state)[0][0])
+
     async def left(self, task: str) -> dict[str, int]:
         return dict(self.query('SELECT quantity, "left" FROM budgets WHERE org = ? AND task = ?', self.org, task))
 

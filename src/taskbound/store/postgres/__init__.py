@@ -340,6 +340,10 @@ class PostgresTransaction:
             text += f" LIMIT ${len(values)}"
         return self._things(noun, await self.query(text, *values))
 
+    async def count(self, noun: type[Thing], state: str) -> int:
+        sql = f"SELECT count(*) FROM {TABLES[noun].name} WHERE org = $1 AND state = $2"
+        return int((await self.query(sql, self.org, state))[0][0])
+
     def _things(self, noun: type[T], rows: Sequence[Any]) -> list[T]:
         table: Table[T] = TABLES[noun]
         things = []
