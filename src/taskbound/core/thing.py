@@ -68,7 +68,14 @@ def event_about(
     spent: Mapping[str, int],
     shared: Mapping[str, int],
 ) -> Event:
-    """Return the fact as every store states it. One about no thing has what it is about as `id` in its detail."""
+    """Return the fact as every store states it. One about no thing has what it is about as `id` in its detail.
+
+    Raises TypeError where it moves what it cannot: only what is about a task spends, only `task.opened` shares.
+    """
+    if spent and not isinstance(getattr(thing, "task", None), str):
+        raise TypeError(f"{kind} spends, but is about no task")
+    if shared and (thing is None or kind is not Kind.TASK_OPENED):
+        raise TypeError(f"{kind} shares no budget")
     about = str(detail.pop("id", "")) if thing is None else thing.id
     noun = kind.partition(".")[0] if thing is None else noun_of(thing)
     return Event(org, kind, at, by, via, noun, about, str(request), thing, dict(spent), dict(shared), detail)

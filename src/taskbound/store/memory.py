@@ -141,7 +141,6 @@ class MemoryTransaction:
     ) -> Event:
         if thing is not None:
             self._require_follows(kind, thing)
-        moves = self._moves(kind, thing, spent, shared)
         event = event_about(
             thing,
             kind,
@@ -154,6 +153,7 @@ class MemoryTransaction:
             spent=spent,
             shared=shared,
         )
+        moves = self._moves(event)
         # Nothing above changed anything: a refused fact leaves no trace in this transaction.
         self._budgets.update(moves)
         if thing is not None:
@@ -175,11 +175,9 @@ class MemoryTransaction:
         row = (self.org, task, quantity)
         return self._budgets.get(row, self._store.budgets.get(row))
 
-    def _moves(
-        self, kind: Kind, thing: Thing | None, spent: Mapping[str, int], shared: Mapping[str, int]
-    ) -> dict[Row, int]:
+    def _moves(self, event: Event) -> dict[Row, int]:
         """Return the budget rows as they are after the fact. Raises BudgetSpent."""
-        moves: dict[Row, int] = {}
+        thing, moves = event.value, dict[Row, int]()
 
         def take(task: str, quantity: str, amount: int) -> None:
             balance = self._balance(task, quantity)
@@ -187,20 +185,13 @@ class MemoryTransaction:
                 raise BudgetSpent(f"task {task} has {balance or 0} {quantity} left, {amount} were asked")
             moves[(self.org, task, quantity)] = balance - amount
 
-        if spent:
-            task = getattr(thing, "task", None)
-            if not isinstance(task, str):
-                raise TypeError(f"{kind} spends, but is about no task")
-            for quantity, amount in spent.items():
-                take(task, quantity, amount)
-        if isinstance(thing, Task) and kind is Kind.TASK_OPENED:
-            for quantity, amount in shared.items():
-                if thing.parent is not None:
-                    take(thing.parent, quantity, amount)
-                moves[(self.org, thing.id, quantity)] = amount
-        elif shared:
-            raise TypeError(f"{kind} shares no budget")
-        if isinstance(thing, Task) and kind is Kind.TASK_ENDED and thing.parent is not None:
+        for quantity, amount in event.spent.items():
+            take(thing.task, quantity, amount)
+        for quantity, amount in event.shared.items():
+            if thing.parent is not None:
+                take(thing.parent, quantity, amount)
+            moves[(self.org, thing.id, quantity)] = amount
+        if isinstance(thing, Task) and event.kind is Kind.TASK_ENDED and thing.parent is not None:
             rest = {**self._store.budgets, **self._budgets}
             for (org, owner, quantity), amount in rest.items():
                 if (org, owner) == (self.org, thing.id) and amount:

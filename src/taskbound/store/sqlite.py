@@ -357,13 +357,8 @@ class SqliteTransaction:
         """Change the budget rows as the fact says. Raises BudgetSpent."""
         thing = event.value
         if event.spent:
-            task = getattr(thing, "task", None)
-            if not isinstance(task, str):
-                raise TypeError(f"{event.kind} spends, but is about no task")
             for quantity, amount in event.spent.items():
-                self._take(task, quantity, amount)
-        if event.shared and not (isinstance(thing, Task) and event.kind is Kind.TASK_OPENED):
-            raise TypeError(f"{event.kind} shares no budget")
+                self._take(thing.task, quantity, amount)
         for quantity, amount in event.shared.items():
             if thing.parent is not None:
                 self._take(thing.parent, quantity, amount)

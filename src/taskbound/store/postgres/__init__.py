@@ -394,7 +394,6 @@ class PostgresTransaction:
             spent=spent,
             shared=shared,
         )
-        _require_sound(event)
         said = sql.Statement()
         if thing is not None:
             await self._keep(said, event, thing)
@@ -500,13 +499,6 @@ class PostgresTransaction:
         )  # fmt: skip
         if not first:
             raise Replayed(f"this {purpose} was used before")
-
-
-def _require_sound(event: Event) -> None:
-    if event.spent and not isinstance(getattr(event.value, "task", None), str):
-        raise TypeError(f"{event.kind} spends, but is about no task")
-    if event.shared and not (isinstance(event.value, Task) and event.kind is Kind.TASK_OPENED):
-        raise TypeError(f"{event.kind} shares no budget")
 
 
 def _pays(event: Event) -> str | None:
