@@ -7,7 +7,7 @@ implementation passes. `World` is what a step is given: made in `app`, the same 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from taskbound.core.catalogue import Tool
@@ -21,6 +21,8 @@ from taskbound.core.storm import Denials
 from taskbound.core.thing import Thing
 
 T = TypeVar("T", bound=Thing)
+
+FOR_EVER = timedelta(days=36_500)  # until when `once` remembers what is once however long ago: a pin, a key
 
 
 class Transaction(Protocol):
@@ -214,8 +216,8 @@ class Answer(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...  # names in lower case
 
-    def body(self) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes as they come. Raises UpstreamUnavailable when they break off, or are too many."""
+    async def read(self) -> bytes:
+        """Return what came next; b"" at the end. Raises UpstreamUnavailable when it breaks off, or is too much."""
 
 
 class Origin(Protocol):

@@ -148,3 +148,18 @@ def test_what_nobody_sees_is_shown():
     shown = mcp.visible({f"na{HIDDEN[0]}me": [f"a{one}b" for one in HIDDEN], "plain": "gr\u00fcezi\t\n \u4f60", "n": 1})
     assert shown["na‹U+200B›me"] == [f"a‹U+{ord(one):04X}›b" for one in HIDDEN]
     assert shown["plain"] == "gr\u00fcezi\t\n \u4f60" and shown["n"] == 1
+
+
+def test_a_response_without_its_id_is_told_from_every_other():
+    first, last = b'{"jsonrpc":"2.0","id":%d,"result":{}}', b'{"result":{},"jsonrpc":"2.0","id":%d}'
+    assert mcp.without_id(first % 5, 5) == mcp.without_id(first % 12, 12)
+    assert mcp.without_id(last % 5, 5) == mcp.without_id(last % 12, 12)
+    assert mcp.without_id(first % 5, 5) != mcp.without_id(last % 5, 5)
+    for text in (
+        first % 5,
+        last % 5,
+        b'{"jsonrpc":"2.0","id":6.0,"result":{}}',
+        b'{"jsonrpc":"2.0","id": 6,"result":{}}',
+        b"",
+    ):
+        assert mcp.without_id(text, 6) is None

@@ -12,8 +12,8 @@ import pytest
 from taskbound.core.errors import InvalidRequest, UpstreamUnavailable
 from taskbound.core.secret import Secret
 from taskbound.plugins.net import Origin
-from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
-from taskbound.plugins.upstreams.mcp_http.known import Known, Listing
+from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream, exchange, wire
+from taskbound.plugins.upstreams.mcp_http.known import Known, Listed, Listing
 from tests.contracts.upstream import *  # noqa: F403
 from tests.contracts.upstream import called, text_of
 from tests.eras import ERAS, Scripted
@@ -471,6 +471,17 @@ async def test_an_error_with_a_status_of_its_own_is_an_answer(facing):
     assert message["error"] == {"code": -32602, "message": "no such tool"}
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", "text/plain"])
+async def test_an_error_that_is_no_message_loses_what_was_known(facing, kind):
+    hostile = Hostile(says(b"" if kind == "application/json" else b"data: no\n\n"), status=400, kind=kind)
+    hostile.stateless = True
+    upstream = facing(hostile)
+    for _ in range(2):
+        with pytest.raises(UpstreamUnavailable, match="lost the session: call again"):
+            await called(upstream, "echo")
+    assert len(asked(hostile, "server/discover")) == 2 and len(asked(hostile, "tools/call")) == 2
+
+
 async def test_a_stateless_server_that_asks_is_not_answered(facing):
     hostile = Hostile(says(b'data: {"jsonrpc":"2.0","id":9,"method":"ping"}\n\n', OK))
     hostile.stateless = True
@@ -516,6 +527,123 @@ async def test_a_list_is_never_older_than_the_question_and_answers_all_who_wait(
     assert len(script.asked("tools/list")) - before <= 2, "the first, and one for all who came meanwhile"
 
 
+FIRST = b'{"jsonrpc":"2.0","id":ID,"result":{"tools":[{"name":"a","inputSchema":{"type":"object"}}]}}'
+LAST = b'{"result":{"tools":[{"name":"a","inputSchema":{"type":"object"}}]},"jsonrpc":"2.0","id":ID}'
+CHANGED = FIRST.replace(b"object", b"array")
+
+
+def reading(monkeypatch):
+    """Return what is appended to as texts are parsed."""
+    parsed: list[bytes] = []
+
+    async def noting(text):
+        parsed.append(text)
+        return await wire.read(text)
+
+    monkeypatch.setattr(exchange, "read", noting)
+    return parsed
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("stateless", [False, True])
+@pytest.mark.parametrize("text", [FIRST, LAST])
+async def test_an_answer_that_says_the_same_is_not_read_again(facing, monkeypatch, text, stateless, kind):
+    texts = [text]
+
+    async def how(id):
+        said = texts[0].replace(b"ID", str(id).encode())
+        yield b"data: " + said + b"\n\n" if kind == "text/event-stream" else said
+
+    hostile = Hostile(how, method="tools/list", kind=kind)
+    hostile.stateless = stateless
+    upstream = facing(hostile)
+    first = await upstream.tools()
+    parsed = reading(monkeypatch)
+    assert await upstream.tools() is first and parsed == [] and len(asked(hostile, "tools/list")) == 2
+    texts[0] = CHANGED
+    assert (await upstream.tools())[0]["inputSchema"] == {"type": "array"} and len(parsed) == 1
+    for other in (FIRST, LAST):  # the same list in other words is the same list
+        texts[0] = other
+        second = await upstream.tools()
+        assert second == first and len(parsed) == (2 if other == FIRST else 3)
+    assert await upstream.tools() is second and len(parsed) == 3
+    await upstream.close()
+    assert asked(hostile, "notifications/cancelled") == []
+
+
+WRONG_IDS = [
+    FIRST.replace(b"ID", b"1"), FIRST.replace(b"ID", b'"ID"'), FIRST.replace(b"ID", b"ID.0"), LAST.replace(b"ID", b"1"),
+    FIRST.replace(b"}}", b'},"id":ID}'), FIRST.replace(b',"result"', b' ,"id":ID,"result"'),
+    FIRST.replace(b'"id":ID,', b"").replace(b'"a",', b'"a","id":ID,'), FIRST.replace(b"ID", b"null"),
+    FIRST.replace(b"ID", b" 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG_IDS)
+@pytest.mark.parametrize("before", [FIRST, LAST, FIRST.replace(b"ID", b" ID")])
+async def test_the_same_list_under_another_id_is_none(facing, before, wrong):
+    texts = [before]
+
+    async def how(id):
+        yield texts[0].replace(b"ID", str(id).encode())
+
+    upstream = facing(Hostile(how, method="tools/list", kind="application/json"))
+    await upstream.tools()
+    texts[0] = wrong
+    with pytest.raises(UpstreamUnavailable):
+        await upstream.tools()
+    texts[0] = before
+    await upstream.tools()
+
+
+@pytest.mark.parametrize("text", [FIRST, LAST, FIRST.replace(b"ID", b" ID")])
+async def test_the_answer_to_the_last_question_does_not_answer_this_one(facing, text):
+    said = []
+
+    async def how(id):
+        said.append(text.replace(b"ID", str(id).encode()))
+        yield said[0]
+
+    upstream = facing(Hostile(how, method="tools/list", kind="application/json"))
+    await upstream.tools()
+    with pytest.raises(UpstreamUnavailable, match="another request"):
+        await upstream.tools()
+
+
+async def test_of_several_pages_each_is_read_each_time(facing):
+    """The second page may change under a first one that does not."""
+    pages: dict[str, tuple[list[str], str | None]] = {"": (["a"], "next"), "next": (["b"], None)}
+
+    class Paged(Hostile):
+        async def __call__(self, scope, receive, send):
+            async def noting():
+                message = await receive()
+                if message.get("body"):
+                    self.cursor = json.loads(message["body"]).get("params", {}).get("cursor", "")
+                return message
+
+            await super().__call__(scope, noting, send)
+
+    async def how(id):
+        names, cursor = pages[hostile.cursor]
+        told = page(*({"name": name} for name in names), cursor=cursor)
+        yield json.dumps({**told, "id": id}, separators=(",", ":")).encode()
+
+    hostile = Paged(how, method="tools/list", kind="application/json")
+    upstream = facing(hostile)
+    for second in ("b", "c"):
+        pages["next"] = ([second], None)
+        assert [tool["name"] for tool in await upstream.tools()] == ["a", second]
+    pages[""] = (["c"], None)  # as the last of two was
+    assert [tool["name"] for tool in await upstream.tools()] == ["c"]
+    pages[""], pages["next"] = ([], "next"), (["d"], None)  # nothing on the first page
+    assert [tool["name"] for tool in await upstream.tools()] == ["d"]
+    pages[""] = (["d"], None)
+    assert [tool["name"] for tool in await upstream.tools()] == ["d"]
+    pages[""], pages["next"] = (["d"], "next"), (["e"], None)
+    assert [tool["name"] for tool in await upstream.tools()] == ["d", "e"]
+
+
 async def test_a_list_that_was_asked_for_before_the_question_does_not_answer_it():
     listing, gate = Listing(), asyncio.Event()
     asked_for: list[int] = []
@@ -524,7 +652,7 @@ async def test_a_list_that_was_asked_for_before_the_question_does_not_answer_it(
         asked_for.append(len(asked_for))
         if len(asked_for) == 1:
             await gate.wait()
-        return str(len(asked_for)).encode(), [{"n": len(asked_for)}], {}
+        return Listed(str(len(asked_for)).encode(), [{"n": len(asked_for)}])
 
     first = asyncio.create_task(listing.now(ask))
     await asyncio.sleep(0)
@@ -542,7 +670,7 @@ async def test_a_list_that_fails_fails_for_who_asked_and_others_ask_for_themselv
         await asyncio.sleep(0)
         if next(count) == 0:
             raise UpstreamUnavailable("gone")
-        return b"x", [{"n": 1}], {}
+        return Listed(b"x", [{"n": 1}])
 
     found = await asyncio.gather(*(listing.now(ask) for _ in range(3)), return_exceptions=True)
     assert isinstance(found[0], UpstreamUnavailable) and found[1:] == [[{"n": 1}]] * 2

@@ -138,6 +138,18 @@ def _only(value: Mapping[str, Any], known: tuple[str, ...], code: int, id: Id | 
         raise MalformedMessage(code, f"there is no member {strange[0][:64]!r}", id)
 
 
+def without_id(text: bytes, id: int) -> bytes | None:
+    """Return the text of a response without its id; None where that stands neither first nor last, as it is written.
+
+    Two texts that are equal then, each without its own id, say the same, and each is a response if one is:
+    in a text that is JSON nothing but the id of the message can stand between these marks.
+    """
+    first, last = b'{"jsonrpc":"2.0","id":%d,' % id, b',"id":%d}' % id
+    if text.startswith(first):
+        return b'{"jsonrpc":"2.0","id":,' + text[len(first) :]
+    return text[: -len(last)] + b',"id":}' if text.endswith(last) else None
+
+
 def read_tool_call(request: Request, members: tuple[str, ...]) -> ToolCall:
     """Return what a `tools/call` request of these members asks for. Raises MalformedMessage."""
     params = request.params

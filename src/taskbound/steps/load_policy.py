@@ -6,7 +6,6 @@ the file no longer names stays as it is: taking a name out of a file ends nobody
 """
 
 from dataclasses import replace
-from datetime import timedelta
 
 from taskbound.core.call import decide
 from taskbound.core.catalogue import Tool
@@ -15,7 +14,7 @@ from taskbound.core.event import Kind
 from taskbound.core.identity import JOIN_TOKEN, Claim, Identity, Registration, registration_of
 from taskbound.core.policy_dir import PolicyDir, RegistrationEntry
 from taskbound.core.thing import advance
-from taskbound.ports import Transaction, World
+from taskbound.ports import FOR_EVER, Transaction, World
 from taskbound.prove import gather, prove, refuse
 
 UNBUILT = {
@@ -23,7 +22,6 @@ UNBUILT = {
     "on_lost": "a task that nobody holds ends at its deadline",
 }
 ATTEMPTS = 3
-FOR_EVER = timedelta(days=36_500)  # a pin was recorded once, however long ago
 
 
 async def load_policy(world: World, door: Identity, asker: Claim | Identity) -> PolicyDir:

@@ -6,7 +6,6 @@ rest stays as it was loaded, so that an edit that nobody loaded yet does not com
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 from taskbound.core.call import Case, Decision, decide
@@ -16,10 +15,9 @@ from taskbound.core.errors import InvalidRequest, Replayed
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.policy_dir import PolicyDir, with_files
-from taskbound.ports import Transaction, World
+from taskbound.ports import FOR_EVER, Transaction, World
 from taskbound.prove import gather, prove, refuse
 
-FOR_EVER = timedelta(days=36_500)  # as in load_policy: a pin is new once
 Offered = Sequence[Mapping[str, Any]]
 
 

@@ -5,14 +5,11 @@ what was signed before: a log that goes on, a receipt, a token that another node
 """
 
 import hashlib
-from datetime import timedelta
 
 from taskbound.core.errors import Conflict, Replayed
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity
-from taskbound.ports import World
-
-FOR_EVER = timedelta(days=36_500)
+from taskbound.ports import FOR_EVER, World
 
 
 async def require_keys(world: World, door: Identity) -> None:

@@ -3,12 +3,13 @@
 llhttp parses, in its strict mode: a length that stands twice or beside a transfer coding, folded
 headers, control characters, bare line feeds and malformed chunks are refused. Refused here beside
 that: any coding but `chunked` alone, a switch of protocols, a head or an answer beyond its limit. Each
-request has a parser of its own, and a connection is used again only when its answer came whole, says
-that it may be, and nothing came behind it: what nobody asked for is never read as the next answer.
+request has a parser of its own, and a connection is used again only when its answer came whole and
+behind the whole request, says that it may be, and nothing came after it: what nobody asked for is never
+read as the next answer. It keeps no clock: who holds it looks at it now and then.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -16,7 +17,8 @@ import httptools
 from taskbound.core.errors import UpstreamUnavailable
 
 SILENCE_SECONDS = 60.0  # without a byte; who asks has shorter limits of its own
-HEAD_LIMIT = 32 << 10  # bytes of one head, trailers with it
+KEEP_ALIVE = 4.0  # shorter than the 5 s after which uvicorn closes: a request that met a closed one may have run
+HEAD_LIMIT = 32 << 10  # bytes of one head, trailers with it; and of what else is no body, in a row
 HEAD_COUNT = 100
 INTERIM = 8  # answers 1xx before the one that counts (RFC 9110 15.2)
 ANSWER_LIMIT = 16 << 20  # bytes of one answer, as they come (T4.8)
@@ -33,7 +35,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None  # None: nothing is asked, so nothing may come
         self._news: asyncio.Future[None] | None = None  # for who waits
-        self._timer: asyncio.TimerHandle | None = None
+        self._heard = self._loop.time()  # from the server, or that it was asked
         self._trouble = "it was closed"
         self.status = 0  # 0: no head yet
         self.headers: dict[str, str] = {}  # names in lower case; of one that stands twice, both values
@@ -46,11 +48,10 @@ class Connection(asyncio.Protocol):
         """Send one request, whole."""
         self._parser = httptools.HttpResponseParser(self)
         self.status, self.headers = 0, {}
-        self._interim = self._count = self._head = self._size = self._kept = 0
+        self._interim = self._count = self._head = self._size = self._bare = self._kept = 0
         self._parts: list[bytes] = []
         self._is_whole = self._may_stay = self._until_close = False
         self._heard = self._loop.time()
-        self._timer = self._loop.call_later(SILENCE_SECONDS, self._watch)
         if self._transport is not None:
             self._transport.write(request)
 
@@ -59,33 +60,41 @@ class Connection(asyncio.Protocol):
         while not self.status:
             await self._more()
 
-    async def body(self) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of the body as they come. Raises UpstreamUnavailable where they break off."""
-        while True:
-            if self._parts:
-                data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-                self._parts, self._kept = [], 0
-                if self._is_paused and self._transport is not None and not self.is_closed:
-                    self._is_paused = False
-                    self._transport.resume_reading()
-                yield data
-            elif self._is_whole:
-                return
-            else:
-                await self._more()
+    async def read(self) -> bytes:
+        """Return what came of the body; b"" at its end. Raises UpstreamUnavailable where it breaks off."""
+        while not self._parts:
+            if self._is_whole:
+                return b""
+            await self._more()
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts, self._kept = [], 0
+        if self._is_paused and self._transport is not None and not self.is_closed:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return data
 
     def done(self) -> bool:
         """State that nobody waits for the rest; return whether the connection can take another request, else close."""
-        if self._timer is not None:
-            self._timer.cancel()
         self._parser = None
-        if not (self._is_whole and self._may_stay) or self.is_closed:
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if not (self._is_whole and self._may_stay) or self.is_closed or unsent:
             self.abort()
             return False
         if self._is_paused and self._transport is not None:
             self._is_paused = False
             self._transport.resume_reading()
         return True
+
+    def looked_at(self, now: float) -> bool:
+        """Close what was silent for too long by the loop's clock; return whether it is open."""
+        if self._is_paused:
+            self._heard = now  # the silence is ours
+        silence = now - self._heard
+        if self._parser is None and silence >= KEEP_ALIVE:
+            self.abort()
+        elif silence >= SILENCE_SECONDS:
+            self._fail(f"nothing came for {SILENCE_SECONDS:g} s")
+        return not self.is_closed
 
     def abort(self) -> None:
         """Close at once."""
@@ -113,13 +122,14 @@ class Connection(asyncio.Protocol):
             return self._fail("it says what nobody asked for")
         self._heard = self._loop.time()
         self._size += len(data)
+        self._bare += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._is_whole:  # else the answer stands, and the connection is not used again
                 return self._fail(f"the answer is malformed: {error.__context__ or error}")
             self._may_stay = False
-        if not self._is_whole and (self._size > ANSWER_LIMIT or (not self.status and self._size > HEAD_LIMIT)):
+        if not self._is_whole and (self._size > ANSWER_LIMIT or self._bare > HEAD_LIMIT):
             return self._fail(f"the answer, or its head, has more than {ANSWER_LIMIT} or {HEAD_LIMIT} bytes")
         self._tell()
 
@@ -138,15 +148,6 @@ class Connection(asyncio.Protocol):
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
-
-    def _watch(self) -> None:
-        """Give up after a silence that is the server's."""
-        now = self._loop.time()
-        if self._is_paused:
-            self._heard = now
-        if now - self._heard >= SILENCE_SECONDS:
-            return self._fail(f"nothing came for {SILENCE_SECONDS:g} s")
-        self._timer = self._loop.call_at(self._heard + SILENCE_SECONDS, self._watch)
 
     # --- what the parser finds -----------------------------------------------------------------------
 
@@ -169,17 +170,18 @@ class Connection(asyncio.Protocol):
         if status < 200:
             self._interim += 1
             self.headers = {}
-            if self._interim > INTERIM or status == 101:
+            if self._interim > INTERIM or status == 101 or status < 100:
                 raise ValueError(f"status {status}")
             return
         version, coding = self._parser.get_http_version(), self.headers.get("transfer-encoding")
         if version not in ("1.0", "1.1") or (coding is not None and (version, coding.lower()) != ("1.1", "chunked")):
-            raise ValueError(f"HTTP/{version} with transfer coding {coding!r}")
+            raise ValueError(f"HTTP/{version} with transfer coding {str(coding)[:64]!r}")
         self._may_stay = self._parser.should_keep_alive()
         self._until_close = coding is None and "content-length" not in self.headers and status not in (204, 304)
         self.status = status
 
     def on_body(self, data: bytes) -> None:
+        self._bare = 0
         self._parts.append(data)
         self._kept += len(data)
         if self._kept > READ_AHEAD and not self._is_paused and self._transport is not None:

@@ -10,22 +10,30 @@ word a changed definition would be called.
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taskbound.formats.mcp_headers import Mark
+from taskbound.plugins.upstreams.mcp_http.exchange import Told
 
 Tools = list[Mapping[str, Any]]
-Marks = Mapping[str, tuple[Mark, ...]]  # by tool: the arguments that headers mirror
-Listed = tuple[bytes, Tools, Marks]  # the list as text too
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list of tools."""
+
+    text: bytes = b""  # by which it is known again
+    tools: Tools = field(default_factory=list)
+    marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)  # by tool: arguments that headers mirror
+    told: Told | None = None  # by the one answer that it came in: who tells the same offers the same
 
 
 class Listing:
     """The newest list of tools, as it is shown to one credential, or to none."""
 
     def __init__(self) -> None:
-        self.tools: Tools = []
-        self.marks: Marks = {}
-        self.text = b""
+        self.newest = Listed()
         self._begun = self._done = 0  # lists that were asked for, and the newest of them that came
         self._asking = asyncio.Lock()
 
@@ -39,11 +47,11 @@ class Listing:
             if self._done <= before:
                 self._begun += 1
                 mine = self._begun
-                text, tools, marks = await ask()
-                if text != self.text or not self._done:
-                    self.text, self.tools, self.marks = text, tools, marks
-                self._done = mine
-            return self.tools
+                found = await ask()
+                if found is not self.newest and found.text == self.newest.text:
+                    found = replace(found, tools=self.newest.tools)
+                self.newest, self._done = found, mine
+            return self.newest.tools
 
 
 class Known:
