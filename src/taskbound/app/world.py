@@ -1,6 +1,7 @@
 """Worlds: what steps are given, in memory or kept in a state directory; with the clock and the ids of it all."""
 
 import hashlib
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -46,18 +47,17 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-_PAIRS = tuple(a + b for a in "abcdefghijklmnopqrstuvwxyz234567" for b in "abcdefghijklmnopqrstuvwxyz234567")
+_LETTER = b"abcdefghijklmnopqrstuvwxyz234567" * 8  # of each byte; every letter eight times, so all are equally likely
 
 
-def _letters(bits: int) -> str:
-    """Return random letters, 5 bits each; an even number of them."""
-    drawn = secrets.randbits(bits)
-    return "".join([_PAIRS[drawn >> at & 1023] for at in range(0, bits, 10)])
+def _letters(count: int) -> str:
+    """Return random letters, 5 bits each."""
+    return os.urandom(count).translate(_LETTER).decode()
 
 
 def new_id(kind: str) -> str:
     """Return a new id: the kind's letter and 100 random bits as 20 characters of a-z2-7 (INTERFACES 1)."""
-    return kind + _letters(100)
+    return kind + _letters(20)
 
 
 def new_handle() -> tuple[Secret, str]:
@@ -80,7 +80,7 @@ def in_memory(
     clock: Callable[[], datetime] = now,
 ) -> World:
     """Return a world that forgets when the process ends: memory store, memory targets by name, a policy directory."""
-    instance = _letters(30)
+    instance = _letters(6)
     policies = PolicyFiles(policy, targets)
     policies.load()
     store = MemoryStore(clock)
@@ -141,7 +141,7 @@ async def open_world(
         if database is not None:
             shared = await open_postgres(database, clock)
             stack.push_async_callback(shared.close)
-            instance, node = await shared.instance(_letters(30)), kept_name(state / "node", _letters(30))
+            instance, node = await shared.instance(_letters(6)), kept_name(state / "node", _letters(6))
             kept = _world(shared, PostgresLog(shared), state, second, policies, config.trust_domain, instance, node)
         else:
             own = open_store(state / "taskbound.db", clock)
@@ -165,7 +165,7 @@ async def open_world(
 
 
 def _kept(store: SqliteStore, state: Path, second: Path, policies: PolicyFiles, trust_domain: str) -> World:
-    instance = kept_name(state / "instance", _letters(30))
+    instance = kept_name(state / "instance", _letters(6))
     return _world(store, SqliteLog(store), state, second, policies, trust_domain, instance, "")
 
 
@@ -205,7 +205,7 @@ def _postgres(target: TargetConfig, world: World, lane: Identity) -> PostgresPro
         quarantine=target.quarantine,
         instance=world.instance,
         node=world.node or "up",
-        epoch=_letters(60),
+        epoch=_letters(12),
         new_password=new_password,
         on_quarantine=partial(quarantined, world.store, lane),
     )

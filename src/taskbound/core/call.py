@@ -229,7 +229,7 @@ def usable(case: Case, answer: Answer, level: int) -> Grant | None:
 
     What is left is a matter of the acting task: a child holds its own share of every budget (INTERFACES 12).
     """
-    granted = [g for i, g in enumerate(case.offered[level]) if i in answer.granted[level]]
+    granted = [case.offered[level][position] for position in sorted(answer.granted[level])]
     if level == len(case.chain) - 1:
         granted = [g for g in granted if g.calls is None or case.left.get(f"g{g.root}#calls", 0) > 0]
     return min(granted, key=lambda grant: grant.ask, default=None)

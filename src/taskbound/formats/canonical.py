@@ -9,6 +9,7 @@ import hashlib
 import json
 from typing import Any, NoReturn
 
+import msgspec
 import rfc8785
 
 MAX_DEPTH = 64  # deeper than any message of ours; keeps a hostile text from exhausting the stack
@@ -31,17 +32,16 @@ def _constant(name: str) -> NoReturn:
     raise Malformed(f"{name} is not a JSON number")  # RFC 8259 6
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > 40:  # int() is quadratic in the digits; no number of ours is that long
-        raise Malformed("an integer has more than 40 digits")
-    return int(digits)
-
-
 def _float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise Malformed("a number is too large for a double")  # RFC 7493 2.2
     return value
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant, parse_float=_float).decode
+_read, _write = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+_ANOTHER = object()
 
 
 def _depth(value: Any) -> int:
@@ -63,16 +63,10 @@ def parse(text: bytes | str, *, limit: int = 1 << 20) -> Any:
     if len(text) > limit:
         raise Malformed(f"the text has {len(text)} bytes, at most {limit} are read")
     try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = json.loads(
-            decoded,
-            object_pairs_hook=_members,
-            parse_constant=_constant,
-            parse_int=_integer,
-            parse_float=_float,
-        )
-        if isinstance(text, str) or "\\u" in decoded:  # UTF-8 has no surrogates: only an escape can bring a lone one
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # which has no UTF-8 form (RFC 7493 2.1)
+        raw = text.encode() if isinstance(text, str) else text
+        value = _unspaced(raw)
+        if value is _ANOTHER:
+            value = _strict(raw.decode())
     except Malformed:
         raise
     except RecursionError:
@@ -81,9 +75,31 @@ def parse(text: bytes | str, *, limit: int = 1 << 20) -> Any:
         raise Malformed("the text is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise Malformed(f"not JSON at line {error.lineno} column {error.colno}") from None
-    if decoded.count("[") + decoded.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    except ValueError:  # int() is quadratic in the digits: it reads 4,300
+        raise Malformed("an integer has too many digits") from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise Malformed(f"the text is nested deeper than {MAX_DEPTH}")
     return value
+
+
+def _strict(text: str) -> Any:
+    """Return the value of a text however it is spelled. Raises what `parse` makes a Malformed of."""
+    value = _decode(text)
+    if "\\u" in text:  # UTF-8 has no surrogates: only an escape can bring a lone one
+        json.dumps(value, ensure_ascii=False).encode()  # which has no UTF-8 form (RFC 7493 2.1)
+    return value
+
+
+def _unspaced(raw: bytes) -> Any:
+    """Return the value of a text that is, to the byte, what its value is written as; _ANOTHER for any other text.
+
+    Most programs write so. It has no second reading: a name given twice, a lone surrogate, NaN are never written.
+    """
+    try:
+        value = _read(raw)
+        return value if _write(value) == raw else _ANOTHER
+    except (ValueError, RecursionError):
+        return _ANOTHER
 
 
 def render(value: Any) -> bytes:
