@@ -16,7 +16,8 @@ import pytest
 
 from taskbound.core.errors import StoreUnavailable
 from taskbound.core.identity import door
-from taskbound.lanes import Lanes, run_lanes
+from taskbound.lanes import run_lanes
+from taskbound.lanes.progress import Lanes
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease

@@ -20,7 +20,8 @@ from taskbound.core.identity import door
 from taskbound.core.lease import fall_due
 from taskbound.core.secret import Secret
 from taskbound.core.thing import advance
-from taskbound.lanes import Lanes, run_lanes
+from taskbound.lanes import run_lanes
+from taskbound.lanes.progress import Lanes
 from taskbound.plugins.providers.postgres import PostgresProvider, sql
 from taskbound.store.memory import MemoryStore
 from tests.postgres.proxy import proxy_before

@@ -15,7 +15,8 @@ from taskbound.core.receipt import parse_receipt
 from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.formats.note import verify_note
-from taskbound.lanes import Lanes, run_lanes
+from taskbound.lanes import run_lanes
+from taskbound.lanes.progress import Lanes
 from taskbound.plugins.providers.memory import MemoryTarget
 from taskbound.plugins.providers.postgres import held
 from taskbound.steps.close_task import read_receipt

@@ -33,7 +33,8 @@ from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.edge import api, claims, gateway, http, oauth
 from taskbound.ending import LIVE
-from taskbound.lanes import Lanes, Progress, run_lanes
+from taskbound.lanes import run_lanes
+from taskbound.lanes.progress import Lanes, Progress
 from taskbound.ports import World
 from taskbound.prove import registered
 from taskbound.steps.load_policy import load_policy, warnings_of
