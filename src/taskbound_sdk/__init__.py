@@ -191,6 +191,11 @@ class Held:
         self._wire.close()
 
 
+def plain(text: object) -> str:
+    """Return a text as it may be shown on a terminal, whoever wrote it: what steers one is spelled out."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+
+
 def from_environment() -> Client:
     """Return the client of the task that this process runs in, else of the machine's own server. Raises Unreachable."""
     if url := os.environ.get("TASKBOUND_URL"):

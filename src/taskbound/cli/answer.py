@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 from taskbound.core.errors import InvalidRequest, TaskboundError, Unavailable, hint_of
-from taskbound_sdk import Client, Refused, Unreachable, from_environment
+from taskbound_sdk import Client, Refused, Unreachable, from_environment, plain
 
 DONE, REFUSED, USAGE, UNAVAILABLE, UNVERIFIED = range(5)
 INTERRUPTED, NOBODY_READS = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell tells them
@@ -164,11 +164,6 @@ def _in_the_way(error: BaseException | None) -> str:
 
 
 # --- printing --------------------------------------------------------------------------------------
-
-
-def plain(text: object) -> str:
-    """Return a text as it may be shown on a terminal: what steers one is spelled out."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
 
 
 def say(*lines: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from taskbound_sdk import Client, Refused, Unreachable
+from taskbound_sdk import Client, Refused, Unreachable, plain
 
 PATIENCE = 2.0  # seconds: the program has ended, and nobody is kept waiting for what is only told
 MOST = 500  # in one answer of the server
@@ -21,7 +21,7 @@ def denials(address: str, task: str) -> Iterator[str]:
     try:
         path = f"/v1/calls?task={quote(task, safe='')}&state=denied&limit={MOST}"
         calls = Client(address, timeout=PATIENCE).request("GET", path)["calls"]
-        yield from map(_plain, _lines(task, calls))
+        yield from map(plain, _lines(task, calls))
     except (Refused, Unreachable, LookupError, TypeError):
         return
 
@@ -41,7 +41,3 @@ def _lines(task: str, calls: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"    {hint}{f': {command}' if command else ''}"
     if len(alike) > LINES:
         yield f"  and {len(alike) - LINES} more: taskbound call list --denied --task {task}"
-
-
-def _plain(line: str) -> str:
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
