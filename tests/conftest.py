@@ -35,9 +35,11 @@ LONGEST = (
     "faults/test_race.py",
     "cli/test_doctor.py",
 )
-# Whoever starts the tests in the background of a script starts them deaf to Ctrl-C, and every program that they start.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Whoever starts the tests in the background of a script, or with nohup, starts them deaf to Ctrl-C and to the
+# end of the terminal, and every program that they start.
+for deaf, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(deaf) is signal.SIG_IGN:
+        signal.signal(deaf, handler)
 
 PORTS = ("store", "provider", "log", "keys", "checkpoints", "sink", "upstream", "probes")
 
