@@ -140,6 +140,21 @@ def test_a_node_with_other_keys_is_refused(first: Node, tmp_path: Path, store: s
     assert refused.returncode == 2 and "copy keys/" in refused.stderr
 
 
+def test_a_copied_state_directory_is_no_second_node(first: Node, tmp_path: Path, store: str) -> None:
+    with first.serve() as here:
+        copied = second(first, tmp_path, store)
+        copied.like(first)
+        shutil.copy(first.state / "node", copied.state)
+        refused = copied.command("serve", "--store", "env:TASKBOUND_STORE")
+        assert refused.returncode == 3, refused.stderr
+        assert f"as node {here['node']}" in refused.stderr and "remove the file `node`" in refused.stderr
+        (copied.state / "node").unlink()
+        with copied.serve() as there:
+            assert here["node"] != there["node"]
+    with first.serve() as again:  # a node that was stopped finds its name free
+        assert again["node"] == here["node"]
+
+
 def test_without_a_policy_nobody_administers(first: Node) -> None:
     (first.state / "policy/organisation/admin.cedar").unlink()
     with first.serve():

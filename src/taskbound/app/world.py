@@ -141,7 +141,9 @@ async def open_world(
         if database is not None:
             shared = await open_postgres(database, clock)
             stack.push_async_callback(shared.close)
-            instance, node = await shared.instance(_letters(6)), kept_name(state / "node", _letters(6))
+            node = kept_name(state / "node", _letters(6))
+            await shared.hold(node)
+            instance = await shared.instance(_letters(6))
             kept = _world(shared, PostgresLog(shared), state, second, policies, config.trust_domain, instance, node)
         else:
             own = open_store(state / "taskbound.db", clock)

@@ -58,6 +58,7 @@ from taskbound.core.task import Task
 from taskbound.core.thing import Thing, event_about, next_state, noun_of
 from taskbound.store.migrations import migrate_postgres, shipped
 from taskbound.store.postgres import sql
+from taskbound.store.postgres.name import Name
 from taskbound.store.postgres.pool import FOREIGN, Link, Links, connect
 from taskbound.store.postgres.time import DatabaseTime, database_clock
 from taskbound.store.reserve import ENDS
@@ -104,7 +105,7 @@ async def open_postgres(
         raise StoreUnavailable(f"the database cannot be prepared: {type(error).__name__}") from error
     finally:
         at.terminate()
-    store = PostgresStore(Links(dsn, size), DatabaseTime(Links(dsn, 1), clock, read_clock))
+    store = PostgresStore(dsn, Links(dsn, size), DatabaseTime(Links(dsn, 1), clock, read_clock))
     try:
         await store.time.now()
     except BaseException:
@@ -116,8 +117,9 @@ async def open_postgres(
 class PostgresStore:
     """Everything in one database, which other nodes use too."""
 
-    def __init__(self, links: Links, time: DatabaseTime) -> None:
-        self.links, self.time = links, time
+    def __init__(self, dsn: Secret, links: Links, time: DatabaseTime) -> None:
+        self._dsn, self.links, self.time = dsn, links, time
+        self._name: Name | None = None
 
     def transaction(self, opener: Identity) -> "PostgresTransaction":
         """Open a transaction as this identity, for its organisation."""
@@ -141,8 +143,21 @@ class PostgresStore:
         self.links.give(link)
         return kept
 
+    async def hold(self, node: str) -> None:
+        """Hold a node's name for as long as the store is open. Raises Unavailable where another process holds it."""
+        name = Name(self._dsn, node)
+        await name.take()
+        self._name = name
+
+    def require_name(self) -> None:
+        """Raises StoreUnavailable where another process has the name that this one held."""
+        if self._name is not None and self._name.is_taken:
+            raise StoreUnavailable("another process serves as this node", hint="stop one of the two")
+
     async def close(self) -> None:
         """Wait for the transactions that run, and close. Whoever comes later gets StoreUnavailable."""
+        if self._name is not None:
+            await self._name.close()
         await self.links.close()
         await self.time.close()
 
@@ -163,6 +178,7 @@ class PostgresTransaction:
         self._people: dict[str, Registration] = {}  # that were read, by SPIFFE ID
 
     async def __aenter__(self) -> "PostgresTransaction":
+        self._store.require_name()
         link = await self._store.links.take()
         try:
             self.now = await self._store.time.now()  # only now: what it decides on is read later than that

@@ -1,0 +1,93 @@
+"""The name of a node, held in the database for as long as its process runs: no two nodes have one name.
+
+A state directory that is copied with its file `node` makes a second process of the same name, and each would
+end what agents hold at the other. So a process holds an advisory lock for its name, of a connection of its own;
+who comes second is refused before it writes anything. When the connection is lost the lock is taken again;
+should another hold it by then, nothing is read or written here any more.
+
+Where a machine vanishes without a word, the server learns it by keep-alives, within some 15 seconds.
+"""
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+from taskbound.core.errors import StoreUnavailable, Unavailable
+from taskbound.core.secret import Secret
+from taskbound.store.postgres.pool import FOREIGN, connect
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+AGAIN = 0.2  # seconds between two tries to take it
+TRIES = 15  # at the start: the server may not have learned yet that the process before us is gone
+LOOK = 2.0  # seconds between two looks whether the connection is still there
+ALIVE = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
+
+
+class Name:
+    """The name of one node, as this process holds it."""
+
+    def __init__(self, dsn: Secret, name: str) -> None:
+        self._dsn, self._name = dsn, name
+        digest = hashlib.sha256(f"taskbound node {name}".encode()).digest()
+        self._key = int.from_bytes(digest[:8], "big", signed=True)
+        self._at: Connection | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self.is_taken = False  # by another process, when we looked last
+
+    async def take(self) -> None:
+        """Hold the name until `close`. Raises Unavailable where another process holds it, and StoreUnavailable."""
+        for _ in range(TRIES):
+            await self._try()
+            if not self.is_taken:
+                break
+            await asyncio.sleep(AGAIN)
+        else:
+            raise Unavailable(
+                f"another process serves this database as node {self._name}",
+                code="already_running",
+                hint="stop it first; or remove the file `node` where the state directory was copied",
+            )
+        self._watch = asyncio.create_task(self._watching())
+
+    async def close(self) -> None:
+        """Let go of it."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        self._drop()
+
+    async def _watching(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                if self._at is None:
+                    await self._try()
+                else:
+                    await self._at.fetchval("SELECT 1")
+            except (StoreUnavailable, *FOREIGN):  # who asks the store is told so
+                self._drop()
+
+    async def _try(self) -> None:
+        at = await connect(self._dsn)
+        try:
+            await at.execute(ALIVE)
+            held = bool(await at.fetchval("SELECT pg_try_advisory_lock($1)", self._key))
+        except BaseException as error:
+            at.terminate()
+            if isinstance(error, FOREIGN):
+                raise StoreUnavailable(f"the node's name cannot be held: {type(error).__name__}") from error
+            raise
+        self.is_taken = not held
+        if held:
+            self._at = at
+        else:
+            at.terminate()
+
+    def _drop(self) -> None:
+        at, self._at = self._at, None
+        if at is not None:
+            at.terminate()

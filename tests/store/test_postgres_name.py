@@ -1,0 +1,107 @@
+"""A node's name is one process's: who comes second is refused, and who lost it to another is told (serve)."""
+
+import asyncio
+
+import pytest
+
+from taskbound.core.errors import StoreUnavailable, Unavailable
+from taskbound.store.postgres import name as names
+from tests.contracts.store import GATEWAY, clock  # noqa: F401
+from tests.postgres.server import server  # noqa: F401
+from tests.store.postgres_database import database, store  # noqa: F401
+
+HOLDERS = (
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(names, "AGAIN", 0.02)
+    monkeypatch.setattr(names, "LOOK", 0.05)
+
+
+@pytest.fixture
+async def other(database, clock, store):  # noqa: F811
+    made = await database.open(clock)
+    yield made
+    await made.close()
+
+
+async def works(store) -> bool:  # noqa: F811
+    try:
+        async with store.transaction(GATEWAY):
+            return True
+    except StoreUnavailable:
+        return False
+
+
+async def until(holds) -> None:
+    async with asyncio.timeout(10):
+        while not await holds():  # noqa: ASYNC110 - what is waited for happens in the database
+            await asyncio.sleep(0.02)
+
+
+async def cut(database) -> None:  # noqa: F811
+    """End every connection that holds a name, as a restart of the database does."""
+    at = await database.superuser()
+    await at.execute(f"SELECT pg_terminate_backend(pid) FROM ({HOLDERS}) AS held")
+    await at.close()
+
+
+async def test_a_second_process_of_the_name_is_refused(store, other):  # noqa: F811
+    await store.hold("abcdef")
+    with pytest.raises(Unavailable, match="node abcdef") as refused:
+        await other.hold("abcdef")
+    assert refused.value.code == "already_running" and "remove the file" in refused.value.hint
+    assert await works(store) and await works(other)  # who was refused holds nothing, and is told so at its start
+    await other.hold("ghijkl")
+
+
+async def test_the_name_is_free_when_its_process_ends(store, other):  # noqa: F811
+    await store.hold("abcdef")
+    waiting = asyncio.create_task(other.hold("abcdef"))
+    await asyncio.sleep(0.05)
+    await store.close()
+    await waiting
+
+
+async def test_a_lost_connection_takes_the_name_again(store, other, database):  # noqa: F811
+    await store.hold("abcdef")
+    await cut(database)
+
+    async def is_held() -> bool:
+        at = await database.superuser()
+        try:
+            return len(await at.fetch(HOLDERS)) == 1
+        finally:
+            await at.close()
+
+    await until(is_held)
+    assert await works(store)
+    with pytest.raises(Unavailable):
+        await other.hold("abcdef")
+
+
+async def test_a_node_whose_name_another_took_does_nothing_more(store, other, database, monkeypatch):  # noqa: F811
+    await store.hold("abcdef")
+    monkeypatch.setattr(names, "LOOK", 60)  # the other is told to hold it before the first looks again
+    await asyncio.sleep(0.1)
+    await cut(database)
+    await other.hold("abcdef")
+    monkeypatch.setattr(names, "LOOK", 0.05)
+    store._name._watch.cancel()
+    store._name._watch = asyncio.create_task(store._name._watching())
+
+    async def is_barred() -> bool:
+        return not await works(store)
+
+    await until(is_barred)
+    assert await works(other)
+    await other.close()
+
+    async def is_back() -> bool:
+        return await works(store)
+
+    await until(is_back)  # the other is gone, so the name is its own again
