@@ -2,18 +2,24 @@
 
 import asyncio
 import os
+import resource
+import select
 import socket
 import ssl
 import subprocess
 import sys
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import uvloop
 
-from taskbound.app.listen import HANDSHAKE_SECONDS, Server, bind, certificate_of
+from taskbound.app.listen import HANDSHAKE_SECONDS, Server, bind, certificate_of, share
 from taskbound.core.config import Tls
 from taskbound.core.errors import InvalidRequest
 from tests.certificates import Authority, written
+from tests.stories.place import Place, until
 
 ISSUER = Authority()
 PAIR = ISSUER.certificate("api.example.org", "*.agents.example.org", "10.0.0.5", "2001:db8::1")
@@ -129,8 +135,8 @@ async def hello(scope, receive, send):
 class Served:
     """A server with a certificate, on a loopback port: what it shows is the same."""
 
-    def __init__(self, certificate):
-        self.server = Server(hello, certificate)
+    def __init__(self, certificate, limit=100):
+        self.server = Server(hello, certificate, limit=limit)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
 
@@ -200,12 +206,11 @@ LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_who_begins_many_handshakes_takes_no_more_than_its_share_and_keeps_nobody_out(tmp_path, monkeypatch, loop):
+def test_who_begins_many_handshakes_takes_no_more_than_its_share_and_keeps_nobody_out(tmp_path, loop):
     """What is not counted until its handshake is over takes every descriptor, the operator's too."""
-    monkeypatch.setattr("taskbound.app.listen.TCP_LIMIT", 4)
 
     async def held():
-        async with Served(certificate_of(tls(tmp_path))) as served:
+        async with Served(certificate_of(tls(tmp_path)), limit=4) as served:
             silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(12)]
             async with asyncio.timeout(5):
                 for reader, _ in silent[:8]:
@@ -218,9 +223,8 @@ def test_who_begins_many_handshakes_takes_no_more_than_its_share_and_keeps_nobod
     LOOPS[loop](held())
 
 
-async def test_connections_that_are_served_count_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("taskbound.app.listen.TCP_LIMIT", 2)
-    async with Served(certificate_of(tls(tmp_path))) as served:
+async def test_connections_that_are_served_count_too(tmp_path):
+    async with Served(certificate_of(tls(tmp_path)), limit=2) as served:
         where = {"ssl": believer(), "server_hostname": "api.example.org"}
         kept = [await asyncio.open_connection("127.0.0.1", served.port, **where) for _ in range(2)]
         await asyncio.sleep(0.05)
@@ -228,6 +232,40 @@ async def test_connections_that_are_served_count_too(tmp_path, monkeypatch):
             await asyncio.wait_for(served.get(believer()), 5)
         for _, writer in kept:
             writer.close()
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "servers", "each"),
+    [(1 << 20, 1, 768), (1 << 20, 2, 384), (1 << 20, 4, 192), (1024, 1, 512), (1024, 4, 128), (256, 3, 42)],
+)
+def test_all_listeners_together_leave_half_of_the_descriptors(monkeypatch, descriptors, servers, each):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (descriptors, descriptors))
+    assert share(servers) == each and servers * each <= min(768, descriptors // 2)
+
+
+def test_connections_to_every_listener_leave_descriptors_for_the_operator(tmp_path):
+    """Each may be filled by anybody on this machine; a process that has no descriptor left serves nobody."""
+    place = Place(tmp_path / "state")
+    listen = '[listen]\napi = ["unix:run/api.sock", "127.0.0.1:0"]\ngateway = "127.0.0.1:0"\n'
+    (place.state / "taskbound.toml").write_text(listen)
+
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+
+    with place.up(preexec_fn=few) as said, ExitStack() as stack:
+        ports = [int(urlsplit(said["gateway"]).port), int(said["api"][1].rpartition(":")[2])]
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for port in ports for _ in range(100)
+        ]
+        until(lambda: _open(idle) <= 2 * 32, 8)  # sooner than those that say nothing are closed for that
+        assert place.client.request("GET", "/healthz")
+        assert len(list(Path(f"/proc/{said['pid']}/fd").iterdir())) < 128 - 32
+
+
+def _open(connections):
+    """Return how many of them the server left open."""
+    readable, _, _ = select.select(connections, [], [], 0)
+    return len(connections) - len(readable)
 
 
 async def test_where_a_client_ca_is_set_only_its_clients_connect(tmp_path):

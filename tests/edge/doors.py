@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,12 @@ async def read_answer(reader: asyncio.StreamReader, within: float = 5.0) -> Answ
 
 @asynccontextmanager
 async def served(
-    *, ancestry: bool = True, routes: Sequence[Route] = api.ROUTES, mount: Mapping[str, Any] = {}, **site: Any
+    *,
+    ancestry: bool = True,
+    routes: Sequence[Route] = api.ROUTES,
+    mount: Mapping[str, Any] = {},
+    limit: int = 100,
+    **site: Any,
 ) -> AsyncIterator[Doors]:
     """Serve alice's world; she is who runs this process. Without `ancestry` nobody asks who stands above a peer."""
     rig = Rig()
@@ -167,7 +173,7 @@ async def served(
     with tempfile.TemporaryDirectory() as directory:
         unix = f"{directory}/api.sock"
         where: list[dict[str, Any]] = [{"uds": unix}, {"port": 0}, {"port": 0}]
-        servers = [uvicorn.Server(configuration(app, **at)) for app, at in zip(apps, where, strict=True)]
+        servers = [uvicorn.Server(configuration(app, limit, **at)) for app, at in zip(apps, where, strict=True)]
         tasks = [asyncio.create_task(server._serve()) for server in servers]
         while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.002)
@@ -182,12 +188,12 @@ async def served(
     rig.check()
 
 
-def configuration(app: Any, **where: Any) -> uvicorn.Config:
+def configuration(app: Any, limit: int, **where: Any) -> uvicorn.Config:
     """As `up` serves it."""
     return uvicorn.Config(
         app,
         **where,
-        http=PeerProtocol,
+        http=partial(PeerProtocol, limit=limit),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

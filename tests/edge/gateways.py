@@ -74,10 +74,10 @@ class Gateways:
         self.origins = origins
         self.door = door(world.trust_domain, "door/test", "main")
 
-    async def task(self, profile: str = "all", **fields: Any) -> tuple[str, str]:
-        """Open a task for agent/support; return its id and its handle."""
-        ask = TaskAsk(profile, actor="agent/support", **fields)
-        task, handle = await open_task(self.world, self.door, ALICE, ask)
+    async def task(self, profile: str = "all", *, below: str | None = None, **fields: Any) -> tuple[str, str]:
+        """Open a task for agent/support, or below the task with a handle; return its id and its handle."""
+        ask = TaskAsk(profile, actor=None if below else "agent/support", **fields)
+        task, handle = await open_task(self.world, self.door, self.claim(below) if below else ALICE, ask)
         return task.id, handle.reveal()
 
     def claim(self, handle: str) -> Claim:

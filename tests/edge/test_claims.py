@@ -16,7 +16,7 @@ from taskbound.core.errors import Refused
 from taskbound.core.event import Kind
 from taskbound.core.identity import Registration, identify
 from taskbound.core.thing import advance
-from taskbound.edge import api, claims, http, oauth
+from taskbound.edge import api, claims, http, oauth, request
 from taskbound.edge.claims import NAMES, Holders, Rule, claim_of
 from taskbound.formats import jose
 from taskbound.steps.register_identity import suspend_identity
@@ -457,10 +457,10 @@ async def test_beyond_this_machine_nobody_is_the_operator(doors):
 )
 def test_beyond_this_machine_a_listener_answers_to_the_names_in_its_certificate(what, good):
     if good:
-        http.require_local(what)
+        request.require_local(what)
     else:
         with pytest.raises(Refused):
-            http.require_local(what)
+            request.require_local(what)
 
 
 async def test_beyond_this_machine_nobody_is_told_how_it_is(doors, monkeypatch):

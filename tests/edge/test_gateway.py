@@ -4,8 +4,9 @@ import asyncio
 import json
 import socket
 import time
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from mcp import MCPError
@@ -13,10 +14,9 @@ from mcp import MCPError
 from taskbound import app
 from taskbound.core import call as calls
 from taskbound.core.catalogue import pin_of
-from taskbound.core.errors import StoreUnavailable
+from taskbound.core.errors import StoreUnavailable, UpstreamUnavailable
 from taskbound.core.secret import Secret
 from taskbound.edge import enforce as enforce_module
-from taskbound.edge import gateway as gateway_module
 from taskbound.edge.enforce import enforce
 from taskbound.edge.gateway import answer as answer_module
 from taskbound.edge.gateway import calls as calls_module
@@ -245,17 +245,59 @@ async def test_a_session_is_a_name_and_no_proof(gate, workspace):
 
 def test_session_ids_do_not_repeat():
     made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
-    ids = {made.open(f"t{n % 1_000}", None).id for n in range(8_000)}
+    ids = {made.open(f"t{n % 1_000}", f"t{n % 1_000}", None).id for n in range(8_000)}
     assert len(ids) == 8_000 and len(made._open) == sessions.CLIENT_SESSIONS
 
 
 def test_one_task_cannot_end_the_sessions_of_another():
     made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
-    other = made.open("other", None)
-    own = [made.open("one", None) for _ in range(5_000)]
+    other = made.open("other", "other", None)
+    own = [made.open("one", "one", None) for _ in range(5_000)]
     assert made.find(other.id, "other", None) is other
     assert len(made._open) == 1 + sessions.TASK_SESSIONS
     assert made.find(own[-64].id, "one", None) is own[-64], "the oldest of its own made room"
+
+
+def test_one_tree_of_tasks_cannot_end_the_sessions_of_another():
+    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    other = made.open("other", "other", None)
+    own = [made.open(f"child{n % 256}", "root", None) for n in range(256 * sessions.TASK_SESSIONS)]
+    assert made.find(other.id, "other", None) is other
+    assert len(made._open) == 1 + sessions.TREE_SESSIONS
+    oldest = own[-sessions.TREE_SESSIONS]
+    assert made.find(oldest.id, oldest.task, None) is oldest, "the oldest of its own made room"
+
+
+async def test_one_tree_of_tasks_cannot_take_the_sessions_with_upstreams_of_another(monkeypatch):
+    monkeypatch.setattr(sessions, "TREE_UPSTREAM_SESSIONS", 4)
+    monkeypatch.setattr(sessions, "UPSTREAM_SESSIONS", 6)
+    closed: list[Any] = []
+
+    class Counted:
+        async def close(self):
+            closed.append(self)
+
+    made = sessions.UpstreamSessions({"crm": cast(Any, Counted)}, lambda: 0.0)
+    with made.use("other", "other", "crm") as other:
+        pass
+    with ExitStack() as stack:
+        for n in range(4):
+            stack.enter_context(made.use(f"child{n}", "root", "crm"))
+        with pytest.raises(UpstreamUnavailable, match="4 sessions of the tree with upstreams are in use"):
+            stack.enter_context(made.use("child4", "root", "crm"))
+    for n in range(9):  # once they are idle its own make room
+        with made.use(f"child{n}", "root", "crm"):
+            pass
+    assert len(made._open) == 5
+    with made.use("other", "other", "crm") as still:
+        assert still is other
+    with ExitStack() as stack:
+        for n in range(6):
+            stack.enter_context(made.use(f"of{n}", f"of{n}", "crm"))
+        with pytest.raises(UpstreamUnavailable, match="6 sessions with upstreams are in use"):
+            stack.enter_context(made.use("late", "late", "crm"))
+    await made.close()
+    assert other.upstream in closed and len(made._open) == 0
 
 
 # --- nothing of the client's goes on (D16, T4.1) ---------------------------------------------------
@@ -693,17 +735,17 @@ async def test_a_stream_of_a_task_that_ended_is_cut_with_a_last_word(gate, works
 async def test_a_task_has_a_bounded_number_of_calls_under_way(gate, workspace):
     _, handle = await gate.task()
     _, other = await gate.task()
-    running = [asyncio.create_task(gate.post(handle, call("wait", id=n))) for n in range(gateway_module.CALLS)]
-    await until(lambda: len(workspace.ran) == gateway_module.CALLS)
+    under_way = [asyncio.create_task(gate.post(handle, call("wait", id=n))) for n in range(running.CALLS)]
+    await until(lambda: len(workspace.ran) == running.CALLS)
     decided = gate.kinds().count("call.permitted")
     refused = (await gate.post(handle, call("echo", text="x"))).json()["result"]
     assert refused["isError"] and refused["content"][0]["text"].startswith("failed: too_many_calls: ")
     assert gate.kinds().count("call.permitted") == decided and ("echo", "x") not in workspace.ran
     assert (await gate.post(handle, asked("ping"))).json()["result"] == {}
     assert (await gate.post(other, call("echo", text="y"))).json()["result"]["content"][0]["text"] == "y"
-    for one in running:
+    for one in under_way:
         one.cancel()
-    await asyncio.wait(running)
+    await asyncio.wait(under_way)
 
     async def again():
         return (await gate.post(handle, call("echo", text="z"))).json()["result"]["content"][0]["text"]
@@ -711,6 +753,60 @@ async def test_a_task_has_a_bounded_number_of_calls_under_way(gate, workspace):
     end = time.monotonic() + 5
     while await again() != "z":
         assert time.monotonic() < end
+
+
+async def test_a_tree_of_tasks_has_a_bounded_number_of_calls_under_way(gate, workspace, monkeypatch):
+    """Else children are as many times the connections of an upstream as there may be children."""
+    monkeypatch.setattr(running, "TREE_CALLS", 6)
+    _, handle = await gate.task()
+    budget = {"calls": 5, "leases": 0}
+    children = [(await gate.task(below=handle, budget=budget))[1] for _ in range(3)]
+    _, other = await gate.task()
+    under_way = [asyncio.create_task(gate.post(child, call("wait", id=n))) for child in children for n in range(2)]
+    await until(lambda: len(workspace.ran) == 6)
+    for one in (handle, *children):
+        refused = (await gate.post(one, call("echo", text="x"))).json()["result"]
+        assert refused["content"][0]["text"] == (
+            "failed: too_many_calls: 6 of the tree are under way: wait for their answers"
+        )
+        assert (await gate.post(one, asked("ping"))).json()["result"] == {}
+    assert ("echo", "x") not in workspace.ran
+    assert (await gate.post(other, call("echo", text="y"))).json()["result"]["content"][0]["text"] == "y"
+    for left in under_way:
+        left.cancel()
+    await asyncio.wait(under_way)
+    await until(lambda: not gate.gate._running._count, 5.0)
+    assert (await gate.post(handle, call("echo", text="z"))).json()["result"]["content"][0]["text"] == "z"
+
+
+async def never():
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("server_stops", [False, True])
+async def test_a_call_that_is_stopped_leaves_its_block_and_one_that_the_server_stops_too_leaves_all(gate, server_stops):
+    made = gate.gate._running
+    left = asyncio.Event()
+
+    async def request():
+        who = SimpleNamespace(task="t", tree="t", is_out=True, session=None)
+        with made.running(who, 1, True, never) as call:
+            await asyncio.Event().wait()
+        left.set()
+        this = asyncio.current_task()
+        return call.stopped, this and this.cancelling()
+
+    serving = asyncio.create_task(request())
+    await until(lambda: made._calls)
+    made.stop_task("t", "task_ended")
+    if server_stops:
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+    else:
+        assert await serving == ("task_ended", 0)
+    assert left.is_set() is not server_stops
+    assert not made._calls and not made._count
 
 
 async def unread(gate, handle, *, events=False):

@@ -224,10 +224,10 @@ async def test_headers_that_say_what_the_body_says_are_not_refused(gate):
         assert (await raw(gate, handle, *lines))[0] == 200, name
 
 
-async def raw(gate, handle, *lines):
+async def raw(gate, handle, *lines, message=None):
     """Send a request of these header lines as they are; return the status and the JSON of the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-    body = json.dumps(ECHO).encode()
+    body = json.dumps(message or ECHO).encode()
     head = ["POST /mcp/workspace HTTP/1.1", "host: localhost", f"authorization: Bearer {handle}",
             "content-type: application/json", f"content-length: {len(body)}", "connection: close", *lines]  # fmt: skip
     writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
@@ -242,8 +242,21 @@ async def test_a_mirrored_header_that_stands_twice_is_refused(gate):
     assert (await raw(gate, handle, *lines))[0] == 200
     for twice in lines:
         status, answer = await raw(gate, handle, *lines, twice)
-        assert status == 400
-        assert "stands twice" in str(answer)
+        assert (status, answer["id"], answer["error"]["code"]) == (400, "c-7", -32020)
+        assert "stands twice" in answer["error"]["message"]
+    assert gate.kinds().count("call.permitted") == 1
+
+
+@pytest.mark.parametrize("versions", [(NEW, OLD), (OLD, NEW), (OLD, OLD), (NEW, NEW)])
+async def test_two_versions_are_none_whichever_comes_first(gate, versions):
+    """Which era a message is of is read from this header, so what is in front of us may have read the other."""
+    _, handle = await gate.task()
+    plain = {"jsonrpc": "2.0", "id": "c-7", "method": "tools/list"}
+    lines = [f"mcp-protocol-version: {version}" for version in versions]
+    for message in (ECHO, plain):
+        status, answer = await raw(gate, handle, *lines, message=message)
+        assert (status, answer["id"], answer["error"]["code"]) == (400, "c-7", -32020)
+    assert not any(kind.startswith("call.") for kind in gate.kinds())
 
 
 async def test_a_name_is_mirrored_only_where_there_is_one(gate):

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from taskbound.core.errors import Unavailable
-from taskbound.edge import http
+from taskbound.edge import request
 from taskbound.edge.claims import Rule
 from taskbound.edge.connection import HEAD_LIMIT
 from taskbound.edge.http import Route, json_response
@@ -264,7 +264,7 @@ async def test_a_body_that_a_page_could_send_unasked_is_refused(doors, kind):
 
 
 async def test_a_body_has_a_size(doors):
-    most = json.dumps("x" * (http.BODY_LIMIT - 2)).encode()
+    most = json.dumps("x" * (request.BODY_LIMIT - 2)).encode()
     assert (await doors.ask("POST", "/v1/echo/x", most, to="tcp")).status == 200
     assert (await doors.ask("POST", "/v1/echo/x", most + b" ", to="tcp")).status == 413
     head = b"POST /v1/echo/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -276,7 +276,7 @@ async def test_a_body_has_a_size(doors):
 
 
 async def test_a_body_has_a_time(doors, monkeypatch):
-    monkeypatch.setattr(http, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(request, "BODY_SECONDS", 0.2)
     head = (
         b"POST /v1/echo/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
     )
@@ -456,23 +456,23 @@ async def test_a_head_has_a_time(doors, monkeypatch):
         writer.close()
 
 
-async def test_connections_over_tcp_have_a_limit_and_the_unix_socket_is_served_beyond_it(doors, monkeypatch):
-    monkeypatch.setattr("taskbound.edge.connection.TCP_LIMIT", 8)
-    idle = [await doors.connect("tcp") for _ in range(8)]
-    for _ in range(12):
-        reader, writer = await doors.connect("tcp")
-        async with asyncio.timeout(1):
-            with suppress(ConnectionResetError):
-                assert await reader.read() == b"", "it is closed at once"
-        writer.close()
-    plenty = [await doors.connect() for _ in range(12)]
-    assert (await doors.ask("GET", "/v1/echo/x")).status == 200
-    for _, writer in (*idle[:1], *plenty):
-        writer.close()
-    await asyncio.sleep(0.1)
-    assert (await doors.ask("GET", "/v1/echo/x", to="tcp")).status == 200  # one went, another may come
-    for _, writer in idle[1:]:
-        writer.close()
+async def test_connections_over_tcp_have_a_limit_and_the_unix_socket_is_served_beyond_it():
+    async with served(routes=ROUTES, limit=8) as doors:
+        idle = [await doors.connect("tcp") for _ in range(8)]
+        for _ in range(12):
+            reader, writer = await doors.connect("tcp")
+            async with asyncio.timeout(1):
+                with suppress(ConnectionResetError):
+                    assert await reader.read() == b"", "it is closed at once"
+            writer.close()
+        plenty = [await doors.connect() for _ in range(12)]
+        assert (await doors.ask("GET", "/v1/echo/x")).status == 200
+        for _, writer in (*idle[:1], *plenty):
+            writer.close()
+        await asyncio.sleep(0.1)
+        assert (await doors.ask("GET", "/v1/echo/x", to="tcp")).status == 200  # one went, another may come
+        for _, writer in idle[1:]:
+            writer.close()
 
 
 async def test_what_stands_in_authorization_and_cookie_reaches_no_handler(doors):

@@ -6,11 +6,13 @@ hosts that such a listener answers to, and what a proof of a key is compared wit
 
 import asyncio
 import os
+import resource
 import socket
 import ssl
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -21,10 +23,11 @@ from taskbound.app.places import public, secret
 from taskbound.core.config import Config, Tls, is_loopback
 from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.edge.claims import named
-from taskbound.edge.connection import TCP_LIMIT, PeerProtocol
+from taskbound.edge.connection import PeerProtocol
 from taskbound.formats.dpop import covers, normal_host
 
 SUN_PATH = 107  # bytes that the kernel takes for the path of a Unix socket
+TCP_LIMIT = 768  # connections of the process over TCP, where that many descriptors are not half of its own
 GRACE = 1  # seconds for what runs when the process is told to stop
 HANDSHAKE_SECONDS = 10.0
 ACCEPT_AGAIN = 0.1  # seconds, where a connection could not be accepted
@@ -57,13 +60,24 @@ class Listener:
         return f"https://{host}:{port}"
 
 
-class Server(uvicorn.Server):
-    """A server whose process's signals belong to somebody else, with TLS where it has a certificate."""
+def share(servers: int) -> int:
+    """Return how many connections over TCP each of so many servers takes.
 
-    def __init__(self, app: ASGIApp, certificate: Certificate | None = None) -> None:
+    Together they leave half of the process's descriptors: for the Unix socket, the store, upstreams and targets.
+    """
+    return min(TCP_LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2) // max(servers, 1)
+
+
+class Server(uvicorn.Server):
+    """A server whose process's signals belong to somebody else, with TLS where it has a certificate.
+
+    `limit` is how many connections over TCP it serves at a time.
+    """
+
+    def __init__(self, app: ASGIApp, certificate: Certificate | None = None, *, limit: int) -> None:
         config = uvicorn.Config(
             app if certificate is None else named(app, frozenset(certificate.names)),
-            http=PeerProtocol,
+            http=partial(PeerProtocol, limit=limit),  # type: ignore[arg-type] # it is called, no more
             ws="none",
             lifespan="off",
             log_config=None,
@@ -73,7 +87,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=GRACE,
         )
         super().__init__(config)
-        self._certificate = certificate
+        self._certificate, self._limit = certificate, limit
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,13 +98,14 @@ class Server(uvicorn.Server):
             return await super().startup(sockets=sockets)
 
         def protocol() -> asyncio.Protocol:
-            return PeerProtocol(config=self.config, server_state=self.server_state, app_state={})
+            return PeerProtocol(limit=self._limit, config=self.config, server_state=self.server_state, app_state={})
 
         for one in sockets:
             one.setblocking(False)
             one.listen(self.config.backlog)
         # By uvicorn itself a handshake would have a minute, and its connection would not be counted until it is over.
-        self.servers = [Handshakes(protocol, sockets, self._certificate.context, self.server_state.connections)]  # type: ignore[list-item]
+        context, connections = self._certificate.context, self.server_state.connections
+        self.servers = [Handshakes(protocol, sockets, context, connections, self._limit)]  # type: ignore[list-item]
         self.started = True
 
 
@@ -106,8 +121,9 @@ class Handshakes:
         sockets: Sequence[socket.socket],
         context: ssl.SSLContext,
         connections: Collection[object],
+        limit: int,
     ) -> None:
-        self._protocol, self._context, self._connections = protocol, context, connections
+        self._protocol, self._context, self._connections, self._limit = protocol, context, connections, limit
         self._under_way: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._accepting = [asyncio.create_task(self._accept(one)) for one in sockets]
 
@@ -126,7 +142,7 @@ class Handshakes:
             except OSError:  # no descriptor is left, or the peer is gone already
                 await asyncio.sleep(ACCEPT_AGAIN)
                 continue
-            if len(self._connections) + len(self._under_way) >= TCP_LIMIT:
+            if len(self._connections) + len(self._under_way) >= self._limit:
                 if not self._under_way:
                     connection.close()
                     continue

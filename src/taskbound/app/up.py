@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,7 +23,7 @@ from typing import Any
 import structlog
 
 from taskbound.app import audit
-from taskbound.app.listen import Listener, Server, bound
+from taskbound.app.listen import Listener, Server, bound, share
 from taskbound.app.places import login, only_one
 from taskbound.app.world import open_world
 from taskbound.core.config import Config
@@ -212,11 +213,13 @@ async def _serving(
             mount={"/mcp": mcp},
         ),
     }
-    servers = [
-        (Server(apps[which], certificate), [one.socket for one in of if one.certificate is certificate])
+    groups = [
+        (apps[which], certificate, [one.socket for one in of if one.certificate is certificate])
         for which, of in listeners.items()
         for certificate in {one.certificate for one in of}
     ]
+    limit = share(sum(any(one.family != socket.AF_UNIX for one in sockets) for _, _, sockets in groups))
+    servers = [(Server(app, certificate, limit=limit), sockets) for app, certificate, sockets in groups]
     async with asyncio.TaskGroup() as running:
         running.create_task(run_lanes(world, lanes, stopping))
         unclaimed = running.create_task(api.end_unclaimed(world, doors["api"], holders))

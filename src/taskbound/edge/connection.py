@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import struct
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -21,13 +22,15 @@ from taskbound.edge.claims import PEER, started_of
 
 HEAD_LIMIT = 32 << 10  # bytes of request line and headers: the parser itself has no limit
 HEAD_COUNT = 100
-TCP_LIMIT = 384  # connections of one server: of two together below the 1,024 descriptors of a usual process
 HEAD_SECONDS = 10.0  # for the whole head, and for the first byte of a connection
 SO_PEERPIDFD = 77  # Linux 6.5; the socket module does not name it
 
 
 class PeerProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with limits on the head, origin-form targets only, and the peer of a Unix socket."""
+    """uvicorn's HTTP/1.1 with limits on the head, origin-form targets only, and the peer of a Unix socket.
+
+    `limit` is how many connections over TCP its server serves at a time.
+    """
 
     _peer: Peer | None = None
     _is_unix = False
@@ -35,11 +38,15 @@ class PeerProtocol(HttpToolsProtocol):
     _head = 0  # bytes of the names and values of the headers so far
     _timer: asyncio.TimerHandle | None = None
 
+    def __init__(self, *, limit: int, **given: Any) -> None:
+        super().__init__(**given)
+        self._limit = limit
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         connection = transport.get_extra_info("socket")
         self._is_unix = connection is not None and connection.family == socket.AF_UNIX
         super().connection_made(transport)
-        if not self._is_unix and self._over_tcp() > TCP_LIMIT:
+        if not self._is_unix and self._over_tcp() > self._limit:
             transport.abort()
             return
         if self._is_unix:

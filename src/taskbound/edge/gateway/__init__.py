@@ -14,6 +14,7 @@ W3C trace context is not passed on: to who holds the arguments to account it is 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 import structlog
 from starlette.responses import Response
@@ -25,22 +26,22 @@ from taskbound.core.task import Task
 from taskbound.edge.claims import Holders, claim_of, proven
 from taskbound.edge.enforce import Outcomes
 from taskbound.edge.gateway.answer import Answer, Unread, Writing
-from taskbound.edge.gateway.asked import Asked, header, mirrored, server, stopped
+from taskbound.edge.gateway.asked import Asked, header, mcp_headers_of, server, stopped
 from taskbound.edge.gateway.calls import Calls
 from taskbound.edge.gateway.credentials import Credentials
 from taskbound.edge.gateway.offers import Offers, may_act
-from taskbound.edge.gateway.running import RunningCalls
+from taskbound.edge.gateway.running import RunningCalls, TooMany
 from taskbound.edge.gateway.sessions import ClientSessions, UpstreamSessions
-from taskbound.edge.http import MethodNotAllowed, error_response, read_body
+from taskbound.edge.http import MethodNotAllowed, error_response
+from taskbound.edge.request import read_body
 from taskbound.formats import mcp, mcp_era
 from taskbound.formats.mcp_era import SESSIONS, STATELESS
 from taskbound.ports import World
 from taskbound.prove import chain_of, prove
 
-PROMPT_SECONDS = 0.1  # that a call runs before anybody looks whether its client is still there
 LAST_WORD_SECONDS = 1.0  # for telling a client why its call was stopped
-CALLS = 32  # of one task under way: each may take a connection of its upstream's 256, and hold an answer of 4 MiB
 
+SESSION = "mcp-session-id"
 CAPABILITIES = {"tools": {"listChanged": False}}
 LIST_SECONDS = 60.0  # for which a client may keep a list: what is in it is decided on at each call
 DISCOVERY_SECONDS = 3600.0
@@ -79,7 +80,7 @@ class Gateway:
             "ping": self._ping,
             "server/discover": self._discover,
             "tools/list": self._list_tools,
-            "tools/call": Calls(world, self._upstreams, self._offers, self._running, self.outcomes).call,
+            "tools/call": Calls(world, self._upstreams, self._offers, self.outcomes).call,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, id: str, segments: tuple[str, ...]) -> None:
@@ -129,7 +130,7 @@ class Gateway:
         caller, chain = await self._caller(door, asker)
         asked = Asked(door, caller, chain, self._upstream_of(segments))
         if scope["method"] == "DELETE" and not _is_stateless(scope):
-            self._find_session(scope, asked)
+            self._find_session(header(scope, SESSION), asked)
             if asked.session is None:
                 raise InvalidRequest("the request names no session", hint="send Mcp-Session-Id")
             self._clients.end(asked.session)
@@ -138,9 +139,9 @@ class Gateway:
             raise MethodNotAllowed("the address offers no stream of its own, and takes no such request")
         return await self._take(scope, receive, answer, asked)
 
-    def _find_session(self, scope: Scope, asked: Asked) -> None:
-        if (session := header(scope, b"mcp-session-id")) is not None:
-            asked.session = self._clients.find(session, asked.task, asked.upstream)
+    def _find_session(self, id: str | None, asked: Asked) -> None:
+        if id is not None:
+            asked.session = self._clients.find(id, asked.task, asked.upstream)
 
     async def _caller(self, door: Identity, claim: Claim | Identity) -> tuple[Identity, tuple[Task, ...]]:
         """Return who asks, and the tasks that it acts in. Each decision reads them again."""
@@ -159,13 +160,14 @@ class Gateway:
     async def _take(self, scope: Scope, receive: Receive, answer: Answer, asked: Asked) -> None:
         try:
             message = mcp.read_message(await read_body(scope, receive))
-            asked.era = mcp_era.era_of(message, header(scope, b"mcp-protocol-version"))
+            headers = mcp_headers_of(scope, None if isinstance(message, mcp.Notification) else message.id)
+            asked.era = mcp_era.era_of(message, headers.get(mcp_era.VERSION_HEADER))
             answer.statuses = asked.era.statuses
             if asked.era.has_sessions:
-                self._find_session(scope, asked)
+                self._find_session(headers.get(SESSION), asked)
             elif isinstance(message, mcp.Request):
-                asked.headers = mirrored(scope, message.id)
-                mcp_era.check_request(message, asked.headers)
+                asked.headers = headers
+                mcp_era.check_request(message, headers)
             elif isinstance(message, mcp.Response):
                 raise mcp.MalformedMessage(mcp.INVALID_REQUEST, "nothing was asked that this answers")
         except InvalidRequest as error:
@@ -183,40 +185,30 @@ class Gateway:
             problem = f"there is no method {message.method[:64]!r}"
             return await answer.finish(mcp.error(message.id, mcp.METHOD_NOT_FOUND, problem))
         is_call = message.method == "tools/call"
-        if self._running.count(asked.task, is_call) >= CALLS:
-            why = f"failed: too_many_calls: {CALLS} of the task are under way: wait for their answers"
-            return await answer.finish(stopped(message, asked, why))
-        client = asked.session.id if asked.session else ""
-        work = method(message, asked, answer)
-        async with self._running.running(asked.task, client, message.id, is_call, work) as call:
-            done, _ = await asyncio.wait([call.work], timeout=PROMPT_SECONDS)
-            if not done:
-                gone = asyncio.create_task(_gone(receive))
-                try:
-                    await asyncio.wait([call.work, gone], return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    gone.cancel()
+        try:
+            with self._running.running(asked, message.id, is_call, partial(_gone, receive)) as call:
+                await method(message, asked, answer)
+        except TooMany as error:
+            return await answer.finish(stopped(message, asked, f"failed: {error}"))
         if call.stopped and not answer.over:
             with suppress(TimeoutError):  # of a client that does not even read
                 async with asyncio.timeout(LAST_WORD_SECONDS):
                     await answer.finish(stopped(message, asked, f"failed: {call.stopped}: the call was stopped"))
-        elif not call.work.cancelled():
-            call.work.result()
         return None
 
     def _noted(self, message: mcp.Notification, asked: Asked) -> None:
         # Without a session nobody knows whose request it was; a stateless one is cancelled by closing its answer.
         if message.method == "notifications/cancelled" and asked.session is not None:
-            id, session = message.params.get("requestId"), asked.session.id
+            id, session = message.params.get("requestId"), asked.session
             self._running.stop(
-                "cancelled", lambda call: call.client == session and (type(call.id), call.id) == (type(id), id)
+                "cancelled", lambda call: call.asked.session is session and (type(call.id), call.id) == (type(id), id)
             )
 
     # --- methods -------------------------------------------------------------------------------------
 
     async def _initialize(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
         wanted = request.params.get("protocolVersion")
-        answer.session = self._clients.open(asked.task, asked.upstream).id
+        answer.session = self._clients.open(asked.task, asked.tree, asked.upstream).id
         said = {
             "protocolVersion": wanted if wanted in SESSIONS.versions else SESSIONS.versions[0],
             "capabilities": CAPABILITIES,
@@ -239,7 +231,7 @@ class Gateway:
         if session is None or session.tools is None:
             if may_act(asked.chain):
                 reached = [asked.upstream] if asked.upstream else list(self._world.upstreams)
-                await self._offers.meet(asked.task, reached, asked.door, asked.claim)
+                await self._offers.meet(asked.task, asked.tree, reached, asked.door, asked.claim)
             tools = self._offers.of(asked.chain, asked.upstream, asked.era)
             if session is not None:
                 session.tools = tools
@@ -255,7 +247,7 @@ def _monotonic() -> float:
 
 def _is_stateless(scope: Scope) -> bool:
     """Whether a request that has no body says that it is of the era without sessions."""
-    return header(scope, b"mcp-protocol-version") in STATELESS.versions
+    return header(scope, mcp_era.VERSION_HEADER) in STATELESS.versions
 
 
 async def _gone(receive: Receive) -> None:

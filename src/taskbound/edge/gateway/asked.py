@@ -9,9 +9,9 @@ from typing import Any
 from starlette.types import Scope
 
 from taskbound.core.call import Call, Decision
-from taskbound.core.errors import InvalidRequest
 from taskbound.core.identity import Identity
 from taskbound.core.task import Task
+from taskbound.edge.claims import only
 from taskbound.edge.gateway.sessions import ClientSession
 from taskbound.formats import mcp, mcp_era
 from taskbound.formats.mcp_era import Era
@@ -28,10 +28,16 @@ class Asked:
     era: Era = mcp_era.SESSIONS
     session: ClientSession | None = None  # of an era that has them
     headers: Mapping[str, str] | None = None  # that mirror the body, of an era that has them
+    is_out: bool = False  # a call, permitted and on its way: before that its own decision says that its task ended
 
     @property
     def task(self) -> str:
         return self.chain[-1].id
+
+    @property
+    def tree(self) -> str:
+        """The root of the task's tree, by which is counted what no number of children makes more."""
+        return self.chain[0].id
 
     def result(self, id: mcp.Id, value: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response with a result of ours."""
@@ -61,20 +67,21 @@ def stopped(request: mcp.Request, asked: Asked, why: str) -> dict[str, Any]:
     return mcp.error(request.id, mcp.INTERNAL_ERROR, why)
 
 
-def header(scope: Scope, name: bytes) -> str | None:
+def header(scope: Scope, name: str) -> str | None:
     """Return the value of a header that may stand once. Raises InvalidRequest."""
-    values = [value for key, value in scope["headers"] if key == name]
-    if len(values) > 1:
-        raise InvalidRequest(f"header {name.decode()} stands twice")
-    return _value(values[0]) if values else None
+    value = only(scope, name.encode())
+    return None if value is None else _value(value)
 
 
 def _value(raw: bytes) -> str:
     return raw.strip(b" \t").decode("latin-1")  # RFC 9110 5.5: space around a value is none of it
 
 
-def mirrored(scope: Scope, id: mcp.Id) -> dict[str, str]:
-    """Return the headers that mirror a body. Raises MalformedMessage for one that stands twice: two readers see two."""
+def mcp_headers_of(scope: Scope, id: mcp.Id | None) -> dict[str, str]:
+    """Return the headers of MCP, those that mirror the message of that id among them.
+
+    Raises MalformedMessage for one that stands twice: two readers see two.
+    """
     found: dict[str, str] = {}
     for key, value in scope["headers"]:
         if key.startswith(b"mcp-"):

@@ -10,7 +10,6 @@ from taskbound.edge.enforce import Outcomes, Permit, Refusal, enforce
 from taskbound.edge.gateway.answer import Answer
 from taskbound.edge.gateway.asked import Asked, denied
 from taskbound.edge.gateway.offers import Offers, granted, may_act
-from taskbound.edge.gateway.running import RunningCalls
 from taskbound.edge.gateway.sessions import UpstreamSessions
 from taskbound.formats import mcp, mcp_era, mcp_headers
 from taskbound.ports import World
@@ -20,11 +19,8 @@ from taskbound.steps.decide_call import CallAsk, Outcome
 class Calls:
     """The way of a call through the gateway."""
 
-    def __init__(
-        self, world: World, upstreams: UpstreamSessions, offers: Offers, running: RunningCalls, outcomes: Outcomes
-    ) -> None:
-        self._world, self._upstreams, self._offers, self._running = world, upstreams, offers, running
-        self._outcomes = outcomes
+    def __init__(self, world: World, upstreams: UpstreamSessions, offers: Offers, outcomes: Outcomes) -> None:
+        self._world, self._upstreams, self._offers, self._outcomes = world, upstreams, offers, outcomes
         self._marks: dict[str, tuple[Tool, tuple[mcp_headers.Mark, ...]]] = {}  # by resource, of the tool as it was
 
     async def call(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
@@ -74,7 +70,7 @@ class Calls:
             with ExitStack() as stack:
                 if may_act(asked.chain) and resource in granted(asked.chain):  # else it is not even connected to
                     try:
-                        session = stack.enter_context(self._upstreams.use(asked.task, upstream))
+                        session = stack.enter_context(self._upstreams.use(asked.task, asked.tree, upstream))
                         pins = await self._offers.look(session, upstream, asked.door, asked.claim)
                         offered, credential = pins.get(tool, ""), session.credential
                     except (UpstreamUnavailable, TargetUnavailable, Refused) as error:
@@ -114,7 +110,7 @@ class Calls:
 
         Raises UpstreamUnavailable, and InputRequired where it asks for what is passed on to nobody.
         """
-        self._running.went_out()
+        asked.is_out = True
         async with aclosing(coming) as messages:
             async for message in messages:
                 if message.get("method") == "notifications/progress" and token is not None:

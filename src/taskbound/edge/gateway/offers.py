@@ -68,13 +68,13 @@ class Offers:
             made = self._shown[key] = tool, {**shown_tool(era, shown), "name": name}
         return made[1]
 
-    async def meet(self, task: str, upstreams: list[str], door: Identity, claim: Claim | Identity) -> None:
+    async def meet(self, task: str, tree: str, upstreams: list[str], door: Identity, claim: Claim | Identity) -> None:
         """See what those upstreams offer that nobody has met yet. One that is down is met later."""
 
         async def meeting(upstream: str) -> None:
             try:
                 async with asyncio.timeout(CONTACT_SECONDS):
-                    with self._upstreams.use(task, upstream) as session:
+                    with self._upstreams.use(task, tree, upstream) as session:
                         await self.look(session, upstream, door, claim)
             except (UpstreamUnavailable, TargetUnavailable, Refused, TimeoutError) as error:
                 log.warning("upstream not reached", upstream=upstream, task=task, error=type(error).__name__)

@@ -8,19 +8,23 @@ a task still lives, and all are stopped.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from taskbound.core.identity import Identity
+from taskbound.edge.gateway.asked import Asked
 from taskbound.edge.gateway.sessions import UpstreamSessions
 from taskbound.formats.mcp import Id
 from taskbound.ports import World
 from taskbound.prove import chain_of
 
+CALLS = 32  # of one task under way: each may take a connection of its upstream's 256, and hold an answer of 4 MiB
+TREE_CALLS = 128  # of a root task and all below it: another tree has the other half of an upstream's connections
+PROMPT_SECONDS = 0.1  # that a call runs before anybody looks whether its client is still there
 POLL = 0.25
 STALE = 2.0  # the bound for what is served from what was read before (D17, `max_staleness`)
 RARELY = 20  # tasks with no running call are read at each as many polls, to close their sessions
@@ -28,17 +32,31 @@ RARELY = 20  # tasks with no running call are read at each as many polls, to clo
 log = structlog.get_logger()
 
 
+class TooMany(Exception):
+    """As many calls are under way as may be; says whose."""
+
+
 @dataclass(eq=False, slots=True)
 class Running:
-    """One call under way."""
+    """One call under way: all that is done for it in the task that serves its request."""
 
-    task: str
-    client: str  # id of the client's session; "" without one
+    asked: Asked
     id: Id  # of the client's request
     is_call: bool  # a tools/call; others are counted apart, so that many calls do not stop a ping
-    work: asyncio.Task[None]
-    is_out: bool = False  # permitted, and on its way: before that its own decision says that its task ended
+    work: asyncio.Task[Any]
+    watch: asyncio.Task[None] | asyncio.TimerHandle | None = None  # over its client
     stopped: str = ""  # the code of why
+
+    @property
+    def counted(self) -> tuple[tuple[str, str, bool], ...]:
+        """What it counts for."""
+        return ("task", self.asked.task, self.is_call), ("tree", self.asked.tree, self.is_call)
+
+    def stop(self, code: str) -> None:
+        """Leave the block it runs in, from where it waits now."""
+        if not self.stopped:
+            self.stopped = code
+            self.work.cancel()
 
 
 class RunningCalls:
@@ -47,50 +65,52 @@ class RunningCalls:
     def __init__(self, world: World, door: Identity, upstreams: UpstreamSessions) -> None:
         self._world, self._door, self._upstreams = world, door, upstreams
         self._calls: set[Running] = set()
-        self._count: Counter[tuple[str, bool]] = Counter()
+        self._count: Counter[tuple[str, str, bool]] = Counter()
         self._watch: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def running(
-        self, task: str, client: str, id: Id, is_call: bool, work: Coroutine[Any, Any, None]
-    ) -> AsyncIterator[Running]:
-        """Give the call as it runs in a task of its own, which is over when the block is left."""
-        call = Running(task, client, id, is_call, asyncio.create_task(work))
+    @contextmanager
+    def running(self, asked: Asked, id: Id, is_call: bool, gone: Callable[[], Awaitable[None]]) -> Iterator[Running]:
+        """Give what runs in the block as a call that can be stopped: then the block is left, and nothing is raised.
+
+        `gone` returns when the client is gone. Raises TooMany.
+        """
+        work = asyncio.current_task()
+        assert work is not None
+        call = Running(asked, id, is_call, work)
+        counted = call.counted
+        for one, most in zip(counted, (CALLS, TREE_CALLS), strict=True):
+            if self._count[one] >= most:
+                raise TooMany(f"too_many_calls: {most} of the {one[0]} are under way: wait for their answers")
+        for one in counted:
+            self._count[one] += 1
         self._calls.add(call)
-        self._count[task, is_call] += 1
+        call.watch = asyncio.get_running_loop().call_later(PROMPT_SECONDS, _watch_client, call, gone)
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watching())
         try:
             yield call
+        except asyncio.CancelledError:
+            if not call.stopped or work.cancelling() > 1:  # by the server too
+                raise
         finally:
-            if not call.work.done():
-                call.work.cancel()
-                await asyncio.wait([call.work])
+            if call.stopped:
+                work.uncancel()
+            call.watch.cancel()
             self._calls.discard(call)
-            self._count[task, is_call] -= 1
-            if not self._count[task, is_call]:
-                del self._count[task, is_call]
-
-    def count(self, task: str, is_call: bool) -> int:
-        """Return how many requests of a task are under way that are calls, or that are none."""
-        return self._count[task, is_call]
-
-    def went_out(self) -> None:
-        """State that the call that this is said in was permitted, and goes to its upstream now."""
-        this = asyncio.current_task()
-        for call in self._calls:
-            call.is_out |= call.work is this
+            for one in counted:
+                self._count[one] -= 1
+                if not self._count[one]:
+                    del self._count[one]
 
     def stop(self, code: str, which: Callable[[Running], bool]) -> None:
         """Stop the running calls of which it is true."""
         for call in self._calls:
-            if not call.stopped and not call.work.done() and which(call):
-                call.stopped = code
-                call.work.cancel()
+            if which(call):
+                call.stop(code)
 
     def stop_task(self, task: str, code: str) -> None:
         """Stop the calls of a task that are out, and close its sessions with upstreams."""
-        self.stop(code, lambda call: call.task == task and call.is_out)
+        self.stop(code, lambda call: call.asked.task == task and call.asked.is_out)
         self._upstreams.close_task(task)
 
     async def _watching(self) -> None:
@@ -99,7 +119,9 @@ class RunningCalls:
         while self._calls or self._upstreams:
             await asyncio.sleep(POLL)
             turn += 1
-            tasks = {call.task for call in self._calls} | (self._upstreams.tasks() if not turn % RARELY else set())
+            tasks = {call.asked.task for call in self._calls}
+            if not turn % RARELY:
+                tasks |= self._upstreams.tasks()
             try:
                 for task, code in (await self._closed(tasks)).items():
                     self.stop_task(task, code)
@@ -128,3 +150,11 @@ class RunningCalls:
             self._watch.cancel()
             await asyncio.wait([self._watch])
         await self._upstreams.close()
+
+
+def _watch_client(call: Running, gone: Callable[[], Awaitable[None]]) -> None:
+    async def watching() -> None:
+        await gone()
+        call.stop("client_gone")
+
+    call.watch = asyncio.create_task(watching())

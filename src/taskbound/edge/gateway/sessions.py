@@ -3,7 +3,8 @@
 A client's session is a name and no proof (T4.3): it is bound to the task and the path it was opened
 in, and every request shows its handle anyway. It keeps what must not change while it lasts, the
 list of tools. A session with an upstream belongs to one task and is never shared (INTERFACES 6).
-Both are bounded in number: the one that was longest idle makes room.
+Both are bounded in number: the one that was longest idle makes room, of the task's own or of its tree's
+where those are many. A tree is counted as one, since a task has as many children as it opens.
 """
 
 import asyncio
@@ -18,7 +19,9 @@ from taskbound.ports import Upstream
 
 CLIENT_SESSIONS = 4_096  # each some hundred bytes, and its list of tools
 TASK_SESSIONS = 64  # of them one task's: no handle may end the sessions of others
+TREE_SESSIONS = 512  # of them those of a task and all below it: two for each that may live
 UPSTREAM_SESSIONS = 1_024  # each keeps memory at a server of somebody else's
+TREE_UPSTREAM_SESSIONS = 256  # of them those of a task and all below it
 IDLE_SECONDS = 300.0  # after which a session with an upstream is closed; it is opened again at the next call
 
 Clock = Callable[[], float]  # monotonic
@@ -30,6 +33,7 @@ class ClientSession:
 
     id: str
     task: str
+    tree: str  # id of the task's root
     upstream: str | None  # of the path; None for all
     used: float
     tools: list[Mapping[str, Any]] | None = None  # as they were first listed
@@ -42,16 +46,22 @@ class ClientSessions:
         self._instance, self._new_id, self._clock = instance, new_id, clock
         self._open: dict[str, ClientSession] = {}  # the longest idle first
 
-    def open(self, task: str, upstream: str | None) -> ClientSession:
+    def open(self, task: str, tree: str, upstream: str | None) -> ClientSession:
         """Return a new session, `<instance>.<200 random bits>`."""
         id = f"{self._instance}.{self._new_id('s')[1:]}{self._new_id('s')[1:]}"
-        own = [one.id for one in self._open.values() if one.task == task]
-        if len(own) >= TASK_SESSIONS:
-            self._open.pop(own[0])
-        self._open[id] = session = ClientSession(id, task, upstream, self._clock())
-        if len(self._open) > CLIENT_SESSIONS:
-            self._open.pop(next(iter(self._open)))
+        self._make_room(task, tree)
+        self._open[id] = session = ClientSession(id, task, tree, upstream, self._clock())
         return session
+
+    def _make_room(self, task: str, tree: str) -> None:
+        every = list(self._open.values())
+        for most, within in (
+            (TASK_SESSIONS, [one for one in every if one.task == task]),
+            (TREE_SESSIONS, [one for one in every if one.tree == tree]),
+            (CLIENT_SESSIONS, every),
+        ):
+            if len(within) >= most:
+                return self.end(within[0])
 
     def find(self, id: str, task: str, upstream: str | None) -> ClientSession:
         """Return the session of that task and path. Raises NotFound, whichever of it is another."""
@@ -81,6 +91,7 @@ class UpstreamSession:
     """One task's session with one upstream."""
 
     upstream: Upstream
+    tree: str  # id of the task's root
     used: float
     users: int = 0
     seen: Seen | None = None
@@ -105,13 +116,16 @@ class UpstreamSessions:
         return {task for task, _ in self._open}
 
     @contextmanager
-    def use(self, task: str, upstream: str) -> Iterator[UpstreamSession]:
-        """Give the task's session with the upstream, which is not closed meanwhile unless the task ends."""
+    def use(self, task: str, tree: str, upstream: str) -> Iterator[UpstreamSession]:
+        """Give the task's session with the upstream, which is not closed meanwhile unless the task ends.
+
+        Raises UpstreamUnavailable where as many are in use as may be.
+        """
         key = task, upstream
         session = self._open.pop(key, None)
         if session is None:
-            self._make_room()
-            session = UpstreamSession(self._makers[upstream](), self._clock())
+            self._make_room(tree)
+            session = UpstreamSession(self._makers[upstream](), tree, self._clock())
         self._open[key] = session
         session.users += 1
         try:
@@ -120,12 +134,16 @@ class UpstreamSessions:
             session.users -= 1
             session.used = self._clock()
 
-    def _make_room(self) -> None:
-        if len(self._open) >= UPSTREAM_SESSIONS:
-            idle = next((key for key, session in self._open.items() if not session.users), None)
-            if idle is None:
-                raise UpstreamUnavailable(f"{UPSTREAM_SESSIONS} sessions with upstreams are in use")
-            self._close(idle)
+    def _make_room(self, tree: str) -> None:
+        for most, whose, within in (
+            (TREE_UPSTREAM_SESSIONS, " of the tree", [key for key, one in self._open.items() if one.tree == tree]),
+            (UPSTREAM_SESSIONS, "", list(self._open)),
+        ):
+            if len(within) >= most:
+                idle = next((key for key in within if not self._open[key].users), None)
+                if idle is None:
+                    raise UpstreamUnavailable(f"{most} sessions{whose} with upstreams are in use")
+                return self._close(idle)
 
     def close_idle(self) -> None:
         """Close the sessions that nobody used for IDLE_SECONDS."""
