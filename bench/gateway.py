@@ -1,19 +1,22 @@
 """Row 5 of DESIGN 9: a call through the gateway against the same call to the same MCP server without it.
 
-Load generator and stub share one core, `taskbound up` has the other. Direct and through the gateway
-alternate in one run; each connection of the gateway has a session and a task of its own. Every call
-is decided, recorded durably before it goes out, and its outcome recorded after.
+Load generator and stub share one core. The other has `taskbound up`, and the peer: a plain proxy that
+decides and records nothing (bench/peer.py). Direct, through the gateway and through the peer alternate in
+one run; each connection of the gateway has a session and a task of its own. Every call is decided,
+recorded durably before it goes out, and its outcome recorded after.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from bench.figures import Figure, at, spread
-from bench.installation import Installation, cores, end, installed, launch, line_of
+from bench.installation import Installation, cores, cpu_of, end, installed, launch, line_of
 
 CONNECTIONS = (1, 16, 64)
 SECONDS = 4.0
@@ -33,18 +36,18 @@ class Run:
     errors: int
 
 
-def run(at_: Installation, core: int | None, plan: dict[str, Any]) -> Run:
-    """Make the calls of a plan (bench.load), and return what was found."""
+def run(cpu: Callable[[], float], core: int | None, plan: dict[str, Any]) -> Run:
+    """Make the calls of a plan (bench.load), and return what was found; `cpu` tells what the product has used."""
     generator = launch([sys.executable, "-m", "bench.load"], core)
     try:
         assert generator.stdin is not None
         print(json.dumps(plan), file=generator.stdin, flush=True)
         line_of(generator)
-        before = at_.cpu()
+        before = cpu()
         print("go", file=generator.stdin, flush=True)
         found = json.loads(line_of(generator))
         time.sleep(0.1)  # outcomes are recorded after the answer: they belong to the calls
-        used = at_.cpu() - before
+        used = cpu() - before
     finally:
         end(generator)
     waits, calls = [one * 1e3 for one in found["waits"]], found["calls"]
@@ -62,15 +65,18 @@ def measure(
     load = pinned[0] if pinned else None
     direct: dict[int, list[Run]] = {count: [] for count in connections}
     through: dict[int, list[Run]] = {count: [] for count in connections}
-    with installed(pinned=pinned) as at_:
+    peers: dict[int, list[Run]] = {count: [] for count in connections}
+    with installed(pinned=pinned) as at_, _peer(at_, pinned) as (peer, peer_port):
         handles = [at_.open_task()["handle"] for _ in range(max(connections))]
         for _ in range(repetitions):
             for count in connections:
                 plan = {"warm_up": WARM_UP, "seconds": seconds}
                 to_stub = {"port": at_.stub_port, "path": "/mcp", "connections": [None] * count}
-                direct[count].append(run(at_, load, plan | to_stub | {"seconds": seconds / 2}))
+                direct[count].append(run(at_.cpu, load, plan | to_stub | {"seconds": seconds / 2}))
                 to_gateway = {"port": at_.port, "path": "/mcp/echo", "connections": handles[:count]}
-                through[count].append(run(at_, load, plan | to_gateway))
+                through[count].append(run(at_.cpu, load, plan | to_gateway))
+                to_peer = {"port": peer_port, "path": "/mcp", "connections": [None] * count}
+                peers[count].append(run(lambda: cpu_of(peer), load, plan | to_peer | {"seconds": seconds / 2}))
         made = sum(run.calls for runs in through.values() for run in runs)
         counted = {kind: _settled(at_, kind, made) for kind in ("call.permitted", "call.completed")}
     figures = [_rate(count, direct[count], through[count]) for count in connections]
@@ -83,7 +89,8 @@ def measure(
         cpu = [run.cpu for run in through[count]]
         what = f"gateway: CPU of `up` per call at {count}"
         figures.append(Figure(what, f"{spread(cpu, 3)} ms", "≤ 0.5 ms", median(cpu) <= 0.5))
-    errors = sum(run.errors for runs in (*through.values(), *direct.values()) for run in runs)
+    figures += [_beside(count, through[count], peers[count]) for count in connections]
+    errors = sum(run.errors for runs in (*through.values(), *direct.values(), *peers.values()) for run in runs)
     figures.append(Figure(f"gateway: errors, up to {max(connections)} sessions", f"{errors}", "0", errors == 0))
     said = ", ".join(f"{number:,} {kind}" for kind, number in counted.items())
     exact = set(counted.values()) == {made}
@@ -107,6 +114,24 @@ def _rate(count: int, direct: list[Run], through: list[Run]) -> Figure:
         "≥ 1,500/s" if wanted else "",
         median(rate) >= 1_500 if wanted else None,
     )
+
+
+def _beside(count: int, through: list[Run], peers: list[Run]) -> Figure:
+    ours, theirs = median(run.cpu for run in through), [run.cpu for run in peers]
+    rate, p50 = median(run.rate for run in peers), median(run.p50 for run in peers)
+    said = f"{spread(theirs, 3)} ms CPU, {rate:,.0f}/s, p50 {p50:.2f} ms"
+    said += f"; `up` needs {ours / median(theirs):.2f} of its CPU"
+    return Figure(f"gateway: peer, a proxy that decides and records nothing, {count} connections", said)
+
+
+@contextmanager
+def _peer(at_: Installation, pinned: tuple[int, int] | None) -> Iterator[tuple[int, int]]:
+    """Give a peer before the same stub, on the core of `up`: its process and its port."""
+    peer = launch([sys.executable, "-m", "bench.peer", str(at_.stub_port)], pinned[1] if pinned else None)
+    try:
+        yield peer.pid, int(json.loads(line_of(peer))["port"])
+    finally:
+        end(peer)
 
 
 def _settled(at_: Installation, kind: str, wanted: int) -> int:

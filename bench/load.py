@@ -24,8 +24,8 @@ _RIGHT = f'"text":"{TEXT}"'.encode()
 class Connection(asyncio.Protocol):
     """One connection that is kept, and one MCP session on it."""
 
-    def __init__(self, path: str, handle: str | None) -> None:
-        self._headers = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    def __init__(self, port: int, path: str, handle: str | None) -> None:
+        self._headers = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
         self._headers += "accept: application/json, text/event-stream\r\n"
         self._headers += f"authorization: Bearer {handle}\r\n" if handle else ""
         self._read, self._answered, self._id = bytearray(), asyncio.get_running_loop().create_future(), 0
@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
 async def connect(port: int, path: str, handle: str | None) -> Connection:
     """Return a connection with an open session."""
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Connection(path, handle), "127.0.0.1", port)
+    _, connection = await loop.create_connection(lambda: Connection(port, path, handle), "127.0.0.1", port)
     await connection.begin()
     return connection
 

@@ -26,7 +26,7 @@ def profile(seconds: float, lines: int) -> list[str]:
         with installed(pinned=pinned, command=command) as at:
             handles = [at.open_task()["handle"] for _ in range(CONNECTIONS)]
             plan = {"port": at.port, "path": "/mcp/echo", "connections": handles, "warm_up": WARM_UP}
-            calls = run(at, pinned[0] if pinned else None, plan | {"seconds": seconds}).calls
+            calls = run(at.cpu, pinned[0] if pinned else None, plan | {"seconds": seconds}).calls
         stats = pstats.Stats(str(file)).stats  # type: ignore[attr-defined]
     own: list[tuple[float, int, str]] = []
     packages: dict[str, float] = defaultdict(float)
