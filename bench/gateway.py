@@ -117,11 +117,17 @@ def _rate(count: int, direct: list[Run], through: list[Run]) -> Figure:
 
 
 def _beside(count: int, through: list[Run], peers: list[Run]) -> Figure:
+    """Return the peer's figure, and whether `up` needs no more CPU and is no slower (docs/decisions/0021)."""
     ours, theirs = median(run.cpu for run in through), [run.cpu for run in peers]
-    rate, p50 = median(run.rate for run in peers), median(run.p50 for run in peers)
-    said = f"{spread(theirs, 3)} ms CPU, {rate:,.0f}/s, p50 {p50:.2f} ms"
-    said += f"; `up` needs {ours / median(theirs):.2f} of its CPU"
-    return Figure(f"gateway: peer, a proxy that decides and records nothing, {count} connections", said)
+    rates = median(run.rate for run in through) / (rate := median(run.rate for run in peers))
+    said = f"{spread(theirs, 3)} ms CPU, {rate:,.0f}/s, p50 {median(run.p50 for run in peers):.2f} ms"
+    said += f"; `up` needs {(share := ours / median(theirs)):.2f} of its CPU, at {rates:.2f} of its rate"
+    return Figure(
+        f"gateway: peer, a proxy that decides and records nothing, {count} connections",
+        said,
+        "CPU ≤ 1, rate ≥ 1",
+        share <= 1 and rates >= 1,
+    )
 
 
 @contextmanager
