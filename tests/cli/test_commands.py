@@ -276,6 +276,7 @@ def test_the_log_of_a_running_server_is_asked_for(api, say, state):
         "GET /healthz": (200, {"alive": True}),
         "POST /v1/audit/export": (200, {"size": 3}),
         "POST /v1/bodies/erase": (200, {"erased": 2}),
+        "POST /v1/bodies/7/erase": (200, {"erased": 1}),
         "GET /v1/events?after=-1": (200, {"events": [leaf, leaf | {"index": 1}], "next": 1}),
         "GET /v1/events?after=1": (200, {"events": [], "next": 1}),
     }
@@ -286,6 +287,9 @@ def test_the_log_of_a_running_server_is_asked_for(api, say, state):
     assert say("audit", "erase", "--older-than", "2d", "--class", "arguments")[0] == 0
     assert api.last.body == {"older_than_s": 172_800, "class": "arguments"}
     assert say("audit", "erase", "--older-than", "2d", "--class", "intents")[0] == 2
+    assert say("audit", "erase", "--event", "7") == (0, "1 bodies erased\n", "")
+    for wrong in (["--event", "7", "--class", "arguments"], ["--event", "7", "--older-than", "2d"], []):
+        assert say("audit", "erase", *wrong)[0] == 2
     status, out, _ = say("audit", "tail")
     assert (status, [json.loads(line)["index"] for line in out.splitlines()]) == (0, [0, 1])
     for _ in range(2):  # the file goes on where it ends

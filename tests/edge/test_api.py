@@ -358,7 +358,7 @@ async def test_policy_is_loaded_and_tools_are_listed(doors):
 
 
 async def test_the_log_is_read_exported_and_erased():
-    exported, erased = [], []
+    exported, erased, alone = [], [], []
 
     async def export(directory):
         exported.append(directory)
@@ -368,7 +368,11 @@ async def test_the_log_is_read_exported_and_erased():
         erased.append((age.seconds, of))
         return 3
 
-    async with served(export=export, erase=erase) as doors:
+    async def erase_event(index):
+        alone.append(index)
+        return 1
+
+    async with served(export=export, erase=erase, erase_event=erase_event) as doors:
         await doors.task()
         while (await seal_log(doors.world, door("example.org", "lane/seal", "main"))).size < len(
             doors.rig.store.events
@@ -386,6 +390,10 @@ async def test_the_log_is_read_exported_and_erased():
         assert ([str(path) for path in exported], erased) == (["/x"], [(90, "")])
         body = {"older_than_s": 90, "class": "arguments"}
         assert (await doors.ask("POST", "/v1/bodies/erase", body)).status == 200 and erased[-1] == (90, "arguments")
+        assert (await doors.ask("POST", "/v1/bodies/4/erase")).json == {"erased": 1}
+        for strange in ("-1", "x", "9" * 16):
+            assert (await doors.ask("POST", f"/v1/bodies/{strange}/erase")).status == 400
+        assert alone == [4]
 
 
 async def test_how_it_is_can_be_asked_by_anybody():
@@ -483,6 +491,7 @@ async def test_a_handle_is_never_let_into_administration_and_each_attempt_is_on_
         ("GET", "/v1/events", None),
         ("POST", "/v1/audit/export", {"directory": "/tmp/x"}),
         ("POST", "/v1/bodies/erase", {"older_than_s": 0}),
+        ("POST", "/v1/bodies/0/erase", None),
     ]
     for to in ("unix", "tcp"):
         for method, path, body in attempts:

@@ -8,7 +8,7 @@ import pytest
 from taskbound.core.errors import Conflict, InvalidRequest
 from taskbound.steps import erase_bodies as module
 from taskbound.steps.decide_call import CallAsk, decide_call
-from taskbound.steps.erase_bodies import erase_bodies
+from taskbound.steps.erase_bodies import erase_bodies, erase_body
 from taskbound.steps.open_task import open_task
 from taskbound.steps.seal_log import seal_log
 from tests.rig import ALICE, Rig
@@ -80,3 +80,14 @@ async def test_a_class_that_there_is_not_erases_nothing(rig):
     with pytest.raises(InvalidRequest, match="there is no class 'intents'") as refused:
         await erase_bodies(rig.world, rig.lane, rig.door, timedelta(0), "intents")
     assert refused.value.hint == "known: arguments"
+
+
+async def test_one_event_is_erased_alone_and_once(rig):
+    before = await bodies(rig)
+    await erase_body(rig.world, rig.lane, rig.door, 2)
+    after = await bodies(rig)
+    assert before[2][1] and after == [*before[:2], (before[2][0], False), *before[3:]]
+    assert (rig.store.events[-1].kind, rig.store.events[-1].id) == ("body.erased", "2")
+    for gone in (2, 999):  # erased already, and not sealed
+        with pytest.raises(Conflict):
+            await erase_body(rig.world, rig.lane, rig.door, gone)

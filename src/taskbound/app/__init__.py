@@ -9,14 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taskbound.app.audit import audit_erase, audit_export, audit_has_second_place, audit_tail, file_sink
+    from taskbound.app.audit import (
+        audit_erase,
+        audit_erase_event,
+        audit_export,
+        audit_has_second_place,
+        audit_tail,
+        file_sink,
+    )
     from taskbound.app.doctor import examine
     from taskbound.app.places import database_of, load_config, second_place, state_directory
     from taskbound.app.policy import check_policy, explain_profile, policy_schema, try_policy
     from taskbound.app.world import in_memory, new_handle, new_id, new_password, now, open_state
 
 _MODULES = {
-    "audit": ("audit_erase", "audit_export", "audit_has_second_place", "audit_tail", "file_sink"),
+    "audit": ("audit_erase", "audit_erase_event", "audit_export", "audit_has_second_place", "audit_tail", "file_sink"),
     "doctor": ("examine",),
     "places": ("database_of", "load_config", "second_place", "state_directory"),
     "policy": ("check_policy", "explain_profile", "policy_schema", "try_policy"),
@@ -26,6 +33,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "audit_erase",
+    "audit_erase_event",
     "audit_export",
     "audit_has_second_place",
     "audit_tail",

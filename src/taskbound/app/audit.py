@@ -7,7 +7,7 @@ from taskbound.core.identity import Identity, door
 from taskbound.plugins.archives.directory import DirectoryArchive
 from taskbound.plugins.sinks.file import FileSink
 from taskbound.ports import Sink, World
-from taskbound.steps.erase_bodies import erase_bodies
+from taskbound.steps.erase_bodies import erase_bodies, erase_body
 from taskbound.steps.export_log import export_log
 from taskbound.steps.follow_log import follow_log
 from taskbound.steps.seal_log import seal_log
@@ -25,6 +25,14 @@ async def audit_erase(world: World, org: str, older_than: timedelta, of: str = "
     erased = await erase_bodies(world, lane, door(world.trust_domain, "door/command", org), older_than, of)
     await _sealed(world, org)
     return erased
+
+
+async def audit_erase_event(world: World, org: str, index: int) -> int:
+    """Erase the body of one event, and seal the fact that says so; return 1. Raises Conflict where it has none."""
+    lane = await _sealed(world, org)
+    await erase_body(world, lane, door(world.trust_domain, "door/command", org), index)
+    await _sealed(world, org)
+    return 1
 
 
 async def audit_has_second_place(world: World, org: str) -> bool:

@@ -195,6 +195,7 @@ async def _serving(
         registers_actors=not production,
         export=lambda directory: audit.audit_export(world, ORG, directory),
         erase=lambda age, of: audit.audit_erase(world, ORG, age, of),
+        erase_event=lambda index: audit.audit_erase_event(world, ORG, index),
         measures=lambda: _measures(progress, state),
         wake=progress.wake,
     )

@@ -49,9 +49,9 @@ def main(words: Sequence[str]) -> int:
     verbs["verify"].add_argument(
         "--from", dest="earlier", metavar="CHECKPOINT", type=Path, help="a checkpoint you kept"
     )
-    verbs["erase"].add_argument(
-        "--older-than", required=True, metavar="AGE", type=answer.duration, help="such as 90d, 12h, 30m or 45s"
-    )
+    which = verbs["erase"].add_mutually_exclusive_group(required=True)
+    which.add_argument("--older-than", metavar="AGE", type=answer.duration, help="such as 90d, 12h, 30m or 45s")
+    which.add_argument("--event", metavar="INDEX", type=int, help="of one event alone, by its index in the log")
     verbs["erase"].add_argument(
         "--class", dest="of", choices=("arguments",), default="", help="only what calls were asked with, and why denied"
     )
@@ -63,6 +63,8 @@ def main(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     if asked.verb == "verify":
         return _verify(asked)
+    if asked.verb == "erase" and asked.event is not None and asked.of:
+        raise answer.Usage("an event has one body, and it is erased whole", hint="leave --class out")
     import asyncio  # costs what `verify` takes otherwise
 
     state = (asked.state or answer.state_directory()).absolute()
@@ -179,6 +181,8 @@ async def _with_server(client: Client, asked: argparse.Namespace) -> int:
     if asked.verb == "export":
         size = client.request("POST", "/v1/audit/export", {"directory": str(asked.directory.absolute())})["size"]
         return _exported(size, asked)
+    if asked.verb == "erase" and asked.event is not None:
+        return _erased(client.request("POST", f"/v1/bodies/{asked.event}/erase", {})["erased"], asked)
     if asked.verb == "erase":
         body = {"older_than_s": int(asked.older_than.total_seconds()), **({"class": asked.of} if asked.of else {})}
         return _erased(client.request("POST", "/v1/bodies/erase", body)["erased"], asked)
@@ -225,6 +229,8 @@ async def _with_state(state: Path, asked: argparse.Namespace) -> int:
             raise InvalidRequest(f"{second} holds no checkpoint of this log", hint=hint)
         if asked.verb == "export":
             return _exported(await app.audit_export(world, ORG, asked.directory), asked)
+        if asked.verb == "erase" and asked.event is not None:
+            return _erased(await app.audit_erase_event(world, ORG, asked.event), asked)
         if asked.verb == "erase":
             return _erased(await app.audit_erase(world, ORG, asked.older_than, asked.of), asked)
         await app.audit_tail(world, ORG, asked.to or _Printed(asked.after))

@@ -61,6 +61,7 @@ class Site:
     registers_actors: bool = False  # an agent is registered at first use (`up`); with `serve` nothing is
     export: Callable[[Path], Awaitable[int]] | None = None
     erase: Callable[[timedelta, str], Awaitable[int]] | None = None  # what is older; of which class
+    erase_event: Callable[[int], Awaitable[int]] | None = None  # the one with that index
     wake: Callable[[], None] = lambda: None  # something ended: whoever takes leases back should look
     measures: Callable[[], Mapping[str, float]] = dict  # what the lanes know: overdue_leases, checkpoint_age_seconds …
 

@@ -47,6 +47,11 @@ async def erase_bodies(world: World, lane: Identity, by: Identity, older_than: t
     return erased
 
 
+async def erase_body(world: World, lane: Identity, by: Identity, index: int) -> None:
+    """Erase the body of one event. Raises Conflict where it is not sealed yet, or has none any more."""
+    await world.log.erase(lane, [index], by, f"event {index}")
+
+
 async def _whole(world: World, lane: Identity, indexes: Sequence[int]) -> list[int]:
     """Return those of the events, which are in order, that have their bodies."""
     wanted, whole = set(indexes), list[int]()

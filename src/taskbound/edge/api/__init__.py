@@ -65,6 +65,7 @@ ROUTES = (
     Route("GET",  "/v1/events",                              admin.get_events,       ASKS),
     Route("POST", "/v1/audit/export",                        admin.post_export,      ASKS),
     Route("POST", "/v1/bodies/erase",                        admin.post_erase,       ASKS),
+    Route("POST", "/v1/bodies/{event}/erase",                admin.post_erase_event, ASKS),
     Route("GET",  "/healthz",                                get_health,             Rule.PUBLIC),
     Route("GET",  "/readyz",                                 get_ready,              Rule.LOCAL),
     Route("GET",  "/metrics",                                get_metrics,            Rule.LOCAL),

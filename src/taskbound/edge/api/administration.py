@@ -16,6 +16,7 @@ from taskbound.core.lease import Lease
 from taskbound.core.refusal import nearest, quoted
 from taskbound.core.task import Task
 from taskbound.edge.api.fields import (
+    digits,
     fact,
     fields,
     flag,
@@ -190,3 +191,12 @@ async def post_erase(knock: Knock) -> Response:
     if knock.site.erase is None:
         raise NotFound("nothing is erased here")
     return json_response({"erased": await knock.site.erase(asked["older_than_s"], asked.get("class", ""))})
+
+
+async def post_erase_event(knock: Knock) -> Response:
+    fields(knock.body)
+    await permit_administration(knock.world, knock.door, knock.asker, "body/erase", "bodies")
+    event = digits("event", knock.params["event"])
+    if knock.site.erase_event is None:
+        raise NotFound("nothing is erased here")
+    return json_response({"erased": await knock.site.erase_event(event)})
