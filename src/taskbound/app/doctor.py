@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from taskbound.app.integrity import integrity
-from taskbound.app.places import load_config, second_place, secret
+from taskbound.app.places import admin_login, load_config, second_place, secret
 from taskbound.app.policy import try_policy
 from taskbound.app.world import now
 from taskbound.core.config import Config, TargetConfig
@@ -204,7 +204,7 @@ def _pins(upstream: str, known: Mapping[str, str], offered: Mapping[str, str] | 
 
 def _postgres(target: TargetConfig) -> Checked:
     roles = [role for member_of in target.grants.values() for role in member_of]
-    return PostgresCheck(secret(target.admin), owner=target.owner, quarantine=target.quarantine, member_of=roles)
+    return PostgresCheck(admin_login(target), owner=target.owner, quarantine=target.quarantine, member_of=roles)
 
 
 CHECKED: Mapping[str, Callable[[TargetConfig], Checked]] = {"postgres": _postgres}

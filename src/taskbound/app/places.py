@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from taskbound.core.config import Config, read_config
+from taskbound.core.config import Config, TargetConfig, read_config
 from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.core.secret import Secret
+from taskbound.formats.libpq import is_verified
 
 SECRET_LIMIT = 64 << 10  # bytes; a certificate chain is the largest of them
 
@@ -68,6 +69,22 @@ def secret(reference: str) -> Secret:
             return Secret(file.read(SECRET_LIMIT).decode().strip())
     except (OSError, UnicodeDecodeError):
         raise InvalidRequest(f"{reference} cannot be read", code="invalid_config") from None
+
+
+def admin_login(target: TargetConfig) -> Secret:
+    """Return the address with which a target's logins are made. Raises InvalidRequest, as for the store's address."""
+    address = secret(target.admin)
+    try:
+        verified = is_verified(address.reveal(), os.environ)
+    except ValueError:  # it would quote the address
+        verified = True  # whoever connects says that it is none
+    if not verified:
+        raise InvalidRequest(
+            f"target {target.name} is not on this machine, and who it is would not be verified",
+            code="invalid_config",
+            hint=f"add to the address in {target.admin}: ?sslmode=verify-full&sslrootcert=FILE",
+        )
+    return address
 
 
 def public(reference: str) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from taskbound.app.places import kept_name, only_one, second_place, secret
+from taskbound.app.places import admin_login, kept_name, only_one, second_place, secret
 from taskbound.core.catalogue import Target
 from taskbound.core.config import Config, TargetConfig
 from taskbound.core.identity import Identity
@@ -202,7 +202,7 @@ def _world(
 
 def _postgres(target: TargetConfig, world: World, lane: Identity) -> PostgresProvider:
     return PostgresProvider(
-        secret(target.admin),
+        admin_login(target),
         owner=target.owner,
         quarantine=target.quarantine,
         instance=world.instance,

@@ -15,15 +15,14 @@ dropped too: after a restart of the database the next transaction starts anew.
 import asyncio
 import os
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from taskbound.core.errors import StoreUnavailable
 from taskbound.core.secret import Secret
+from taskbound.formats.libpq import is_verified
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -64,37 +63,14 @@ class Link:
         self.warned = self.warned or message.severity_en == "WARNING"
 
 
-def _require_verified(url: str) -> None:
-    """Raises StoreUnavailable for a database off this machine that need not show who it is, and ValueError."""
-    asked = urlsplit(url)
-    query = {name: values[-1] for name, values in parse_qs(asked.query).items()}
-    named = asked.netloc.rpartition("@")[2] or query.get("host") or os.environ.get("PGHOST", "")  # as asyncpg reads it
-    mode = query.get("sslmode") or os.environ.get("PGSSLMODE", "")
-    is_elsewhere = "service" in query or "PGSERVICE" in os.environ or not all(map(_is_here, named.split(",")))
-    if is_elsewhere and mode != "verify-full":
-        raise StoreUnavailable(
-            "the database is not on this machine, and who it is would not be verified",
-            hint="add to the store's address: ?sslmode=verify-full&sslrootcert=FILE",
-        )
-
-
-def _is_here(host: str) -> bool:
-    """Whether a host of an address, with its port, is a socket's folder or of this machine alone."""
-    name = unquote(host)
-    if name.startswith("["):
-        name = name[1:].partition("]")[0]
-    elif name.count(":") == 1:
-        name = name.partition(":")[0]
-    try:
-        return name in ("", "localhost") or name.startswith("/") or ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 async def connect(dsn: Secret, *, patient: bool = False) -> "Connection":
     """Return a connection to the primary that is set up. Raises StoreUnavailable."""
     try:
-        _require_verified(dsn.reveal())
+        if not is_verified(dsn.reveal(), os.environ):
+            raise StoreUnavailable(
+                "the database is not on this machine, and who it is would not be verified",
+                hint="add to the store's address: ?sslmode=verify-full&sslrootcert=FILE",
+            )
         at = await asyncpg.connect(
             dsn.reveal(),
             timeout=CONNECT_WITHIN,
