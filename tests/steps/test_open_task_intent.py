@@ -151,6 +151,13 @@ async def test_an_unknown_profile_names_the_nearest(rig):
     assert rig.store.events[-1].kind == Kind.CALL_DENIED
 
 
+async def test_where_no_profile_is_written_it_is_told_where_to_read_how(rig, monkeypatch):
+    monkeypatch.setattr(rig.world.policies, "_current", replace(rig.world.policies.current, profiles={}))
+    with pytest.raises(Denied) as denied:
+        await open_task(rig.world, rig.door, ALICE, REFUND)
+    assert (denied.value.code, "docs/profiles.md" in denied.value.hint) == ("unknown_profile", True)
+
+
 # --- idempotency keys ----------------------------------------------------------------------------
 
 

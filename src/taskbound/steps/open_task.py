@@ -103,7 +103,8 @@ async def _open(
         case = await gather(world, tx, caller, "task/delegate" if parent else "task/open", ask.profile or "none")
         decision = decide(case)
         if decision.code == "unknown_profile":
-            decision = decision.hinted(nearest(ask.profile, policies.profiles))
+            none = "none is written yet: docs/profiles.md tells how"
+            decision = decision.hinted(nearest(ask.profile, policies.profiles) or none)
         if decision.permitted:
             try:
                 if parent:
