@@ -57,7 +57,7 @@ def read(text: str, hostname: str = "box") -> Config:
 def test_an_empty_file_is_the_defaults():
     config = read("")
     assert config == Config(trust_domain="box.local")
-    assert (config.checkpoints, config.max_staleness) == (None, timedelta(seconds=2))
+    assert (config.checkpoints, config.sinks, config.max_staleness) == (None, (), timedelta(seconds=2))
     assert (config.api, config.gateway, config.tls) == (("unix:run/api.sock",), ("127.0.0.1:8441",), None)
     assert (config.ask, config.upstreams, config.targets, config.issuers) == (Ask(3), (), (), ())
     assert config.origins() == frozenset()
@@ -169,6 +169,10 @@ REFUSED = {
     "trust domain":          (changed('"example.org"', '"Example org"'), "line 1: 'trust_domain'", ""),
     "no text":               (changed('"example.org"', "5"), "line 1: 'trust_domain' is missing, or no text", ""),
     "checkpoints":           (changed('"file:/mnt', '"/mnt'), "line 2: 'checkpoints' is no directory", "file:/"),
+    "sink":                  (changed('max_staleness = "5s"', 'sinks = "https://siem"'),
+                              "line 3: 'sinks': 'https", "file:/"),
+    "sink relative":         (changed('max_staleness = "5s"', 'sinks = "file:events"'),
+                              "line 3: 'sinks': 'file:", "file:/"),
     "checkpoints relative":  (changed('"file:/mnt', '"file:mnt'), "line 2: 'checkpoints' is no directory", "file:/"),
     "no duration":           (changed('"5s"', '"5 seconds"'), "line 3: 'max_staleness' is no duration", '"10m"'),
     "a number of seconds":   (changed('"5s"', "5"), "line 3: 'max_staleness' is no duration", ""),

@@ -186,7 +186,8 @@ async def _serving(
     doors = {name: door(world.trust_domain, f"door/{name}", ORG) for name in ("api", "gateway")}
     progress = Progress()
     end, revoke, seal = (door(world.trust_domain, f"lane/{name}", ORG) for name in ("end", "revoke", "seal"))
-    lanes = Lanes(end, revoke, seal, jitter=random.random, progress=progress)
+    sinks = [audit.file_sink(Path(path)) for path in config.sinks]
+    lanes = Lanes(end, revoke, seal, jitter=random.random, sinks=sinks, progress=progress)
     holders = claims.Holders(ORG)
     await _expect(world, doors["api"], holders)
     site = http.Site(
@@ -196,7 +197,7 @@ async def _serving(
         export=lambda directory: audit.audit_export(world, ORG, directory),
         erase=lambda age, of: audit.audit_erase(world, ORG, age, of),
         erase_event=lambda index: audit.audit_erase_event(world, ORG, index),
-        measures=lambda: _measures(progress, state),
+        measures=lambda: _measures(lanes, state),
         wake=progress.wake,
     )
     credentials = {
@@ -247,14 +248,16 @@ async def _expect(world: World, door: Identity, holders: claims.Holders) -> None
             holders.expect(replace(task.holder, node=""), task)
 
 
-def _measures(progress: Progress, state: Path) -> dict[str, float]:
-    disk = os.statvfs(state)
+def _measures(lanes: Lanes, state: Path) -> dict[str, float]:
+    disk, progress = os.statvfs(state), lanes.progress
+    followed = [progress.followed.get(number, -1) for number in range(len(lanes.sinks))]
     age = time.time() - progress.sealed_at if progress.sealed_at else float("inf")
     return {
         "overdue_leases": progress.overdue,
         "due_leases": progress.due,
         "orphans_found": progress.orphans_found,
         "sealed_events": progress.sealed,
+        "sink_lag_events": max((progress.sealed - 1 - last for last in followed), default=0),
         "checkpoint_age_seconds": age,
         "disk_free_bytes": disk.f_bavail * disk.f_frsize,
     }

@@ -112,6 +112,7 @@ class Config:
 
     trust_domain: str
     checkpoints: str | None = None  # a path; None: the default second place
+    sinks: tuple[str, ...] = ()  # paths of files that sealed events are written to
     max_staleness: timedelta = timedelta(seconds=2)
     api: tuple[str, ...] = ("unix:run/api.sock",)
     gateway: tuple[str, ...] = ("127.0.0.1:8441",)
@@ -145,7 +146,7 @@ def read_config(text: str, where: str, *, hostname: str) -> Config:
 
 
 def _config(table: Mapping[str, Any], hostname: str) -> Config:
-    known = ("trust_domain", "checkpoints", "max_staleness", "listen", "ask", "upstream", "target", "issuer")
+    known = ("trust_domain", "checkpoints", "sinks", "max_staleness", "listen", "ask", "upstream", "target", "issuer")
     only(table, known, "configuration")
     listen, ask = _table(table, "listen"), _table(table, "ask")
     only(listen, ("api", "gateway", "tls"), "listen")
@@ -155,6 +156,7 @@ def _config(table: Mapping[str, Any], hostname: str) -> Config:
     config = Config(
         trust_domain=_trust_domain(table) if "trust_domain" in table else default.trust_domain,
         checkpoints=_checkpoints(table),
+        sinks=_sinks(table),
         max_staleness=duration(table, "max_staleness") or default.max_staleness,
         api=_texts(listen, "api") if "api" in listen else default.api,
         gateway=_texts(listen, "gateway") if "gateway" in listen else default.gateway,
@@ -267,6 +269,15 @@ def _checkpoints(table: Mapping[str, Any]) -> str | None:
     if not value.startswith("file:/"):
         _refuse("'checkpoints' is no directory by its whole path", 'checkpoints = "file:/mnt/other/taskbound"')
     return value.removeprefix("file:")
+
+
+def _sinks(table: Mapping[str, Any]) -> tuple[str, ...]:
+    values = _texts(table, "sinks") if "sinks" in table else ()
+    for value in values:
+        if not value.startswith("file:/"):
+            hint = 'sinks = ["file:/var/log/taskbound/events.jsonl"]'
+            _refuse(f"'sinks': {quoted(value)} is no file by its whole path", hint)
+    return tuple(value.removeprefix("file:") for value in values)
 
 
 def _tls(listen: Mapping[str, Any]) -> Tls | None:
