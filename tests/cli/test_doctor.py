@@ -238,6 +238,31 @@ def test_a_second_place_on_the_logs_own_disk_is_a_warning(place):
         assert only(examined(place, 0), "second place")[0] == "ok"
 
 
+def test_the_second_place_is_the_one_that_up_has_whatever_the_environment_says(place, tmp_path):
+    (place.state / "taskbound.toml").write_text(ANY)
+    database, kept = place.state / "taskbound.db", tmp_path / "data/taskbound/checkpoints"
+    elsewhere = {"XDG_DATA_HOME": str(tmp_path / "elsewhere")}
+
+    def seen() -> int:
+        return len([*kept.rglob("main/*")])
+
+    with place.up():
+        until(lambda: seen() > 0)
+    old, before = database.read_bytes(), seen()
+    with place.up():
+        assert str(kept) in only(examined(place, 0, **elsewhere), "second place")[1]
+        until(lambda: seen() > before)
+    assert only(examined(place, 0, **elsewhere), "log")[0] == "ok"
+    for more in ("-wal", "-shm"):
+        database.with_name(f"{database.name}{more}").unlink(missing_ok=True)
+    database.write_bytes(old)
+    assert only(examined(place, 1, **elsewhere), "log")[0] == "fail"
+    assert not (tmp_path / "elsewhere").exists()
+    (place.state / "taskbound.toml").write_text(f'checkpoints = "file:{tmp_path}/third"\n{ANY}')
+    says = [one[1] for one in examined(place, 0)["second place"]]
+    assert says[0] == f"taskbound up keeps checkpoints in {kept}, configured is {tmp_path}/third"
+
+
 # --- targets --------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,7 @@ assert os.getuid() != 0 or ask["as_root"]
 runner.GRACE, hold.LOST = ask["patience"] or (runner.GRACE, hold.LOST)
 task = {"profile": "etl", "set": {"n": "1"}, "intent": None, "agent": ask["agent"], "life": None}
 how = {"keep": ask["keep"], "must_contain": ask["must_contain"], "state": Path(ask["state"])}
+how |= {"second": Path(ask["second"])}
 sys.exit(runner.run(ask["command"], ask["address"], **task, **how))
 """
 
@@ -40,7 +41,8 @@ class Person:
         self.base, self.root = base, root
         self.uid = UID if os.getuid() == 0 and not root else os.getuid()
         self.home, self.state, self.tmp = base / "home", base / "home/.local/state/taskbound", base / "tmp"
-        for folder in (self.home, self.state / "run", self.tmp):
+        self.second = base / "home/checkpoints"  # what `up` says that it is
+        for folder in (self.home, self.state / "run", self.tmp, self.second):
             folder.mkdir(parents=True, exist_ok=True)
         self.put(".ssh/id_ed25519", "a private key")
         self.put(".aws/credentials", "a cloud key")
@@ -77,6 +79,7 @@ class Person:
             "keep": list(keep),
         }
         ask |= {"must_contain": must_contain, "state": str(self.state), "agent": agent, "as_root": self.root}
+        ask["second"] = str(self.second)
         ask["patience"] = patience  # seconds until KILL, and without a server: else the real ones
         return [*as_person(self, conditions), sys.executable, "-c", RUN, json.dumps(ask)]
 

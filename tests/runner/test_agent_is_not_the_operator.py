@@ -53,6 +53,20 @@ with socket.socket(socket.AF_UNIX) as api:
 with open(sys.argv[2] + ".new", "wb") as report: report.write(answer)
 os.rename(sys.argv[2] + ".new", sys.argv[2])
 """
+OTHER = """
+checkpoints = "file:{second}"
+[listen]
+gateway = "127.0.0.1:0"
+[[target]]
+name = "shopdb"
+provider = "postgres"
+admin = "file:{admin}"
+owner = "shop_owner"
+quarantine = "shop_quarantine"
+environment = "dev"
+[target.grants.reader]
+member_of = ["shop_reader"]
+"""
 PROFILE = 'purpose = "work"\nowner = "{operator}"\nreview_by = 2099-05-01\nlife = "10m"\n'
 CANARY = "canary-of-the-admin-login"
 
@@ -162,9 +176,9 @@ def running(patch: str = "") -> Iterator[Up]:
             up.process.wait(timeout=10)
 
 
-def begun(alice: Person, patch: str = "") -> Up:
+def begun(alice: Person, patch: str = "", *flags: str) -> Up:
     process = subprocess.Popen(
-        as_alice(alice, patch + COMMAND, "up", "--json"),
+        as_alice(alice, patch + COMMAND, "up", "--json", *flags),
         env=environ(alice) | {"SHOPDB_ADMIN": CANARY},
         cwd=alice.home,
         stdout=subprocess.PIPE,
@@ -173,6 +187,7 @@ def begun(alice: Person, patch: str = "") -> Up:
     )
     assert process.stdout
     about = json.loads(process.stdout.readline() or pytest.fail((alice.base / "up.log").read_text()))
+    assert "gateway" in about, about
     return Up(alice, process, about, process.pid)  # the pid stays through every exec
 
 
@@ -335,6 +350,62 @@ def test_control_a_process_that_did_not_close_itself_can_be_read(up):
     finally:
         open_book.kill()
         open_book.wait()
+
+
+SECOND = "id -u; cat {second}/*/main/*; touch {second}/new && echo written"
+
+
+def at_second_place(up: Up, second: Path, **how: Any) -> tuple[str, str]:
+    """Let an agent read and write the second place; return what it got, and what `run` said of it."""
+    until(lambda: any(second.glob("*/main/*")))
+    words = ("run", "--profile", "work", "--", "/bin/sh", "-c", SECOND.format(second=second))
+    done = up.command(*words, **how)
+    assert "taskbound: task" in done.stderr, done.stderr
+    uid, _, got = done.stdout.partition("\n")
+    assert int(uid) == up.alice.uid != 0
+    assert (second / "new").exists() == ("written" in got)
+    (second / "new").unlink(missing_ok=True)
+    return got, done.stderr
+
+
+@pytest.mark.parametrize("elsewhere", ["home/.local/share", "tmp", "no/such/folder"])
+def test_the_second_place_is_hidden_wherever_run_would_look_for_it(up, elsewhere):
+    second = up.alice.home / ".data/taskbound/checkpoints"
+    got, said = at_second_place(up, second, XDG_DATA_HOME=str(up.alice.base / elsewhere))
+    assert (got, f"taskbound's checkpoints: {second}" in said) == ("", True)
+
+
+def test_a_second_place_and_a_secret_that_only_up_is_told_of_are_hidden_too():
+    with running() as up:
+        second, admin, file = (up.alice.base / name for name in ("other/second", "admin", "other.toml"))
+        admin.write_text(f"postgresql://broker:{CANARY}@127.0.0.1:1/shop")
+        admin.chmod(0o600)
+        file.write_text(OTHER.format(second=second, admin=admin))
+        second.parent.mkdir()
+        up.alice.own_everything(up.alice.base)
+        up.process.terminate()
+        up.process.wait(timeout=10)
+        again = begun(up.alice, "", "--config", str(file))
+        try:
+            got, said = at_second_place(again, second)
+            assert (got, f"taskbound's checkpoints: {second}; {admin}" in said) == ("", True)
+            assert again.command("run", "--profile", "work", "--", "/bin/cat", str(admin)).stdout == ""
+        finally:
+            again.process.terminate()
+            again.process.wait(timeout=10)
+
+
+def test_control_a_second_place_that_is_not_told_of_or_cannot_be_hidden_is_open_and_that_is_said(up):
+    second, told = up.alice.home / ".data/taskbound/checkpoints", up.alice.state / "places.json"
+    got, said = at_second_place(up, second, conditions=(NO_NAMESPACES,))
+    assert "/main\n" in got and "written" in got and f"taskbound's checkpoints: {second}: same user" in said
+    kept = told.read_bytes()
+    told.unlink()
+    try:
+        got, said = at_second_place(up, second)
+    finally:
+        told.write_bytes(kept)
+    assert "/main\n" in got and "written" in got and "does not say where it keeps its checkpoints" in said
 
 
 # What each of these commands needs is laid out for alice; where one is not installed, a stand-in looks where it would.

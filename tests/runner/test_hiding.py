@@ -1,9 +1,10 @@
 """What an agent cannot see or reach, as an ordinary user and as root; what is said where nothing can be hidden."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -165,45 +166,55 @@ def test_a_terminal_server_that_starts_later_is_hidden_too(alice):
 
 
 COMMAND = "import sys; from taskbound.cli import main; sys.exit(main(sys.argv[1:]))"
-CONFIG = """
-checkpoints = "file:{home}/second"
-[[upstream]]
-name = "crm"
-[[target]]
-name = "shopdb"
-admin = "file:{home}/admin"
-deeper = [{{ key = "file:{home}/key" }}]
-absent = "file:{home}/absent"
-"""
+UNKNOWN = "taskbound up does not say where it keeps its checkpoints: they can be reached"
 
 
-def typed(alice: Person, *command: str) -> "subprocess.CompletedProcess[str]":
-    words = [*as_person(alice), sys.executable, "-c", COMMAND, "run", "--profile", "etl", "--", *command]
+def typed(alice: Person, *command: str, flags: Sequence[str] = ()) -> "subprocess.CompletedProcess[str]":
+    words = [*as_person(alice), sys.executable, "-c", COMMAND, "run", "--profile", "etl", *flags, "--", *command]
     env = {**alice.environ(), "TASKBOUND_HOME": str(alice.state)}
     return subprocess.run(words, env=env, cwd=alice.home, capture_output=True, text=True, timeout=60)
 
 
-def test_what_the_configuration_names_is_hidden(alice):
+def test_what_the_server_says_is_hidden_and_that_it_says_nothing_is_said(alice):
     names = ("second/checkpoint", "admin", "key")
     for name in names:
         alice.put(name, "canary\n")
-    look = ("/bin/sh", "-c", f"cat {' '.join(names)}")
-    alice.own_everything(alice.home)
-    assert typed(alice, *look).stdout == "canary\n" * 3  # nothing names it
-    alice.put(".local/state/taskbound/taskbound.toml", CONFIG.format(home=alice.home))
+    look = ("/bin/sh", "-c", f"cat {' '.join(names)}; touch second/new && echo written")
     alice.own_everything(alice.home)
     done = typed(alice, *look)
-    assert "taskbound: task" in done.stderr
-    assert "canary" not in done.stdout
-    assert f"{alice.home}/admin; {alice.home}/key" in done.stderr
+    assert done.stdout == "canary\n" * 3 + "written\n" and UNKNOWN in done.stderr
+    named = [f"{alice.home}/{name}" for name in ("admin", "key", "absent")]
+    told = {"second_place": f"{alice.home}/second", "named": named}
+    alice.put(".local/state/taskbound/places.json", json.dumps(told))
+    alice.own_everything(alice.home)
+    done = typed(alice, *look)
+    assert (done.stdout, "taskbound: task" in done.stderr, UNKNOWN in done.stderr) == ("", True, False)
+    assert f"taskbound's checkpoints: {alice.home}/second; {alice.home}/admin; {alice.home}/key" in done.stderr
 
 
-def test_a_configuration_that_cannot_be_read_starts_nothing(alice):
-    alice.put(".local/state/taskbound/taskbound.toml", "checkpoints = ")
+def test_where_the_server_says_nothing_must_contain_does_not_start(alice):
+    done = typed(alice, "/bin/echo", "it runs", flags=["--must-contain"])
+    assert (done.returncode, done.stdout, alice.api.asked) == (125, "", [])
+    assert UNKNOWN in done.stderr
+
+
+@pytest.mark.parametrize("conditions", CONDITIONS)
+def test_a_second_place_that_is_not_there_is_said_to_be_open(alice, conditions):
+    alice.second.rmdir()
+    done = alice.run("/bin/mkdir", str(alice.second), conditions=conditions)
+    assert (done.returncode, alice.second.is_dir()) == (0, True)  # so it is: what is said is true
+    assert f"there is no {alice.second} to hide" in done.stderr
+    alice.second.rmdir()
+    assert alice.run("/bin/true", conditions=conditions, must_contain=True).returncode == 125
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"second_place": null, "named": []}'])
+def test_places_that_cannot_be_read_start_nothing(alice, text):
+    alice.put(".local/state/taskbound/places.json", text)
     alice.own_everything(alice.home)
     done = typed(alice, "/bin/echo", "it runs")
     assert (done.returncode, done.stdout, alice.api.asked) == (2, "", [])
-    assert "taskbound.toml: " in done.stderr and "invalid_config" in done.stderr
+    assert "places.json does not say what to hide (invalid_config)" in done.stderr
 
 
 def test_a_folder_behind_a_symbolic_link_is_hidden_where_it_is(alice):

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
         file_sink,
     )
     from taskbound.app.doctor import examine
-    from taskbound.app.places import database_of, load_config, second_place, state_directory
+    from taskbound.app.places import database_of, likely_second_place, load_config, state_directory
     from taskbound.app.policy import check_policy, explain_profile, policy_schema, try_policy
     from taskbound.app.world import in_memory, new_handle, new_id, new_password, now, open_state
 
 _MODULES = {
     "audit": ("audit_erase", "audit_erase_event", "audit_export", "audit_has_second_place", "audit_tail", "file_sink"),
     "doctor": ("examine",),
-    "places": ("database_of", "load_config", "second_place", "state_directory"),
+    "places": ("database_of", "likely_second_place", "load_config", "state_directory"),
     "policy": ("check_policy", "explain_profile", "policy_schema", "try_policy"),
     "world": ("in_memory", "new_handle", "new_id", "new_password", "now", "open_state"),
 }
@@ -43,6 +43,7 @@ __all__ = [
     "explain_profile",
     "file_sink",
     "in_memory",
+    "likely_second_place",
     "load_config",
     "new_handle",
     "new_id",
@@ -50,7 +51,6 @@ __all__ = [
     "now",
     "open_state",
     "policy_schema",
-    "second_place",
     "state_directory",
     "try_policy",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from taskbound.app.integrity import integrity
-from taskbound.app.places import admin_login, load_config, second_place, secret
+from taskbound.app.places import admin_login, likely_second_place, load_config, secret, told_second_place
 from taskbound.app.policy import try_policy
 from taskbound.app.world import now
 from taskbound.core.config import Config, TargetConfig
@@ -132,7 +132,10 @@ def secrets(config: Config) -> Iterator[Check]:
 
 def second(config: Config, state: Path) -> Iterator[Check]:
     """Look whether checkpoints are kept on another disk than the log."""
-    place = Path(config.checkpoints) if config.checkpoints else second_place()
+    place = likely_second_place(config, state)
+    if (told := told_second_place(state)) not in (None, place):
+        says = f"taskbound up keeps checkpoints in {told}, configured is {place}"
+        yield Check("second place", WARN, says, "start taskbound up again, with this configuration")
     there = next(path for path in (place, *place.parents) if path.exists())
     here = next(path for path in (state, *state.parents) if path.exists())
     if there.stat().st_dev == here.stat().st_dev:
@@ -244,7 +247,7 @@ async def log(config: Config, state: Path, *, is_running: bool) -> AsyncIterator
         yield Check("log", FAIL, f"{state / 'keys/log.pem'} is gone: nobody can say whose log it is", "restore it")
         return
     try:
-        verdict, compared = await integrity(state, Path(config.checkpoints) if config.checkpoints else second_place())
+        verdict, compared = await integrity(state, likely_second_place(config, state))
     except Unavailable as error:
         yield Check("log", WARN if error.code == "already_running" else FAIL, f"not looked at: {error}", error.hint)
         return

@@ -4,6 +4,7 @@ INTERFACES 2. A secret is only ever referred to, `env:NAME` or `file:/path`, and
 """
 
 import fcntl
+import json
 import os
 import pwd
 import re
@@ -11,7 +12,9 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from taskbound.core.config import Config, TargetConfig, read_config
@@ -19,6 +22,7 @@ from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.core.secret import Secret
 from taskbound.formats.libpq import is_verified
 
+TOLD = "places.json"  # in the state directory: what `up` alone knows, for `run` and `doctor`
 SECRET_LIMIT = 64 << 10  # bytes; a certificate chain is the largest of them
 
 
@@ -31,10 +35,48 @@ def state_directory() -> Path:
     return Path("/var/lib/taskbound") if os.geteuid() == 0 else Path.home() / ".local/state/taskbound"
 
 
-def second_place() -> Path:
-    """Return the default second place for checkpoints."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local/share") / "taskbound/checkpoints"
+def second_place(config: Config) -> Path:
+    """Return where this process keeps checkpoints a second time: as configured, else below $XDG_DATA_HOME or home."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+    return Path(config.checkpoints or Path(base, "taskbound/checkpoints")).absolute()
+
+
+def tell_places(config: Config, state: Path) -> None:
+    """Make the second place, and write down where it is and which files the configuration refers to.
+
+    Others have another environment, and another `--config`: what they would find by themselves is a guess.
+    """
+    second = second_place(config)
+    with suppress(OSError):  # then nothing can be sealed, which is said elsewhere
+        second.mkdir(mode=0o700, parents=True, exist_ok=True)  # what is not there yet cannot be hidden
+    told, fresh = state / TOLD, state / f".{TOLD}.new"
+    told.unlink(missing_ok=True)  # before all else: `run` warns of what is not told, not of what is told wrongly
+    with suppress(OSError):  # the disk is full
+        fresh.write_text(json.dumps({"second_place": str(second), "named": [*_named(asdict(config))]}))
+        fresh.replace(told)
+
+
+def told_second_place(state: Path) -> Path | None:
+    """Return where the `up` of a state directory keeps checkpoints, or last did; None where it does not say."""
+    try:
+        return Path(json.loads((state / TOLD).read_bytes())["second_place"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def likely_second_place(config: Config, state: Path) -> Path:
+    """Return the second place for who is not `up`: the configured one, else where `up` keeps it, else our own."""
+    told = None if config.checkpoints else told_second_place(state)
+    return told or second_place(config)
+
+
+def _named(value: Any) -> Iterator[str]:
+    """Yield the path of every file that a configuration refers to, however deep: `file:/path`."""
+    if isinstance(value, str) and value.startswith("file:/"):
+        yield value.removeprefix("file:")
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _named(part)
 
 
 def load_config(path: Path | None, state: Path) -> Config:

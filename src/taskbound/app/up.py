@@ -24,7 +24,7 @@ import structlog
 
 from taskbound.app import audit
 from taskbound.app.listen import Listener, Server, bound, share
-from taskbound.app.places import login, only_one
+from taskbound.app.places import login, only_one, tell_places
 from taskbound.app.world import open_world
 from taskbound.core.config import Config
 from taskbound.core.errors import Conflict, InvalidRequest, Refused, Unavailable
@@ -79,6 +79,7 @@ async def up(
         world = await stack.enter_async_context(
             open_world(config, state, operator=operator, lane=lane, database=database)
         )
+        tell_places(config, state)
         production = production or database is not None
         start = door(world.trust_domain, "door/start", ORG)
         warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config)]

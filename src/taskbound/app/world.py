@@ -136,7 +136,7 @@ async def open_world(
     built_in = "" if database is not None else operator_policy(operator)
     policies = PolicyFiles(state / "policy", targets, built_in)
     (state / "policy").mkdir(mode=0o700, exist_ok=True)
-    second = Path(config.checkpoints) if config.checkpoints else second_place()
+    second = second_place(config)
     async with AsyncExitStack() as stack:
         if database is not None:
             shared = await open_postgres(database, clock)

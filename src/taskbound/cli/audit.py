@@ -216,8 +216,7 @@ async def _with_state(state: Path, asked: argparse.Namespace) -> int:
 
     from taskbound import app  # knows everything, so it costs more than `verify` should wait for
 
-    configured = app.load_config(None, state).checkpoints
-    usual = Path(configured) if configured else app.second_place()
+    usual = app.likely_second_place(app.load_config(None, state), state)
     second = asked.checkpoints or usual
     async with app.open_state(state, second) as world:
         # Begun here and now, it would be as old as the log is: a log that was put back would go unnoticed.

@@ -1,12 +1,10 @@
 """`taskbound run`: a program inside a task of its own; the task ends when the program does, and the other way round."""
 
 import argparse
+import json
 import shlex
-import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from taskbound.cli import answer, task
 from taskbound.core.errors import InvalidRequest
@@ -40,6 +38,7 @@ def main(words: Sequence[str]) -> int:
     from taskbound import runner
 
     state = answer.state_directory()
+    second, named = _told(state / "places.json")
     return runner.run(
         list(command),
         answer.socket_of(state),
@@ -51,7 +50,8 @@ def main(words: Sequence[str]) -> int:
         keep=asked.keep,
         must_contain=asked.must_contain,
         state=state,
-        also=[*_named(_configured(state / "taskbound.toml"))],
+        second=second,
+        also=named,
     )
 
 
@@ -74,20 +74,16 @@ def _without_program(parser: answer.Parser, words: Sequence[str]) -> answer.Usag
     )
 
 
-def _configured(file: Path) -> dict[str, Any]:
-    """Return what stands in the configuration. Raises OSError, or InvalidRequest: what to hide is not known then."""
+def _told(file: Path) -> tuple[Path | None, list[Path]]:
+    """Return what `up` alone knows: its second place, None where it does not say, and the files it refers to.
+
+    Raises OSError, or InvalidRequest: what to hide is not known then.
+    """
     try:
-        with suppress(FileNotFoundError), file.open("rb") as opened:
-            return tomllib.load(opened)
-    except ValueError as error:
-        raise InvalidRequest(f"{file}: {error}", code="invalid_config") from None
-    return {}
-
-
-def _named(value: Any) -> Iterator[Path]:
-    """Yield every file and folder that a configuration refers to, however deep: `file:/path`."""
-    if isinstance(value, str) and value.startswith("file:/"):
-        yield Path(value.removeprefix("file:"))
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _named(part)
+        told = json.loads(file.read_bytes())
+        return Path(told["second_place"]), [Path(one) for one in told["named"]]
+    except FileNotFoundError:  # an older `up`, or none
+        return None, []
+    except (ValueError, KeyError, TypeError):
+        hint = "start taskbound up again: it writes the file"
+        raise InvalidRequest(f"{file} does not say what to hide", code="invalid_config", hint=hint) from None

@@ -52,11 +52,13 @@ def run(
     keep: Sequence[str],
     must_contain: bool,
     state: Path,
+    second: Path | None = None,
     also: Sequence[Path] = (),
 ) -> int:
     """Run the command inside a task of its own; return its status, 128 + signal, or 125 when it could not start.
 
-    `also`: what the configuration of the server names, to be hidden like its state.
+    `second` and `also`: where the server keeps checkpoints (None: it does not say) and what its configuration
+    names, to be hidden like its state.
 
     The process that calls this becomes the runner: it is made unreadable for others of its user,
     takes over their orphans, and kills what children it has left at the end.
@@ -80,14 +82,14 @@ def run(
                 raise NotStarted(f"there is no program {command[0]!r}", hint="give its path, or look at PATH")
             own = stack.enter_context(place.own_folder(outside))
             place.write(own / EMPTY, "")
-            hidden = to_hide(state, outside, also)
+            hidden = to_hide(state, outside, second, also)
             if any(Path.cwd().is_relative_to(one.path) for one in hidden):
                 raise NotStarted(
                     "the current folder is one that is hidden from programs", hint="start it from elsewhere"
                 )
             walls, reason = walls_for(own)
             walls = replace(walls, hidden=hidden)
-            reachable = _reachable(walls, hidden, reason)
+            reachable = [*_reachable(walls, hidden, reason), *_uncovered(second, hidden)]
             if must_contain and reachable:
                 _say(*reachable)
                 raise NotStarted(
@@ -152,6 +154,14 @@ def _reachable(walls: Walls, hidden: Sequence[Hidden], reason: str) -> list[str]
     if not can_forbid_typing():
         found.append("your terminal can be typed into: what it types runs as you")
     return found
+
+
+def _uncovered(second: Path | None, hidden: Sequence[Hidden]) -> Iterator[str]:
+    """Yield that the second place is nothing that could be hidden, where that is so."""
+    if second is None:
+        yield "taskbound up does not say where it keeps its checkpoints: they can be reached; start it again"
+    elif not any(Path(os.path.realpath(second)).is_relative_to(one.path) for one in hidden):
+        yield f"taskbound's checkpoints can be reached when there are some: there is no {second} to hide"
 
 
 def _delivered(client: Client, task: Mapping[str, Any], own: Path) -> dict[str, str]:

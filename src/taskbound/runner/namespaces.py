@@ -50,18 +50,20 @@ def prctl(option: int, value: int, more: int = 0) -> None:
     _checked(_libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(more), 0, 0), "prctl")
 
 
-def to_hide(state: Path, outside: Mapping[str, str], also: Sequence[Path]) -> tuple[Hidden, ...]:
+def to_hide(state: Path, outside: Mapping[str, str], second: Path | None, also: Sequence[Path]) -> tuple[Hidden, ...]:
     """Return what exists of what an agent must not reach; nothing twice, and nothing below what is hidden anyway."""
     found: dict[Path, str] = {}
-    for path, name in _unwanted(state, outside, also):
+    for path, name in _unwanted(state, outside, second, also):
         found.setdefault(path, name)
     return tuple(Hidden(path, name) for path, name in found.items() if not found.keys() & {*path.parents})
 
 
-def _unwanted(state: Path, outside: Mapping[str, str], also: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+def _unwanted(
+    state: Path, outside: Mapping[str, str], second: Path | None, also: Sequence[Path]
+) -> Iterator[tuple[Path, str]]:
     home, uid = Path(outside.get("HOME") or "/"), os.getuid()
-    data = Path(outside.get("XDG_DATA_HOME") or home / ".local/share") / "taskbound"  # the second place of checkpoints
-    wanted = [(state, "taskbound's own keys, log and operator socket"), (data, f"taskbound's checkpoints: {data}")]
+    wanted = [(state, "taskbound's own keys, log and operator socket")]
+    wanted += [(second, f"taskbound's checkpoints: {second}")] if second else []
     wanted += [(path, str(path)) for path in also]
     wanted += [(home / name, f"~/{name}") for name in KEYS]
     wanted += [(path, f"other tasks' passwords: {path}") for path in shared_folders(outside)]
