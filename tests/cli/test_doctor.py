@@ -8,6 +8,7 @@ import re
 import sqlite3
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from taskbound.cli import doctor, main
 from taskbound.policy_pack import init_files
 from taskbound.runner import namespaces
+from tests.cli.nobody import ground, unprivileged  # noqa: F401
 from tests.plugins.test_postgres_lacks import bare  # noqa: F401
 from tests.postgres.server import server  # noqa: F401
 from tests.served import Workspace, served
@@ -158,7 +160,9 @@ def test_a_header_that_was_edited_breaks_the_log(place):
 # --- what is configured ---------------------------------------------------------------------------------
 
 
-def test_modes_that_let_others_in_fail_with_the_command_that_closes_them(place):
+@unprivileged
+def test_modes_that_let_others_in_fail_with_the_command_that_closes_them(ground):  # noqa: F811
+    place = Place(ground / "home")
     (place.state / "keys").mkdir(mode=0o700)
     (place.state / "keys/log.pem").touch(mode=0o644)
     place.state.chmod(0o755)
@@ -199,16 +203,20 @@ member_of = ["doc_writer", "doc_reader"]
 """
 
 
-def test_a_secret_that_does_not_resolve_is_named_and_never_shown(place, tmp_path):
+@unprivileged
+def test_a_secret_that_does_not_resolve_is_named_and_never_shown(ground):  # noqa: F811
+    place, admin = Place(ground / "home"), ground / "admin"
     (place.state / "taskbound.toml").write_text(ANY + TARGET.format(admin="env:SHOPDB_ADMIN"))
     found = examined(place, 1)
     assert only(found, "secrets")[:2] == ("fail", "target shopdb: env:SHOPDB_ADMIN is not set")
-    (tmp_path / "admin").write_text("postgresql://broker:hunter2@127.0.0.1:1/x")
-    (tmp_path / "admin").chmod(0o644)
-    (place.state / "taskbound.toml").write_text(ANY + TARGET.format(admin=f"file:{tmp_path / 'admin'}"))
+    admin.write_text("postgresql://broker:hunter2@127.0.0.1:1/x")
+    admin.chmod(0o644)
+    (place.state / "taskbound.toml").write_text(ANY + TARGET.format(admin=f"file:{admin}"))
     _, out, err = said(place)
-    assert f"chmod 600 {tmp_path / 'admin'}" in out and "hunter2" not in out + err
-    (tmp_path / "admin").chmod(0o600)
+    assert f"chmod 600 {admin}" in out and "hunter2" not in out + err
+    admin.chmod(0)
+    assert only(examined(place, 1), "secrets")[1] == f"target shopdb: file:{admin} cannot be read"
+    admin.chmod(0o600)
     _, out, err = said(place)
     assert "the target gave no answer" in out and "hunter2" not in out + err
 
@@ -236,6 +244,18 @@ def test_a_second_place_on_the_logs_own_disk_is_a_warning(place):
     if Path("/dev/shm").stat().st_dev != place.state.stat().st_dev:
         (place.state / "taskbound.toml").write_text('checkpoints = "file:/dev/shm/taskbound-of-a-test"\n')
         assert only(examined(place, 0), "second place")[0] == "ok"
+
+
+@unprivileged
+def test_a_second_place_that_cannot_be_written_fails(ground):  # noqa: F811
+    place, other = Place(ground / "home"), Path("/dev/shm")
+    if other.stat().st_dev == place.state.stat().st_dev:
+        pytest.skip("there is no other disk")
+    with TemporaryDirectory(dir=other) as shut:
+        (place.state / "taskbound.toml").write_text(f'checkpoints = "file:{shut}/below"\n')
+        assert only(examined(place, 0), "second place")[:2] == ("ok", f"{shut}/below is on another disk")
+        Path(shut).chmod(0o500)
+        assert only(examined(place, 1), "second place")[:2] == ("fail", f"{shut} cannot be written")
 
 
 def test_the_second_place_is_the_one_that_up_has_whatever_the_environment_says(place, tmp_path):
@@ -282,6 +302,7 @@ async def test_what_a_target_lacks_is_printed_as_the_statement_that_mends_it(pla
 # --- this machine ---------------------------------------------------------------------------------------
 
 
+@unprivileged
 def test_whether_anything_can_be_hidden_is_tried_and_not_guessed(monkeypatch):
     hides, why = doctor.can_hide()
     assert hides or why

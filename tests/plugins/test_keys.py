@@ -7,6 +7,7 @@ import pytest
 from taskbound.core.errors import Unavailable
 from taskbound.plugins.keys.local import LocalKeys
 from taskbound.plugins.keys.memory import MemoryKeys
+from tests.cli.nobody import ground, unprivileged  # noqa: F401
 from tests.contracts.keys import *  # noqa: F403
 
 PURPOSES = ["log", "receipt", "token"]
@@ -17,14 +18,15 @@ def keys(request, tmp_path):
     return LocalKeys(tmp_path / "keys", PURPOSES) if request.param == "local" else MemoryKeys(PURPOSES)
 
 
-async def test_a_key_is_made_at_first_use_for_the_operator_alone_and_found_again(tmp_path):
-    keys = LocalKeys(tmp_path / "keys", PURPOSES)
-    assert not (tmp_path / "keys").exists()
+@unprivileged
+async def test_a_key_is_made_at_first_use_for_the_operator_alone_and_found_again(ground):  # noqa: F811
+    keys = LocalKeys(ground / "keys", PURPOSES)
+    assert not (ground / "keys").exists()
     await keys.sign("log", b"message")
-    assert os.listdir(tmp_path / "keys") == ["log.pem"]
-    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "keys" / "log.pem").stat().st_mode & 0o777 == 0o600
-    assert await LocalKeys(tmp_path / "keys", PURPOSES).public() == await keys.public()
+    assert os.listdir(ground / "keys") == ["log.pem"]
+    assert (ground / "keys").stat().st_mode & 0o777 == 0o700
+    assert (ground / "keys" / "log.pem").stat().st_mode & 0o777 == 0o600
+    assert await LocalKeys(ground / "keys", PURPOSES).public() == await keys.public()
 
 
 async def test_two_who_make_a_key_at_once_have_the_same(tmp_path):
@@ -50,17 +52,27 @@ async def test_a_key_of_another_purpose_s_algorithm_is_refused(tmp_path, purpose
         await LocalKeys(directory, PURPOSES).sign(purpose, b"message")
 
 
-@pytest.mark.parametrize("harm", ["open", "torn", "link", "other"])
-async def test_a_key_file_that_is_not_right_is_refused(tmp_path, harm):
-    directory, path = tmp_path / "keys", tmp_path / "keys" / "log.pem"
+@unprivileged
+async def test_a_folder_in_which_no_key_can_be_made_is_trouble(ground):  # noqa: F811
+    ground.chmod(0o500)
+    with pytest.raises(Unavailable, match=r"log\.pem cannot be used: .*Permission denied"):
+        await LocalKeys(ground / "keys", ["log"]).sign("log", b"message")
+
+
+@pytest.mark.parametrize("harm", ["open", "shut", "torn", "link", "other"])
+@unprivileged
+async def test_a_key_file_that_is_not_right_is_refused(ground, harm):  # noqa: F811
+    directory, path = ground / "keys", ground / "keys" / "log.pem"
     await LocalKeys(directory, ["log"]).public()
     if harm == "open":
         path.chmod(0o640)
+    elif harm == "shut":
+        path.chmod(0)  # for root it is open
     elif harm == "torn":
         path.write_bytes(path.read_bytes()[:40])
     elif harm == "link":
-        path.rename(tmp_path / "elsewhere.pem")
-        path.symlink_to(tmp_path / "elsewhere.pem")
+        path.rename(ground / "elsewhere.pem")
+        path.symlink_to(ground / "elsewhere.pem")
     else:
         path.write_text("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIA==\n-----END PRIVATE KEY-----\n")
     with pytest.raises(Unavailable, match=r"log\.pem cannot be used"):

@@ -10,6 +10,7 @@ import ctypes
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 CLONE_NEWNS, CLONE_NEWUSER, MS_BIND, MS_REC, MS_PRIVATE = 0x00020000, 0x10000000, 4096, 16384, 1 << 18
@@ -55,25 +56,30 @@ def unshare() -> None:
             Path(f"/proc/self/{name}").write_text(text)
 
 
-def main(uid: int, words: list[str]) -> None:
+def become(uid: int, conditions: Sequence[str] = ()) -> None:
+    """Be a user from here on, to whom the interpreter and the clone are shown. Raises OSError."""
     here = os.getcwd()
-    try:
-        unshare()
-        mount(None, Path("/"), None, MS_REC | MS_PRIVATE)
-        show_what_is_needed()
-        if "--masked-proc" in words:
-            mount("none", Path("/proc/driver"), "tmpfs", 0)
-        if "--chroot" in words:
-            mount("/", Path("/mnt"), None, MS_BIND | MS_REC)
-            os.chroot("/mnt")
-    except OSError as error:
-        print(f"not possible here: {error}", file=sys.stderr)
-        sys.exit(NOT_POSSIBLE)
+    unshare()
+    mount(None, Path("/"), None, MS_REC | MS_PRIVATE)
+    show_what_is_needed()
+    if "--masked-proc" in conditions:
+        mount("none", Path("/proc/driver"), "tmpfs", 0)
+    if "--chroot" in conditions:
+        mount("/", Path("/mnt"), None, MS_BIND | MS_REC)
+        os.chroot("/mnt")
     if os.getuid() != uid:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     os.chdir(here)
+
+
+def main(uid: int, words: list[str]) -> None:
+    try:
+        become(uid, words)
+    except OSError as error:
+        print(f"not possible here: {error}", file=sys.stderr)
+        sys.exit(NOT_POSSIBLE)
     program = [word for word in words if word not in ("--chroot", "--masked-proc")]
     os.execvp(program[0], program)
 

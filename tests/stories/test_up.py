@@ -1,7 +1,7 @@
 """`taskbound up` from outside: what the README says works as it stands there, and what goes wrong is said.
 
 Everything here is the real thing: the command in processes of its own, SQLite, sockets, and an MCP
-server made with the official SDK. Who may do what as which user is for tests/runner.
+server made with the official SDK. Who owns the machine and types the commands is an ordinary user.
 """
 
 import json
@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from taskbound_sdk import Refused
+from tests.cli.nobody import given, ground, unprivileged  # noqa: F401
 from tests.served import Workspace, served
 from tests.stories.place import ANY, Place, call, until, upstream
 
@@ -27,8 +28,10 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "home")
+def place(ground: Path) -> Place:  # noqa: F811
+    made = Place(ground / "home")
+    given(made.state)
+    return made
 
 
 @pytest.fixture
@@ -38,6 +41,7 @@ def workspace() -> Iterator[tuple[Workspace, str]]:
         yield made, f"{address}/mcp"
 
 
+@unprivileged
 def test_the_steps_of_the_readme_work_as_they_stand_there(place, workspace):
     once, each = (re.findall(r"^    (taskbound .*?)(?:  +#.*)?$", part, re.M) for part in README.split("Then, once:")[1]
                   .split("And for each piece of work:")[:2])  # fmt: skip
@@ -59,6 +63,7 @@ def test_the_steps_of_the_readme_work_as_they_stand_there(place, workspace):
     assert "verified" in place.done("audit", "verify", str(exported))
 
 
+@unprivileged
 def test_what_goes_wrong_at_the_start_is_said_and_changes_nothing(place):
     (place.state / "taskbound.toml").write_text("[lisen]\n")
     broken = place.command("up")
@@ -78,6 +83,7 @@ def test_what_goes_wrong_at_the_start_is_said_and_changes_nothing(place):
     assert place.command("task", "list").returncode == 3
 
 
+@unprivileged
 def test_a_broken_policy_leaves_the_old_one_in_force(place):
     (place.state / "taskbound.toml").write_text(ANY)
     place.done("policy", "init")
@@ -91,8 +97,16 @@ def test_a_broken_policy_leaves_the_old_one_in_force(place):
         assert place.client.request("GET", "/v1/tools")["tools"] == []
 
 
-def test_a_suspended_owner_ends_what_they_own_and_is_resumed_by_who_owns_the_machine(place, workspace):
-    (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
+@unprivileged
+def test_a_suspended_owner_ends_what_they_own_and_is_resumed_by_who_owns_the_machine(place):
+    workspace = Workspace()  # in this process: what ran is looked at
+    with served(workspace.app) as address:
+        _suspended_and_resumed(place, f"{address}/mcp")
+    assert [text for _, text in workspace.ran] == ["here"]
+
+
+def _suspended_and_resumed(place: Place, workspace: str) -> None:
+    (place.state / "taskbound.toml").write_text(upstream(workspace))
     place.done("policy", "init")
     with place.up() as about:
         place.done("tools", "derive", "workspace", "--write")
@@ -113,9 +127,9 @@ def test_a_suspended_owner_ends_what_they_own_and_is_resumed_by_who_owns_the_mac
         assert any("--resume-operator" in warning for warning in about["warnings"])
     with place.up("--resume-operator"):
         assert place.client.open_task(profile="echo", actor="agent/echo")["state"] == "open"
-    assert [text for _, text in workspace[0].ran] == ["here"]
 
 
+@unprivileged
 def test_what_ends_is_closed_though_nobody_reads_the_log_any_more(place, workspace):
     (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
     place.done("policy", "init")
@@ -130,6 +144,7 @@ def test_what_ends_is_closed_though_nobody_reads_the_log_any_more(place, workspa
             until(lambda: place.client.request("GET", f"/v1/tasks/{task['task']}")["state"] == "closed")  # noqa: B023
 
 
+@unprivileged
 def test_the_operator_is_served_beside_idle_connections(place):
     (place.state / "taskbound.toml").write_text(ANY)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -146,6 +161,7 @@ def test_the_operator_is_served_beside_idle_connections(place):
 ECHO = {"type": "taskbound_grant", "actions": ["tools/call"], "identifier": "workspace/echo", "when": {"text": "any"}}
 
 
+@unprivileged
 def test_a_held_task_outlives_a_crash_of_the_server_only_with_its_holder(place, workspace):
     (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
     place.done("policy", "init")
