@@ -123,13 +123,16 @@ class RunningCalls:
             if not turn % RARELY:
                 tasks |= self._upstreams.tasks()
             try:
-                for task, code in (await self._closed(tasks)).items():
-                    self.stop_task(task, code)
+                async with asyncio.timeout_at(read + STALE):  # a store that hangs tells as little as one that is gone
+                    closed = await self._closed(tasks)
                 read = loop.time()
+                for task, code in closed.items():
+                    self.stop_task(task, code)
             except Exception as error:  # whatever it is: nobody knows that a task still lives
-                if loop.time() - read > STALE:
+                if loop.time() - read >= STALE:
                     log.warning("running calls stopped: the store cannot be read", error=type(error).__name__)
                     self.stop("store_unavailable", lambda call: True)
+                    read = loop.time()  # what runs from here on was decided after this
             self._upstreams.close_idle()
 
     async def _closed(self, tasks: set[str]) -> dict[str, str]:
