@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import socket
+import threading
 import time
 import tracemalloc
 
@@ -12,6 +13,7 @@ import pytest
 from taskbound.core.errors import InvalidRequest, UpstreamUnavailable
 from taskbound.core.secret import Secret
 from taskbound.plugins.net import Origin
+from taskbound.plugins.upstreams import mcp_http
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream, exchange, wire
 from taskbound.plugins.upstreams.mcp_http.known import Known, Listed, Listing
 from tests.contracts.upstream import *  # noqa: F403
@@ -477,7 +479,7 @@ async def test_an_error_that_is_no_message_loses_what_was_known(facing, kind):
     hostile.stateless = True
     upstream = facing(hostile)
     for _ in range(2):
-        with pytest.raises(UpstreamUnavailable, match="lost the session: call again"):
+        with pytest.raises(UpstreamUnavailable, match=r"^the upstream answered 400: call again$"):
             await called(upstream, "echo")
     assert len(asked(hostile, "server/discover")) == 2 and len(asked(hostile, "tools/call")) == 2
 
@@ -511,6 +513,96 @@ async def test_a_tool_that_asks_for_an_impossible_header_is_not_offered_and_the_
     (good, _), (bad, _) = script.asked("tools/call")
     assert good["mcp-param-good"] == "=?base64?DQphdXRob3JpemF0aW9uOiB5?=" and "authorization" not in good
     assert not any(name.startswith("mcp-param-") for name in bad)
+
+
+async def test_a_call_is_mirrored_by_the_definition_that_its_own_session_looked_at(facing):
+    script, known = Scripted([marked("good", "One")]), Known()
+    one, other = facing(script, known=known), facing(script, known=known)
+    await one.tools()
+    script.told["tools/list"] = {**script.told["tools/list"], "tools": [marked("good", "Other")]}
+    await other.tools()
+    await called(one, "good", a="b")
+    ((headers, _),) = script.asked("tools/call")
+    assert headers["mcp-param-one"] == "b" and "mcp-param-other" not in headers
+
+
+# --- courtesies ------------------------------------------------------------------------------------
+
+
+class Slow(Hostile):
+    """Answers no call, and no notification of that method until it is let; `methods` are those of HTTP."""
+
+    def __init__(self, waits):
+        super().__init__(silence)
+        self.waits, self.let, self.methods = waits, threading.Event(), list[str]()
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return
+        self.methods.append(scope["method"])
+        message = await receive()
+
+        async def again():
+            return message
+
+        if f'"{self.waits}"'.encode() in message.get("body", b""):
+            self.seen.append(({}, message["body"]))
+            while not self.let.is_set():  # noqa: ASYNC110  (of another thread)
+                await asyncio.sleep(0.01)
+        await super().__call__(scope, again, send)
+
+
+async def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.01)
+
+
+async def test_notices_of_calls_that_are_given_up_take_a_bounded_number_of_connections(facing, monkeypatch):
+    monkeypatch.setattr(mcp_http, "CLOSE_SECONDS", 60.0)
+    slow, known = Slow("notifications/cancelled"), Known()
+    sessions = [facing(slow, known=known, idle=60.0) for _ in range(4)]
+    calls = [asyncio.create_task(called(one, "echo", text="x")) for one in sessions for _ in range(10)]
+    await until(lambda: len(asked(slow, "tools/call")) == 40)
+    for one in calls:
+        one.cancel()
+    await asyncio.wait(calls)
+    assert len(known.notices) == mcp_http.NOTICES
+    closing = [asyncio.create_task(one.close()) for one in sessions]
+    await until(lambda: slow.methods.count("DELETE") == 4)
+    assert len(asked(slow, "notifications/cancelled")) <= mcp_http.NOTICES
+    slow.let.set()
+    await asyncio.wait(closing)
+    assert not known.notices
+
+
+@pytest.mark.parametrize("waits", ["initialize", "notifications/initialized"])
+async def test_a_session_that_is_closed_while_it_is_opened_is_ended(facing, waits):
+    slow = Slow(waits)
+    upstream = facing(slow, idle=60.0)
+    looking = asyncio.create_task(upstream.tools())
+    await until(lambda: asked(slow, waits))
+    await upstream.close()
+    assert "DELETE" not in slow.methods
+    slow.let.set()
+    with pytest.raises(UpstreamUnavailable, match="was closed"):
+        await looking
+    await until(lambda: "DELETE" in slow.methods)
+    before = len(slow.seen)
+    with pytest.raises(UpstreamUnavailable, match="was closed"):
+        await upstream.tools()
+    assert len(slow.seen) == before and asked(slow, "tools/list") == []
+
+
+async def test_a_session_whose_opening_is_given_up_once_it_has_a_name_is_ended(facing):
+    slow = Slow("notifications/initialized")
+    looking = asyncio.create_task(facing(slow, idle=60.0).tools())
+    await until(lambda: asked(slow, "notifications/initialized"))
+    looking.cancel()
+    await asyncio.wait([looking])
+    await until(lambda: "DELETE" in slow.methods)
+    slow.let.set()
 
 
 # --- whose list, and how old -----------------------------------------------------------------------
@@ -659,7 +751,7 @@ async def test_a_list_that_was_asked_for_before_the_question_does_not_answer_it(
     later = [asyncio.create_task(listing.now(ask)) for _ in range(3)]
     await asyncio.sleep(0)
     gate.set()
-    assert await first == [{"n": 1}] and [await one for one in later] == [[{"n": 2}]] * 3
+    assert (await first).tools == [{"n": 1}] and [(await one).tools for one in later] == [[{"n": 2}]] * 3
     assert len(asked_for) == 2
 
 
@@ -672,8 +764,9 @@ async def test_a_list_that_fails_fails_for_who_asked_and_others_ask_for_themselv
             raise UpstreamUnavailable("gone")
         return Listed(b"x", [{"n": 1}])
 
-    found = await asyncio.gather(*(listing.now(ask) for _ in range(3)), return_exceptions=True)
-    assert isinstance(found[0], UpstreamUnavailable) and found[1:] == [[{"n": 1}]] * 2
+    failed, *found = await asyncio.gather(*(listing.now(ask) for _ in range(3)), return_exceptions=True)
+    assert isinstance(failed, UpstreamUnavailable)
+    assert [one.tools for one in found if isinstance(one, Listed)] == [[{"n": 1}]] * 2
 
 
 async def test_what_is_offered_to_a_credential_is_offered_to_no_other(facing):

@@ -30,11 +30,12 @@ from taskbound.ports import Origin
 
 IDLE = 30.0  # seconds without a message, after which a call is given up (T4.8)
 CLOSE_SECONDS = 2.0  # for what is said to a server as a courtesy: that a call or a session is over
+NOTICES = 16  # courtesies to one server at once: what answers none of them would hold every connection to it
 LIST_LIMIT = 4 << 20  # bytes of all pages of a list; as Python values up to ten times as much
 PAGES, TOOLS = 32, 1_000  # of one list; the largest servers known offer about 200 tools
 
 _SESSION_ID = re.compile(r"[\x21-\x7e]{1,256}")  # transports, session management 1; the length is ours
-_LOST = "the upstream lost the session: call again"
+_CLOSED = "the session with the upstream was closed"
 
 log = structlog.get_logger()
 
@@ -50,16 +51,18 @@ class McpHttpUpstream:
         self._ids = self._known.ids
         self._session: Session | None = None
         self._connecting = asyncio.Lock()
+        self._is_closed = False
         self._own = Listing()  # what is offered to our credential: another's may be offered other tools
-        self._listing = self._own  # that was asked last
+        self._looked = Listed()  # the list that was returned last, by which calls are made
         self._said: set[asyncio.Task[None]] = set()  # courtesies under way
 
     # --- the port --------------------------------------------------------------------------------
 
     async def tools(self, credential: Secret | None = None) -> Tools:
         """Return the definitions of all tools that are offered now: the same list while nothing has changed."""
-        self._listing = self._known.listing if credential is None else self._own
-        return await Patience(self._idle).wait(self._listing.now(lambda: self._list(credential)))
+        listing = self._known.listing if credential is None else self._own
+        self._looked = await Patience(self._idle).wait(listing.now(lambda: self._list(listing, credential)))
+        return self._looked.tools
 
     async def call(
         self, tool: str, arguments: Mapping[str, Any], credential: Secret | None
@@ -76,29 +79,31 @@ class McpHttpUpstream:
                     yield message
                     if "id" in message:
                         return
-        except SessionLost:  # a call is not made again
+        except SessionLost as error:  # a call is not made again
             self._lose(session)
-            raise UpstreamUnavailable(_LOST) from None
+            raise UpstreamUnavailable(f"{error}: call again") from None
 
     async def close(self) -> None:
+        """End the session; one that is being opened ends as soon as the server has named it."""
+        self._is_closed = True
         session, self._session = self._session, None
-        if session is not None and session.id is not None:
-            self._spawn(self._delete(session))
+        if session is not None:
+            self._end(session)
         while self._said:
             await asyncio.wait(self._said)
 
     # --- requests --------------------------------------------------------------------------------
 
-    async def _list(self, credential: Secret | None) -> Listed:
+    async def _list(self, listing: Listing, credential: Secret | None) -> Listed:
         tools: Tools = []
         text = b""
         cursor: str | None = None
         for number in range(PAGES):
-            known = None if number else self._listing.newest.told
+            known = None if number else listing.newest.told
             params = {"cursor": cursor} if cursor else {}
             response, exchange = await self._answer("tools/list", params, credential, known)
             if response is None:
-                return self._listing.newest
+                return listing.newest
             try:
                 page, cursor = mcp.read_tools(response)
             except mcp.MalformedMessage as error:
@@ -115,22 +120,7 @@ class McpHttpUpstream:
             raise UpstreamUnavailable(f"the upstream's list of tools has more than {PAGES} pages")
         if len({tool["name"] for tool in tools}) < len(tools):
             raise UpstreamUnavailable("the upstream offers two tools of one name")
-        return self._callable(exchange.session, text, tools, None if number else exchange.told())
-
-    def _callable(self, session: Session | None, text: bytes, tools: Tools, told: Told | None) -> Listed:
-        """Return the tools that a client may offer: of a stateless server, none that asks for impossible headers."""
-        if session is None or session.era.has_sessions:
-            return Listed(text, tools, {}, told)
-        text = session.version.encode() + text
-        if text == (newest := self._listing.newest).text:
-            return Listed(text, newest.tools, newest.marks, told)
-        marks = {}
-        for tool in tools:
-            try:
-                marks[tool["name"]] = marks_of(tool.get("inputSchema"))
-            except BadMark as error:
-                log.warning("tool not offered", tool=tool["name"], reason=str(error))
-        return Listed(text, [tool for tool in tools if tool["name"] in marks], marks, told)
+        return _callable(listing.newest, exchange.session, text, tools, None if number else exchange.told())
 
     async def _answer(
         self, method: str, params: Mapping[str, Any], credential: Secret | None, known: Told | None
@@ -148,9 +138,10 @@ class McpHttpUpstream:
                         if "id" in message:
                             return _result(method, message), exchange
                     return None, exchange
-            except SessionLost:
+            except SessionLost as error:
                 self._lose(session)
-        raise UpstreamUnavailable(_LOST)
+                lost = str(error)
+        raise UpstreamUnavailable(f"{lost}: call again")
 
     # --- how the server speaks -------------------------------------------------------------------
 
@@ -162,7 +153,11 @@ class McpHttpUpstream:
     async def _joined(self, credential: Secret | None) -> Session:
         async with self._connecting:
             if self._session is None:
-                self._session = await self._connect(credential)
+                session = await self._connect(credential)
+                if self._is_closed:  # meanwhile: nobody else would end it
+                    self._end(session)
+                    raise UpstreamUnavailable(_CLOSED)
+                self._session = session
             return self._session
 
     def _lose(self, session: Session) -> None:
@@ -170,6 +165,8 @@ class McpHttpUpstream:
             self._session, self._known.version = None, ""
 
     async def _connect(self, credential: Secret | None) -> Session:
+        if self._is_closed:
+            raise UpstreamUnavailable(_CLOSED)
         if not self._known.version:
             self._known.version = await self._discovered(credential)
         if self._known.version in STATELESS.versions:
@@ -212,7 +209,11 @@ class McpHttpUpstream:
         if id is not None and not _SESSION_ID.fullmatch(id):
             raise UpstreamUnavailable("the upstream's session id is malformed")
         session = Session(SESSIONS, version, id, credential)
-        await self._tell(mcp.notification("notifications/initialized", {}), session, credential)
+        try:
+            await self._tell(mcp.notification("notifications/initialized", {}), session, credential)
+        except BaseException:  # cancelled too: nobody else knows of it
+            self._end(session)
+            raise
         return session
 
     # --- what has no answer ----------------------------------------------------------------------
@@ -224,15 +225,23 @@ class McpHttpUpstream:
             if answer.status not in (200, 202, 204):
                 raise UpstreamUnavailable(f"the upstream answered {answer.status}")
 
+    def _end(self, session: Session) -> None:
+        """Tell the server in the background that a session is over; never dropped, since it keeps memory there."""
+        if session.id is not None:
+            self._spawn(self._delete(session))
+
     async def _delete(self, session: Session) -> None:
         async with self._origin.request("DELETE", sent_headers(session.headers, session.credential)):
             pass  # 405: it does not let clients end sessions
 
     def _say(self, message: Mapping[str, Any], session: Session | None, credential: Secret | None) -> None:
-        """Send a message that has no answer in the background."""
-        self._spawn(self._tell(message, session, credential))
+        """Send a message that has no answer in the background; dropped while NOTICES are under way to the server."""
+        if len(self._known.notices) < NOTICES:
+            notice = self._spawn(self._tell(message, session, credential))
+            self._known.notices.add(notice)
+            notice.add_done_callback(self._known.notices.discard)
 
-    def _spawn(self, courtesy: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, courtesy: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something in the background that may fail and may not take long."""
 
         async def saying() -> None:
@@ -243,15 +252,32 @@ class McpHttpUpstream:
         task = asyncio.create_task(saying())
         self._said.add(task)
         task.add_done_callback(self._said.discard)
+        return task
 
     def _mirrored(self, session: Session, tool: str, arguments: Mapping[str, Any]) -> Mapping[str, str]:
-        """Return the headers that mirror a call's arguments, as the definition has it that was looked at last."""
+        """Return the headers that mirror a call's arguments, by the definition that this session looked at last."""
         if session.era.has_sessions:
             return {}
         try:
-            return mirrored(self._listing.newest.marks.get(tool, ()), arguments)
+            return mirrored(self._looked.marks.get(tool, ()), arguments)
         except mcp.MalformedMessage as error:
             raise UpstreamUnavailable(f"the call cannot be made: {error}") from None
+
+
+def _callable(newest: Listed, session: Session | None, text: bytes, tools: Tools, told: Told | None) -> Listed:
+    """Return the tools that a client may offer: of a stateless server, none that asks for impossible headers."""
+    if session is None or session.era.has_sessions:
+        return Listed(text, tools, {}, told)
+    text = session.version.encode() + text
+    if text == newest.text:
+        return Listed(text, newest.tools, newest.marks, told)
+    marks = {}
+    for tool in tools:
+        try:
+            marks[tool["name"]] = marks_of(tool.get("inputSchema"))
+        except BadMark as error:
+            log.warning("tool not offered", tool=tool["name"], reason=str(error))
+    return Listed(text, [tool for tool in tools if tool["name"] in marks], marks, told)
 
 
 def _result(method: str, message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,7 +20,10 @@ Told = tuple[str, bytes]  # one answer: the revision that it is in, and its text
 
 
 class SessionLost(Exception):
-    """The server does not know our session any more, or speaks another way than it did."""
+    """The server does not know our session any more, or speaks another way than it did; says which."""
+
+    def __init__(self, message: str = "the upstream lost the session") -> None:
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Exchange:
         except Unreadable:
             if self.answer is None or self.answer.status == 200:
                 raise
-            raise SessionLost from None  # an error that is no message
+            raise SessionLost(f"the upstream answered {self.answer.status}") from None  # an error that is no message
 
     def told(self) -> Told | None:
         """Return what the newest message tells, whichever id it has; None where that is not seen."""

@@ -37,8 +37,8 @@ class Listing:
         self._begun = self._done = 0  # lists that were asked for, and the newest of them that came
         self._asking = asyncio.Lock()
 
-    async def now(self, ask: Callable[[], Awaitable[Listed]]) -> Tools:
-        """Return a list that was asked for after this was called; the same object while its text is the same.
+    async def now(self, ask: Callable[[], Awaitable[Listed]]) -> Listed:
+        """Return a list that was asked for after this was called; its tools are the same object while its text is.
 
         Raises what `ask` raises; who waits beside then asks for itself.
         """
@@ -51,7 +51,7 @@ class Listing:
                 if found is not self.newest and found.text == self.newest.text:
                     found = replace(found, tools=self.newest.tools)
                 self.newest, self._done = found, mine
-            return self.newest.tools
+            return self.newest
 
 
 class Known:
@@ -61,3 +61,4 @@ class Known:
         self.version = ""  # of the protocol, that it spoke last; "" before it is known
         self.ids = itertools.count(1)  # of requests: no session's answer can be taken for another's
         self.listing = Listing()  # what it offers to who shows no credential
+        self.notices: set[asyncio.Task[None]] = set()  # what has no answer, on its way to it
