@@ -544,3 +544,32 @@ async def test_who_reads_slowest_makes_room(monkeypatch):
     assert over == ["a"], "the oldest went, and the others had room"
     await one("alone", 1_000)
     assert over == ["a"] and not writing._held
+
+
+async def unasked():
+    raise AssertionError("nothing is received while it is answered")
+
+
+@pytest.mark.parametrize("stops_at", [1, 2])
+async def test_behind_a_message_that_was_stopped_amid_nothing_is_written(stops_at):
+    """A client would take what comes behind for the rest of that event."""
+    stuck = asyncio.Event()
+    sent: list[bytes] = []
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            if len(sent) == stops_at and not stuck.is_set():
+                stuck.set()
+                await asyncio.Event().wait()
+            sent.append(message["body"])
+
+    scope = {"headers": [(b"accept", b"text/event-stream")]}
+    answer = answer_module.Answer(scope, unasked, send, answer_module.Writing())
+    await answer.notify({"method": "short"})
+    notifying = asyncio.create_task(answer.notify({"method": "long", "params": "x" * 2 * answer_module.PIECE}))
+    await stuck.wait()
+    notifying.cancel()
+    await asyncio.wait([notifying])
+    with pytest.raises(answer_module.Unread, match="while a message was written"):
+        await answer.finish({"result": {}})
+    assert len(sent) == stops_at and b'"result"' not in b"".join(sent)

@@ -24,7 +24,10 @@ _EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-stor
 
 
 class Unread(Exception):
-    """The client did not read its answer in time. The answer stays incomplete, so that the connection is closed."""
+    """The client did not read its answer in time, or a stop came amid a message.
+
+    The answer stays incomplete, so that the connection is closed.
+    """
 
 
 class Writing:
@@ -57,6 +60,9 @@ class Answer:
         self._takes_json = b"application/json" in accepted or b"*/*" in accepted or not accepted
         self.begun = False
         self.over = False
+        self._torn = (
+            False  # a message is being written, or was stopped amid: what came behind would be taken for its rest
+        )
         self.session = ""  # id of the session that the response begins
         self.statuses: Mapping[int, int] = {}  # HTTP status of an error, by its code (formats/mcp_era.py)
 
@@ -87,12 +93,16 @@ class Answer:
 
     async def _write(self, status: int, headers: list[tuple[bytes, bytes]], text: bytes, *, is_last: bool) -> None:
         """Send a message, after the head where that is not out yet."""
+        if self._torn:
+            raise Unread("the stop came while a message was written")
+        self._torn = True
         try:
             async with asyncio.timeout(WRITE_SECONDS) as limit:
                 with self._writing.holding(limit, len(text)):
                     await self._written(status, headers, text, is_last)
         except TimeoutError:
             raise Unread(f"a message was not read within {WRITE_SECONDS:g} s, or its room was needed") from None
+        self._torn = False
 
     async def _written(self, status: int, headers: list[tuple[bytes, bytes]], text: bytes, is_last: bool) -> None:
         if not self.begun:
