@@ -41,6 +41,7 @@ life = "10m"
 budget = {{ calls = 100, leases = 5 }}
 {grants}
 """
+PATIENT = 120.0  # seconds that nothing takes, however busy the machine is
 ALL = ("echo", "count", "fail", "ask", "wait")
 WHEN = {"echo": 'when = { text = "any" }', "count": 'when = { steps = "any" }'}
 
@@ -89,7 +90,7 @@ class Gateways:
         url = f"{self.url}/{upstream}" if upstream else self.url
         headers = {"authorization": f"Bearer {handle}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=20, trust_env=False) as http,
+            httpx2.AsyncClient(headers=headers, timeout=PATIENT, trust_env=False) as http,
             Client(streamable_http_client(url, http_client=http), **{"mode": "legacy", **options}) as client,
         ):
             yield client
@@ -103,7 +104,7 @@ class Gateways:
             sent["authorization"] = f"Bearer {handle}"
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         body = message if isinstance(message, bytes | None) else json.dumps(message).encode()
-        async with httpx2.AsyncClient(timeout=20, trust_env=False) as http:
+        async with httpx2.AsyncClient(timeout=PATIENT, trust_env=False) as http:
             return await http.request(method, self.url + path, content=body, headers=sent)
 
     def events(self) -> list[Any]:
@@ -131,7 +132,7 @@ async def gateways(
         (policy / f"profiles/{name}.toml").write_text(text)
     clock = Clock()
     bare = app.in_memory(policy, TARGETS, {"shopdb": MemoryTarget()}, clock=clock)
-    idle = options.pop("idle", 10.0)
+    idle = options.pop("idle", PATIENT)
     makers = {name: partial(McpHttpUpstream, origin, Known(), idle=idle) for name, origin in origins.items()}
     world = replace(bare, upstreams=makers)
     ours = door(world.trust_domain, "door/test", "main")

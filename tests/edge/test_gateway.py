@@ -25,7 +25,7 @@ from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.pin_tools import pin_tools
-from tests.edge.gateways import ALL, gateways, profile
+from tests.edge.gateways import ALL, PATIENT, gateways, profile
 from tests.eras import OldWorkspace
 from tests.served import served
 
@@ -245,14 +245,14 @@ async def test_a_session_is_a_name_and_no_proof(gate, workspace):
 
 def test_session_ids_do_not_repeat():
     made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
-    ids = {made.open(f"t{n % 1_000}", f"t{n % 1_000}", None).id for n in range(8_000)}
+    ids = {made.open((f"t{n % 1_000}",), None).id for n in range(8_000)}
     assert len(ids) == 8_000 and len(made._open) == sessions.CLIENT_SESSIONS
 
 
 def test_one_task_cannot_end_the_sessions_of_another():
     made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
-    other = made.open("other", "other", None)
-    own = [made.open("one", "one", None) for _ in range(5_000)]
+    other = made.open(("other",), None)
+    own = [made.open(("one",), None) for _ in range(5_000)]
     assert made.find(other.id, "other", None) is other
     assert len(made._open) == 1 + sessions.TASK_SESSIONS
     assert made.find(own[-64].id, "one", None) is own[-64], "the oldest of its own made room"
@@ -260,12 +260,25 @@ def test_one_task_cannot_end_the_sessions_of_another():
 
 def test_one_tree_of_tasks_cannot_end_the_sessions_of_another():
     made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
-    other = made.open("other", "other", None)
-    own = [made.open(f"child{n % 256}", "root", None) for n in range(256 * sessions.TASK_SESSIONS)]
+    other = made.open(("other",), None)
+    own = [made.open(("root", f"child{n % 256}"), None) for n in range(256 * sessions.TASK_SESSIONS)]
     assert made.find(other.id, "other", None) is other
     assert len(made._open) == 1 + sessions.TREE_SESSIONS
     oldest = own[-sessions.TREE_SESSIONS]
-    assert made.find(oldest.id, oldest.task, None) is oldest, "the oldest of its own made room"
+    assert made.find(oldest.id, oldest.line[-1], None) is oldest, "the oldest of its own made room"
+
+
+def test_one_branch_of_a_tree_cannot_end_the_sessions_of_another():
+    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    sibling = made.open(("root", "sibling"), None)
+    child = made.open(("root", "greedy", "child"), None)
+    for n in range(64 * sessions.TASK_SESSIONS):
+        made.open(("root", "greedy", f"child{n % 63}"), None)
+    assert made.find(sibling.id, "sibling", None) is sibling
+    assert made.find(child.id, "child", None) is child, "nor those of a sibling at the next level"
+    late = [made.open(("root", "late"), None) for _ in range(sessions.TASK_SESSIONS)]
+    assert all(made.find(one.id, "late", None) is one for one in late)
+    assert len(made._open) == sessions.TREE_SESSIONS
 
 
 async def test_one_tree_of_tasks_cannot_take_the_sessions_with_upstreams_of_another(monkeypatch):
@@ -278,26 +291,47 @@ async def test_one_tree_of_tasks_cannot_take_the_sessions_with_upstreams_of_anot
             closed.append(self)
 
     made = sessions.UpstreamSessions({"crm": cast(Any, Counted)}, lambda: 0.0)
-    with made.use("other", "other", "crm") as other:
+    with made.use(("other",), "crm") as other:
         pass
     with ExitStack() as stack:
         for n in range(4):
-            stack.enter_context(made.use(f"child{n}", "root", "crm"))
+            stack.enter_context(made.use(("root", f"child{n}"), "crm"))
         with pytest.raises(UpstreamUnavailable, match="4 sessions of the tree with upstreams are in use"):
-            stack.enter_context(made.use("child4", "root", "crm"))
+            stack.enter_context(made.use(("root", "child4"), "crm"))
     for n in range(9):  # once they are idle its own make room
-        with made.use(f"child{n}", "root", "crm"):
+        with made.use(("root", f"child{n}"), "crm"):
             pass
     assert len(made._open) == 5
-    with made.use("other", "other", "crm") as still:
+    with made.use(("other",), "crm") as still:
         assert still is other
     with ExitStack() as stack:
         for n in range(6):
-            stack.enter_context(made.use(f"of{n}", f"of{n}", "crm"))
+            stack.enter_context(made.use((f"of{n}",), "crm"))
         with pytest.raises(UpstreamUnavailable, match="6 sessions with upstreams are in use"):
-            stack.enter_context(made.use("late", "late", "crm"))
+            stack.enter_context(made.use(("late",), "crm"))
     await made.close()
     assert other.upstream in closed and len(made._open) == 0
+
+
+async def test_one_branch_of_a_tree_cannot_take_the_sessions_with_upstreams_of_another(monkeypatch):
+    monkeypatch.setattr(sessions, "TREE_UPSTREAM_SESSIONS", 4)
+
+    class Quiet:
+        async def close(self): ...
+
+    made = sessions.UpstreamSessions({"crm": cast(Any, Quiet)}, lambda: 0.0)
+    with made.use(("root", "sibling"), "crm") as sibling:
+        pass
+    for n in range(9):
+        with made.use(("root", "greedy", f"child{n}"), "crm"):
+            pass
+    with made.use(("root", "late"), "crm") as late:
+        pass
+    for line, session in ((("root", "sibling"), sibling), (("root", "late"), late)):
+        with made.use(line, "crm") as still:
+            assert still is session
+    assert len(made._open) == 4
+    await made.close()
 
 
 # --- nothing of the client's goes on (D16, T4.1) ---------------------------------------------------
@@ -570,7 +604,7 @@ async def test_who_asked_for_no_progress_gets_one_answer(gate, workspace):
     assert response.json()["result"]["content"][0]["text"] == "3 steps"
 
 
-async def until(condition, seconds=20.0):
+async def until(condition, seconds=PATIENT):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -586,7 +620,7 @@ async def test_a_running_call_of_a_task_that_ended_is_cut_within_a_second(gate, 
     response = await running
     assert time.monotonic() - began < 1
     assert b"failed: task_ended: the call was stopped" in response.content
-    assert await asyncio.to_thread(workspace.cancelled.wait, 5)
+    assert await asyncio.to_thread(workspace.cancelled.wait, PATIENT)
     await gate.gate.outcomes.drained()
     assert gate.kinds()[-1] == "call.completed"
     await until(lambda: workspace.sessions() == 0)
@@ -617,7 +651,7 @@ async def test_when_the_store_cannot_be_read_running_calls_are_stopped(gate, wor
     await until(lambda: workspace.ran)
     monkeypatch.setattr(running, "STALE", 0.3)
     monkeypatch.setattr(gate.world.store, "transaction", broken)
-    response = await asyncio.wait_for(waiting, 20)
+    response = await asyncio.wait_for(waiting, PATIENT)
     assert "store_unavailable" in response.json()["result"]["content"][0]["text"]
     if broken is gone:
         assert (await gate.post(handle, call("echo", text="x"))).status_code == 503
@@ -628,7 +662,7 @@ async def test_a_client_that_goes_away_stops_its_call(gate, workspace):
     running = asyncio.create_task(gate.post(handle, call("wait")))
     await until(lambda: workspace.ran)
     running.cancel()
-    assert await asyncio.to_thread(workspace.cancelled.wait, 5)
+    assert await asyncio.to_thread(workspace.cancelled.wait, PATIENT)
     await until(lambda: gate.kinds()[-1] == "call.completed")
 
 
@@ -646,7 +680,7 @@ async def test_a_call_that_the_client_cancels_is_stopped(gate, workspace):
     message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}
     assert (await gate.post(handle, message, mcp_session_id=session)).status_code == 202
     assert "failed: cancelled" in (await running).text
-    assert await asyncio.to_thread(workspace.cancelled.wait, 5)
+    assert await asyncio.to_thread(workspace.cancelled.wait, PATIENT)
 
 
 # --- many, and hostile -----------------------------------------------------------------------------
@@ -754,37 +788,61 @@ async def test_a_task_has_a_bounded_number_of_calls_under_way(gate, workspace):
     for one in under_way:
         one.cancel()
     await asyncio.wait(under_way)
-
-    async def again():
-        return (await gate.post(handle, call("echo", text="z"))).json()["result"]["content"][0]["text"]
-
-    end = time.monotonic() + 5
-    while await again() != "z":
-        assert time.monotonic() < end
+    await until(lambda: not gate.gate._running._count)
+    assert (await gate.post(handle, call("echo", text="z"))).json()["result"]["content"][0]["text"] == "z"
 
 
 async def test_a_tree_of_tasks_has_a_bounded_number_of_calls_under_way(gate, workspace, monkeypatch):
     """Else children are as many times the connections of an upstream as there may be children."""
     monkeypatch.setattr(running, "TREE_CALLS", 6)
-    _, handle = await gate.task()
+    root, handle = await gate.task()
     budget = {"calls": 5, "leases": 0}
-    children = [(await gate.task(below=handle, budget=budget))[1] for _ in range(3)]
+    children = [(await gate.task(below=handle, budget=budget))[1] for _ in range(2)]
     _, other = await gate.task()
     under_way = [asyncio.create_task(gate.post(child, call("wait", id=n))) for child in children for n in range(2)]
+    await until(lambda: len(workspace.ran) == 4)
+    under_way += [asyncio.create_task(gate.post(handle, call("wait", id=n))) for n in range(2)]
     await until(lambda: len(workspace.ran) == 6)
     for one in (handle, *children):
         refused = (await gate.post(one, call("echo", text="x"))).json()["result"]
-        assert refused["content"][0]["text"] == (
-            "failed: too_many_calls: 6 of the tree are under way: wait for their answers"
-        )
+        assert refused["content"][0]["text"].startswith(f"failed: too_many_calls: 6 of task {root} and below it are ")
         assert (await gate.post(one, asked("ping"))).json()["result"] == {}
     assert ("echo", "x") not in workspace.ran
     assert (await gate.post(other, call("echo", text="y"))).json()["result"]["content"][0]["text"] == "y"
     for left in under_way:
         left.cancel()
     await asyncio.wait(under_way)
-    await until(lambda: not gate.gate._running._count, 5.0)
+    await until(lambda: not gate.gate._running._count)
     assert (await gate.post(handle, call("echo", text="z"))).json()["result"]["content"][0]["text"] == "z"
+
+
+def under_way(made, stack, *line, most=1_000):
+    """Let calls of a task begin until one is refused, or there are that many; return how many began."""
+    for count in range(most):
+        try:
+            stack.enter_context(made.running(SimpleNamespace(line=line, task=line[-1]), count, True, never))
+        except running.TooMany:
+            return count
+    return most
+
+
+async def test_one_branch_of_a_tree_leaves_its_siblings_room(gate):
+    """A child opens children of its own, and each begins as many calls as it can."""
+    with ExitStack() as stack:
+        made = running.RunningCalls(gate.world, gate.door, sessions.UpstreamSessions({}, lambda: 0.0))
+        first = [under_way(made, stack, "root", "greedy", f"child{n}") for n in range(64)]
+        assert first[0] == running.CALLS and sum(first) == running.TREE_CALLS // 2
+        assert under_way(made, stack, "root", "sibling") == running.CALLS
+        assert under_way(made, stack, "root", "late") == running.TREE_CALLS // 8
+        assert under_way(made, stack, "root") == running.TREE_CALLS // 8, "and the root what is left"
+    assert not made._count
+    with ExitStack() as stack:
+        begun = sum(under_way(made, stack, "root", "child", "greedy", f"child{n}") for n in range(64))
+        assert begun == running.TREE_CALLS // 3 + 1, "at the next level it is the same"
+        assert under_way(made, stack, "root", "child", "sibling") > 8 and under_way(made, stack, "root", "late") > 8
+    with ExitStack() as stack:
+        assert under_way(made, stack, "root", "a", "b", "c") == running.CALLS, "who is alone has all its calls"
+    await made.close()
 
 
 async def never():
@@ -797,7 +855,7 @@ async def test_a_call_that_is_stopped_leaves_its_block_and_one_that_the_server_s
     left = asyncio.Event()
 
     async def request():
-        who = SimpleNamespace(task="t", tree="t", is_out=True, session=None)
+        who = SimpleNamespace(task="t", line=("t",), is_out=True, session=None)
         with made.running(who, 1, True, never) as call:
             await asyncio.Event().wait()
         left.set()
@@ -849,7 +907,7 @@ async def test_an_answer_that_nobody_reads_is_given_up(tmp_path, monkeypatch, ev
         await until(lambda: gate.gate._running._calls)
         await gate.gate.outcomes.drained()
         await until(lambda: not gate.gate._running._calls)
-        assert len(await asyncio.wait_for(reader.read(-1), 5)) < 3 << 20
+        assert len(await asyncio.wait_for(reader.read(-1), PATIENT)) < 3 << 20
         writer.close()
 
 
@@ -873,8 +931,8 @@ async def test_the_unread_answer_of_a_task_that_ended_is_dropped(tmp_path):
         reader, writer = await unread(gate, handle)
         await until(lambda: gate.kinds()[-1] == "call.completed")
         await end_task(gate.world, gate.door, gate.claim(handle), task, "done")
-        await until(lambda: not gate.gate._running._calls, 2.0)
-        assert len(await asyncio.wait_for(reader.read(-1), 5)) < 3 << 20
+        await until(lambda: not gate.gate._running._calls, answer_module.WRITE_SECONDS - 5)
+        assert len(await asyncio.wait_for(reader.read(-1), PATIENT)) < 3 << 20
         writer.close()
 
 

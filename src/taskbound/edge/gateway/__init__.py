@@ -208,7 +208,7 @@ class Gateway:
 
     async def _initialize(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
         wanted = request.params.get("protocolVersion")
-        answer.session = self._clients.open(asked.task, asked.tree, asked.upstream).id
+        answer.session = self._clients.open(asked.line, asked.upstream).id
         said = {
             "protocolVersion": wanted if wanted in SESSIONS.versions else SESSIONS.versions[0],
             "capabilities": CAPABILITIES,
@@ -231,7 +231,7 @@ class Gateway:
         if session is None or session.tools is None:
             if may_act(asked.chain):
                 reached = [asked.upstream] if asked.upstream else list(self._world.upstreams)
-                await self._offers.meet(asked.task, asked.tree, reached, asked.door, asked.claim)
+                await self._offers.meet(asked.line, reached, asked.door, asked.claim)
             tools = self._offers.of(asked.chain, asked.upstream, asked.era)
             if session is not None:
                 session.tools = tools

@@ -12,7 +12,7 @@ from taskbound.core.call import Call, Decision
 from taskbound.core.identity import Identity
 from taskbound.core.task import Task
 from taskbound.edge.claims import only
-from taskbound.edge.gateway.sessions import ClientSession
+from taskbound.edge.gateway.sessions import ClientSession, Line
 from taskbound.formats import mcp, mcp_era
 from taskbound.formats.mcp_era import Era
 
@@ -35,9 +35,9 @@ class Asked:
         return self.chain[-1].id
 
     @property
-    def tree(self) -> str:
-        """The root of the task's tree, by which is counted what no number of children makes more."""
-        return self.chain[0].id
+    def line(self) -> Line:
+        """The ids of the chain: for each is counted what is below it, which no number of children makes more."""
+        return tuple(task.id for task in self.chain)
 
     def result(self, id: mcp.Id, value: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response with a result of ours."""

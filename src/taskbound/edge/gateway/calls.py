@@ -70,7 +70,7 @@ class Calls:
             with ExitStack() as stack:
                 if may_act(asked.chain) and resource in granted(asked.chain):  # else it is not even connected to
                     try:
-                        session = stack.enter_context(self._upstreams.use(asked.task, asked.tree, upstream))
+                        session = stack.enter_context(self._upstreams.use(asked.line, upstream))
                         pins = await self._offers.look(session, upstream, asked.door, asked.claim)
                         offered, credential = pins.get(tool, ""), session.credential
                     except (UpstreamUnavailable, TargetUnavailable, Refused) as error:

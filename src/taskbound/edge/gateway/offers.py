@@ -12,7 +12,7 @@ from taskbound.core.errors import InvalidRequest, Refused, TargetUnavailable, Up
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.task import Task
 from taskbound.edge.gateway.credentials import Credentials
-from taskbound.edge.gateway.sessions import Seen, UpstreamSession, UpstreamSessions
+from taskbound.edge.gateway.sessions import Line, Seen, UpstreamSession, UpstreamSessions
 from taskbound.formats import mcp
 from taskbound.formats.mcp_era import Era, shown_tool
 from taskbound.ports import World
@@ -68,16 +68,16 @@ class Offers:
             made = self._shown[key] = tool, {**shown_tool(era, shown), "name": name}
         return made[1]
 
-    async def meet(self, task: str, tree: str, upstreams: list[str], door: Identity, claim: Claim | Identity) -> None:
+    async def meet(self, line: Line, upstreams: list[str], door: Identity, claim: Claim | Identity) -> None:
         """See what those upstreams offer that nobody has met yet. One that is down is met later."""
 
         async def meeting(upstream: str) -> None:
             try:
                 async with asyncio.timeout(CONTACT_SECONDS):
-                    with self._upstreams.use(task, tree, upstream) as session:
+                    with self._upstreams.use(line, upstream) as session:
                         await self.look(session, upstream, door, claim)
             except (UpstreamUnavailable, TargetUnavailable, Refused, TimeoutError) as error:
-                log.warning("upstream not reached", upstream=upstream, task=task, error=type(error).__name__)
+                log.warning("upstream not reached", upstream=upstream, task=line[-1], error=type(error).__name__)
 
         await asyncio.gather(*(meeting(name) for name in upstreams if name not in self._seen))
 

@@ -23,7 +23,10 @@ from taskbound.ports import World
 from taskbound.prove import chain_of
 
 CALLS = 32  # of one task under way: each may take a connection of its upstream's 256, and hold an answer of 4 MiB
-TREE_CALLS = 128  # of a root task and all below it: another tree has the other half of an upstream's connections
+# Of a root task and all below it: another tree has the other half of an upstream's connections. A child has, with all
+# below it, at most as many as are still free for its parent: one branch takes half of them, and its siblings find the
+# other. A task that is alone at the last of four levels (steps/open_task.py) still has its CALLS.
+TREE_CALLS = 128
 PROMPT_SECONDS = 0.1  # that a call runs before anybody looks whether its client is still there
 POLL = 0.25
 STALE = 2.0  # the bound for what is served from what was read before (D17, `max_staleness`)
@@ -48,9 +51,10 @@ class Running:
     stopped: str = ""  # the code of why
 
     @property
-    def counted(self) -> tuple[tuple[str, str, bool], ...]:
+    def counted(self) -> list[tuple[str, str, bool]]:
         """What it counts for."""
-        return ("task", self.asked.task, self.is_call), ("tree", self.asked.tree, self.is_call)
+        line = self.asked.line
+        return [("of", line[-1], self.is_call), *(("below", task, self.is_call) for task in line)]
 
     def stop(self, code: str) -> None:
         """Leave the block it runs in, from where it waits now."""
@@ -78,9 +82,7 @@ class RunningCalls:
         assert work is not None
         call = Running(asked, id, is_call, work)
         counted = call.counted
-        for one, most in zip(counted, (CALLS, TREE_CALLS), strict=True):
-            if self._count[one] >= most:
-                raise TooMany(f"too_many_calls: {most} of the {one[0]} are under way: wait for their answers")
+        self._require_room(counted)
         for one in counted:
             self._count[one] += 1
         self._calls.add(call)
@@ -101,6 +103,18 @@ class RunningCalls:
                 self._count[one] -= 1
                 if not self._count[one]:
                     del self._count[one]
+
+    def _require_room(self, counted: list[tuple[str, str, bool]]) -> None:
+        own, *levels = counted
+        if self._count[own] >= CALLS:
+            raise TooMany(f"too_many_calls: {CALLS} of task {own[1]} are under way: wait for their answers")
+        room = TREE_CALLS
+        for level in levels:
+            count = self._count[level]
+            if count >= room:
+                many = f"{count} of task {level[1]} and below it are under way, and its siblings need the rest"
+                raise TooMany(f"too_many_calls: {many}: wait for their answers")
+            room -= count
 
     def stop(self, code: str, which: Callable[[Running], bool]) -> None:
         """Stop the running calls of which it is true."""

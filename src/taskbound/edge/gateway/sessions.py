@@ -3,12 +3,14 @@
 A client's session is a name and no proof (T4.3): it is bound to the task and the path it was opened
 in, and every request shows its handle anyway. It keeps what must not change while it lasts, the
 list of tools. A session with an upstream belongs to one task and is never shared (INTERFACES 6).
-Both are bounded in number: the one that was longest idle makes room, of the task's own or of its tree's
-where those are many. A tree is counted as one, since a task has as many children as it opens.
+Both are bounded in number, for all, for a tree of tasks and for a task. Who makes room is of the tree that has
+most, there of the child that has most with all below it, and so on down, and the longest idle of those:
+however many children a task opens, its siblings keep theirs.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +27,7 @@ TREE_UPSTREAM_SESSIONS = 256  # of them those of a task and all below it
 IDLE_SECONDS = 300.0  # after which a session with an upstream is closed; it is opened again at the next call
 
 Clock = Callable[[], float]  # monotonic
+Line = tuple[str, ...]  # the ids of the tasks from a root to one below it
 
 
 @dataclass(slots=True)
@@ -32,8 +35,7 @@ class ClientSession:
     """What a client's `initialize` began."""
 
     id: str
-    task: str
-    tree: str  # id of the task's root
+    line: Line  # to its task
     upstream: str | None  # of the path; None for all
     used: float
     tools: list[Mapping[str, Any]] | None = None  # as they were first listed
@@ -46,27 +48,28 @@ class ClientSessions:
         self._instance, self._new_id, self._clock = instance, new_id, clock
         self._open: dict[str, ClientSession] = {}  # the longest idle first
 
-    def open(self, task: str, tree: str, upstream: str | None) -> ClientSession:
+    def open(self, line: Line, upstream: str | None) -> ClientSession:
         """Return a new session, `<instance>.<200 random bits>`."""
         id = f"{self._instance}.{self._new_id('s')[1:]}{self._new_id('s')[1:]}"
-        self._make_room(task, tree)
-        self._open[id] = session = ClientSession(id, task, tree, upstream, self._clock())
+        self._make_room(line)
+        self._open[id] = session = ClientSession(id, line, upstream, self._clock())
         return session
 
-    def _make_room(self, task: str, tree: str) -> None:
+    def _make_room(self, line: Line) -> None:
         every = list(self._open.values())
         for most, within in (
-            (TASK_SESSIONS, [one for one in every if one.task == task]),
-            (TREE_SESSIONS, [one for one in every if one.tree == tree]),
+            (TASK_SESSIONS, [one for one in every if one.line[-1] == line[-1]]),
+            (TREE_SESSIONS, [one for one in every if one.line[0] == line[0]]),
             (CLIENT_SESSIONS, every),
         ):
             if len(within) >= most:
-                return self.end(within[0])
+                crowd = _crowds((one.line for one in within), line)
+                return self.end(max(within, key=lambda one: crowd(one.line)))
 
     def find(self, id: str, task: str, upstream: str | None) -> ClientSession:
         """Return the session of that task and path. Raises NotFound, whichever of it is another."""
         session = self._open.get(id)
-        if session is None or (session.task, session.upstream) != (task, upstream):
+        if session is None or (session.line[-1], session.upstream) != (task, upstream):
             raise NotFound("there is no such session", hint="send initialize again")
         self._open[id] = self._open.pop(id)
         session.used = self._clock()
@@ -74,6 +77,15 @@ class ClientSessions:
 
     def end(self, session: ClientSession) -> None:
         self._open.pop(session.id, None)
+
+
+def _crowds(lines: Iterable[Line], coming: Line) -> Callable[[Line], list[int]]:
+    """Return what tells of a line how many of these, and the one to come, there are below each task of it.
+
+    The greatest is of the branch that has most at every level. Of equal ones `max` takes the first.
+    """
+    count = Counter(task for line in (*lines, coming) for task in line)
+    return lambda line: [count[task] for task in line]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +103,7 @@ class UpstreamSession:
     """One task's session with one upstream."""
 
     upstream: Upstream
-    tree: str  # id of the task's root
+    line: Line  # to its task
     used: float
     users: int = 0
     seen: Seen | None = None
@@ -116,16 +128,16 @@ class UpstreamSessions:
         return {task for task, _ in self._open}
 
     @contextmanager
-    def use(self, task: str, tree: str, upstream: str) -> Iterator[UpstreamSession]:
+    def use(self, line: Line, upstream: str) -> Iterator[UpstreamSession]:
         """Give the task's session with the upstream, which is not closed meanwhile unless the task ends.
 
         Raises UpstreamUnavailable where as many are in use as may be.
         """
-        key = task, upstream
+        key = line[-1], upstream
         session = self._open.pop(key, None)
         if session is None:
-            self._make_room(tree)
-            session = UpstreamSession(self._makers[upstream](), tree, self._clock())
+            self._make_room(line)
+            session = UpstreamSession(self._makers[upstream](), line, self._clock())
         self._open[key] = session
         session.users += 1
         try:
@@ -134,16 +146,18 @@ class UpstreamSessions:
             session.users -= 1
             session.used = self._clock()
 
-    def _make_room(self, tree: str) -> None:
+    def _make_room(self, line: Line) -> None:
+        every = list(self._open.items())
         for most, whose, within in (
-            (TREE_UPSTREAM_SESSIONS, " of the tree", [key for key, one in self._open.items() if one.tree == tree]),
-            (UPSTREAM_SESSIONS, "", list(self._open)),
+            (TREE_UPSTREAM_SESSIONS, " of the tree", [(key, one) for key, one in every if one.line[0] == line[0]]),
+            (UPSTREAM_SESSIONS, "", every),
         ):
             if len(within) >= most:
-                idle = next((key for key in within if not self._open[key].users), None)
-                if idle is None:
+                idle = [(key, one) for key, one in within if not one.users]
+                if not idle:
                     raise UpstreamUnavailable(f"{most} sessions{whose} with upstreams are in use")
-                return self._close(idle)
+                crowd = _crowds((one.line for _, one in within), line)
+                return self._close(max(idle, key=lambda found: crowd(found[1].line))[0])
 
     def close_idle(self) -> None:
         """Close the sessions that nobody used for IDLE_SECONDS."""
