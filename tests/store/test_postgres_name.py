@@ -67,6 +67,17 @@ async def test_the_name_is_free_when_its_process_ends(store, other):  # noqa: F8
     await waiting
 
 
+async def test_the_name_is_held_until_nothing_is_under_way(store, other):  # noqa: F811
+    await store.hold("abcdef")
+    link = await store.links.take()  # as a transaction does
+    closing = asyncio.create_task(store.close())
+    with pytest.raises(Unavailable):
+        await other.hold("abcdef")
+    store.links.give(link)
+    await closing
+    await other.hold("abcdef")
+
+
 async def test_a_lost_connection_takes_the_name_again(store, other, database):  # noqa: F811
     await store.hold("abcdef")
     await cut(database)

@@ -3,7 +3,9 @@
 The real command twice, each with a state directory of its own; keys and policy are copied as an operator would.
 """
 
+import asyncio
 import json
+import os
 import shutil
 import signal
 import time
@@ -12,6 +14,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import httpx2
 import pytest
 
 from tests.postgres.server import running
@@ -140,19 +144,75 @@ def test_a_node_with_other_keys_is_refused(first: Node, tmp_path: Path, store: s
     assert refused.returncode == 2 and "copy keys/" in refused.stderr
 
 
+def copy(first: Node, base: Path, store: str) -> Node:
+    """A node with all that stands in the state directory of another, as of an image that was made of it."""
+    node = second(first, base, store)
+    node.like(first)
+    shutil.copy(first.state / "node", node.state)
+    return node
+
+
+def ask(store: str, text: str) -> Any:
+    """Return what the database itself says."""
+
+    async def asked() -> Any:
+        at = await asyncpg.connect(store)
+        try:
+            return await at.fetchval(text)
+        finally:
+            await at.close()
+
+    return asyncio.run(asked())
+
+
+STARTS = "SELECT count(*) FROM taskbound.events WHERE kind = 'node.started'"
+CUT = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+    " WHERE locktype = 'advisory' AND datname = current_database()"
+)
+
+
 def test_a_copied_state_directory_is_no_second_node(first: Node, tmp_path: Path, store: str) -> None:
     with first.serve() as here:
-        copied = second(first, tmp_path, store)
-        copied.like(first)
-        shutil.copy(first.state / "node", copied.state)
+        copied = copy(first, tmp_path, store)
         refused = copied.command("serve", "--store", "env:TASKBOUND_STORE")
         assert refused.returncode == 3, refused.stderr
         assert f"as node {here['node']}" in refused.stderr and "remove the file `node`" in refused.stderr
+        assert ask(store, STARTS) == 1, "who is refused records nothing"
         (copied.state / "node").unlink()
         with copied.serve() as there:
             assert here["node"] != there["node"]
+            assert ask(store, STARTS) == 2
     with first.serve() as again:  # a node that was stopped finds its name free
         assert again["node"] == here["node"]
+
+
+def test_a_node_whose_name_a_copy_took_permits_nothing_until_it_is_free(
+    first: Node, tmp_path: Path, store: str
+) -> None:
+    """The node's machine sleeps and its connection is ended; the copy takes its place; then the machine wakes up."""
+    with first.serve() as here:
+        opened = json.loads(first.done("task", "open", "--profile", "echo", "--agent", "agent/a", "--json"))
+        at = {"handle": opened["token"], "gateway": f"{here['gateway']}/workspace"}
+        copied = copy(first, tmp_path, store)
+        os.kill(here["pid"], signal.SIGSTOP)
+        try:
+            assert ask(store, CUT) == 1
+            with copied.serve() as there:
+                assert there["node"] == here["node"]
+                os.kill(here["pid"], signal.SIGCONT)
+                until(lambda: "another process serves as this node" in first.command("task", "list").stderr)
+                assert first.command("task", "end", opened["task"]).returncode == 3
+                asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo"}}
+                headers = {"authorization": f"Bearer {at['handle']}", "accept": "application/json, text/event-stream"}
+                denied = httpx2.post(at["gateway"], json=asked, headers=headers)
+                assert denied.status_code == 503 and "another process serves as this node" in denied.text
+                beside = {**at, "gateway": f"{there['gateway']}/workspace"}
+                assert not call(beside, "echo", text="1")["isError"]
+        finally:
+            os.kill(here["pid"], signal.SIGCONT)
+        until(lambda: first.command("task", "list").returncode == 0)
+        assert not call(at, "echo", text="1")["isError"]
 
 
 def test_without_a_policy_nobody_administers(first: Node) -> None:

@@ -156,10 +156,10 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Wait for the transactions that run, and close. Whoever comes later gets StoreUnavailable."""
-        if self._name is not None:
-            await self._name.close()
         await self.links.close()
         await self.time.close()
+        if self._name is not None:  # last: who has the name next finds nothing of ours under way
+            await self._name.close()
 
 
 class PostgresTransaction:

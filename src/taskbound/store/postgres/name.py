@@ -10,6 +10,7 @@ Where a machine vanishes without a word, the server learns it by keep-alives, wi
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from taskbound.core.errors import StoreUnavailable, Unavailable
@@ -63,13 +64,17 @@ class Name:
     async def _watching(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
-            try:
-                if self._at is None:
+            with suppress(StoreUnavailable, *FOREIGN):  # who asks the store is told so
+                if not await self._is_held():
                     await self._try()
-                else:
-                    await self._at.fetchval("SELECT 1")
-            except (StoreUnavailable, *FOREIGN):  # who asks the store is told so
-                self._drop()
+
+    async def _is_held(self) -> bool:
+        """Return whether the connection is there. One that is not has lost the lock, or will, and is dropped."""
+        try:
+            return self._at is not None and bool(await self._at.fetchval("SELECT true"))
+        except FOREIGN:
+            self._drop()
+            return False
 
     async def _try(self) -> None:
         at = await connect(self._dsn)
