@@ -150,9 +150,9 @@ class PostgresStore:
         self._name = name
 
     def require_name(self) -> None:
-        """Raises StoreUnavailable where another process has the name that this one held."""
-        if self._name is not None and self._name.is_taken:
-            raise StoreUnavailable("another process serves as this node", hint="stop one of the two")
+        """Raises StoreUnavailable where this process held a node's name, and another has it or may have it."""
+        if self._name is not None:
+            self._name.require()
 
     async def close(self) -> None:
         """Wait for the transactions that run, and close. Whoever comes later gets StoreUnavailable."""
@@ -283,6 +283,7 @@ class PostgresTransaction:
     async def write(self, text: str, *values: Any) -> list[Any]:
         """Run a statement that locks or writes, and return the rows that it gives. Leaving the block commits it."""
         if not self._begun:
+            self._store.require_name()  # again: its process may have been stopped since the block was entered
             self._begun = True  # from when it is sent
             await self.query("BEGIN ISOLATION LEVEL READ COMMITTED")
         return await self.query(text, *values)

@@ -3,13 +3,15 @@
 A state directory that is copied with its file `node` makes a second process of the same name, and each would
 end what agents hold at the other. So a process holds an advisory lock for its name, of a connection of its own;
 who comes second is refused before it writes anything. When the connection is lost the lock is taken again;
-should another hold it by then, nothing is read or written here any more.
+should another hold it by then, or should it not be known for SURE seconds whether one does, nothing is read
+or written here any more.
 
-Where a machine vanishes without a word, the server learns it by keep-alives, within some 15 seconds.
+Where a machine vanishes without a word, the server learns it within GONE seconds, and the name is free.
 """
 
 import asyncio
 import hashlib
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,17 @@ if TYPE_CHECKING:
 AGAIN = 0.2  # seconds between two tries to take it
 TRIES = 15  # at the start: the server may not have learned yet that the process before us is gone
 LOOK = 2.0  # seconds between two looks whether the connection is still there
-ALIVE = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
+# Seconds, of the server, without a word from here. It asks after 5, and then every 3. The other bound is for an answer
+# on its way, beside which it would not ask, and TCP alone would try for a quarter of an hour.
+GONE = 14
+ALIVE = (
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3;"
+    f" SET tcp_user_timeout = '{GONE}s'"
+)
+# Seconds that a look counts, from its start. Less than GONE: where the network falls silent, this node has stopped
+# before another can have its name. More than a look without an answer, and a connection in its place: LOOK,
+# ANSWER_WITHIN and CONNECT_WITHIN are 9.
+SURE = 10.0
 
 
 class Name:
@@ -37,13 +49,14 @@ class Name:
         self._key = int.from_bytes(digest[:8], "big", signed=True)
         self._at: Connection | None = None
         self._watch: asyncio.Task[None] | None = None
-        self.is_taken = False  # by another process, when we looked last
+        self._looked = float("-inf")  # when the last look began that found it ours, monotonic
+        self._is_taken = False  # by another process, when we looked last
 
     async def take(self) -> None:
         """Hold the name until `close`. Raises Unavailable where another process holds it, and StoreUnavailable."""
         for _ in range(TRIES):
             await self._try()
-            if not self.is_taken:
+            if not self._is_taken:
                 break
             await asyncio.sleep(AGAIN)
         else:
@@ -53,6 +66,13 @@ class Name:
                 hint="stop it first; or remove the file `node` where the state directory was copied",
             )
         self._watch = asyncio.create_task(self._watching())
+
+    def require(self) -> None:
+        """Raises StoreUnavailable where another process has the name that this one held, or may have it."""
+        if self._is_taken:
+            raise StoreUnavailable("another process serves as this node", hint="stop one of the two")
+        if time.monotonic() - self._looked > SURE:
+            raise StoreUnavailable("whether another process serves as this node is not known")
 
     async def close(self) -> None:
         """Let go of it."""
@@ -70,25 +90,31 @@ class Name:
 
     async def _is_held(self) -> bool:
         """Return whether the connection is there. One that is not has lost the lock, or will, and is dropped."""
+        if self._at is None:
+            return False
+        start = time.monotonic()
         try:
-            return self._at is not None and bool(await self._at.fetchval("SELECT true"))
+            await self._at.fetchval("SELECT 1")
         except FOREIGN:
             self._drop()
             return False
+        self._looked = start
+        return True
 
     async def _try(self) -> None:
         at = await connect(self._dsn)
         try:
             await at.execute(ALIVE)
+            start = time.monotonic()
             held = bool(await at.fetchval("SELECT pg_try_advisory_lock($1)", self._key))
         except BaseException as error:
             at.terminate()
             if isinstance(error, FOREIGN):
                 raise StoreUnavailable(f"the node's name cannot be held: {type(error).__name__}") from error
             raise
-        self.is_taken = not held
+        self._is_taken = not held
         if held:
-            self._at = at
+            self._at, self._looked = at, start
         else:
             at.terminate()
 
