@@ -18,7 +18,7 @@ from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.store import migrations
-from taskbound.store.postgres import REMEMBERED
+from taskbound.store.postgres.facts import REMEMBERED
 from taskbound.store.rows import TABLES
 from tests.contracts.store import *  # noqa: F403
 from tests.contracts.store import ELSEWHERE, GATEWAY, call, lease, task
@@ -165,11 +165,11 @@ async def test_a_transaction_ends_with_its_block(store):  # noqa: F811
 async def test_who_only_reads_begins_nothing(store, database):  # noqa: F811
     made = await opened(store)
     async with database.reading() as at, store.transaction(GATEWAY) as tx:
-        tx._watch = lambda: None
-        tx._unwatch()
+        tx._block._watch = lambda: None
+        tx._block._unwatch()
         await tx.get(Task, made.id)
         state = await at.fetchval("SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid = $1",
-                                  tx._link.at.get_server_pid())  # fmt: skip
+                                  tx._block._link.at.get_server_pid())  # fmt: skip
         assert state == "idle"
 
 
@@ -226,7 +226,7 @@ async def test_who_strays_loses_the_connection_before_it_wakes(store):  # noqa: 
         async with store.transaction(GATEWAY) as tx:
             await tx.record(Kind.TASK_OPENED, task())
             await asyncio.sleep(0)
-            assert tx._link.at.is_closed()
+            assert tx._block._link.at.is_closed()
 
 
 async def test_a_store_that_is_closed_says_so(database, clock):  # noqa: F811

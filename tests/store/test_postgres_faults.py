@@ -265,7 +265,7 @@ async def test_an_aborted_transaction_that_commits_is_no_success(store, database
         async with held(store) as tx:
             await tx.record(Kind.TASK_OPENED, task())
             with pytest.raises(asyncpg.PostgresError):
-                await tx._link.at.execute("SELECT 1/0")
+                await tx._block._link.at.execute("SELECT 1/0")
     assert await ids(database) == set()
 
 

@@ -21,8 +21,7 @@ from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.ending import end_tree
 from taskbound.steps.attest_workload import attest_workload
-from taskbound.store import postgres
-from taskbound.store.postgres import sql
+from taskbound.store.postgres import facts, sql
 from taskbound.store.postgres.log import PostgresLog, _held
 from tests.contracts.log import LANE, state
 from tests.contracts.store import GATEWAY, call, clock, lease, task  # noqa: F401
@@ -46,7 +45,7 @@ async def nodes(store, database, clock):  # noqa: F811
 async def held(store, opener=GATEWAY):  # noqa: F811
     """A transaction that is not taken away from the test when it waits for something else."""
     tx = store.transaction(opener)
-    tx._watch = lambda: None
+    tx._block._watch = lambda: None
     async with tx:
         yield tx
 
@@ -162,8 +161,8 @@ async def test_a_call_that_was_decided_before_the_end_and_comes_after_it_spends_
 
 
 async def test_control_without_its_condition_a_call_is_permitted_after_the_end(nodes, monkeypatch, database):  # noqa: F811
-    needs = postgres._needs
-    monkeypatch.setattr(postgres, "_needs", lambda event, sources: (needs(event, sources)[0], False))
+    needs = facts._needs
+    monkeypatch.setattr(facts, "_needs", lambda event, sources: (needs(event, sources)[0], False))
     await call_after_the_end(nodes)
     assert await kinds(database) == ["task.opened", "task.ended", "call.permitted"]
 
@@ -421,7 +420,7 @@ async def test_control_without_holding_them_a_task_is_open_for_who_is_suspended(
     async def nobody(self, task, by):
         pass
 
-    monkeypatch.setattr(postgres.PostgresTransaction, "_hold_people", nobody)
+    monkeypatch.setattr(facts.PostgresTransaction, "_hold_people", nobody)
     await open_for_who_is_suspended_meanwhile(nodes)
     assert await kinds(database) == ["identity.registered", "identity.suspended", "task.opened"]
 
@@ -450,8 +449,8 @@ async def test_who_is_only_attested_meanwhile_has_its_task_opened(nodes, databas
         async with held(nodes[0]) as tx:
             await tx.find(Registration, spiffe_id=alice.spiffe_id)
             opening = await waits(tx.record(Kind.TASK_OPENED, task("t" + "b" * 20, subject=alice.spiffe_id)))
-            await slow._commit(slow._link)
-            slow._begun = False
+            await slow._block._commit(slow._block._link)
+            slow._block._begun = False
             await opening
     assert (await kinds(database)).count("task.opened") == 2
 
@@ -520,7 +519,7 @@ async def extend_what_was_extended(nodes, *, forget: bool) -> Task:
             longer = advance(made, Kind.TASK_EXTENDED, deadline=made.deadline + timedelta(minutes=5))
             await other.record(Kind.TASK_EXTENDED, longer)
         if forget:
-            tx._seen.clear()
+            tx._reading.seen.clear()
         await tx.record(Kind.TASK_EXTENDED, advance(read, Kind.TASK_EXTENDED, reason="mine"))
     return longer
 
