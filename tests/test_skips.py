@@ -29,7 +29,7 @@ def test_five_skips_pass_and_six_fail(tmp_path: Path, skipped: int, workers: int
     (line,) = (line for line in (ROOT / "Makefile").read_text().splitlines() if "-m pytest" in line)
     assert "-m pytest -p tests.skips -n 2 " in line
     (tmp_path / "test_some.py").write_text(SKIPS.format(skipped=skipped))
-    words = ("-p", "tests.skips", "-p", "no:cacheprovider", "-n", str(workers), "-c", "pyproject.toml", tmp_path)
+    words = ("-p", "tests.skips", "-p", "no:cacheprovider", "-n", str(workers), "-c", "pyproject.toml", str(tmp_path))
     itself = [sys.executable, "-m", "pytest", *words]
     ran = subprocess.run(itself, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == status, ran.stdout + ran.stderr

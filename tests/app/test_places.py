@@ -1,10 +1,11 @@
-"""Where a target's logins are made: on this machine, or at a server that proves its name."""
+"""Addresses of databases: of a server that proves its name, and kept where no agent reads them."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from taskbound.app.places import admin_login
+from taskbound.app.places import admin_login, database_of
 from taskbound.core.config import TargetConfig
 from taskbound.core.errors import InvalidRequest
 
@@ -22,3 +23,14 @@ def test_a_target_elsewhere_that_proves_nothing_is_refused(monkeypatch: pytest.M
     for address in ("postgresql://b:s@db.example/shop?sslmode=verify-full", "postgresql://b:s@127.0.0.1:5432/shop"):
         monkeypatch.setenv("SHOP_ADMIN", address)
         assert admin_login(TARGET).reveal() == address
+
+
+@pytest.mark.parametrize("reference", ["file:{}/dsn", "postgresql://tb@127.0.0.1/tb?passfile={}/dsn"])
+def test_a_secret_of_the_store_lies_where_run_hides_it(tmp_path: Path, reference: str) -> None:
+    (tmp_path / "state").mkdir()
+    for folder in (tmp_path, tmp_path / "state"):
+        (folder / "dsn").write_text("postgresql://tb@127.0.0.1/tb")
+        (folder / "dsn").chmod(0o600)
+    assert database_of(reference.format(tmp_path / "state"), tmp_path / "state").reveal().startswith("postgresql://")
+    with pytest.raises(InvalidRequest, match="outside of the state directory"):
+        database_of(reference.format(tmp_path), tmp_path / "state")

@@ -52,7 +52,7 @@ def tell_places(config: Config, state: Path) -> None:
     told, fresh = state / TOLD, state / f".{TOLD}.new"
     told.unlink(missing_ok=True)  # before all else: `run` warns of what is not told, not of what is told wrongly
     with suppress(OSError):  # the disk is full
-        fresh.write_text(json.dumps({"second_place": str(second), "named": [*_named(asdict(config))]}))
+        fresh.write_text(json.dumps({"second_place": str(second), "named": [*_named(asdict(config)), *config.sinks]}))
         fresh.replace(told)
 
 

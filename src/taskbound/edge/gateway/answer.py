@@ -60,9 +60,8 @@ class Answer:
         self._takes_json = b"application/json" in accepted or b"*/*" in accepted or not accepted
         self.begun = False
         self.over = False
-        self._torn = (
-            False  # a message is being written, or was stopped amid: what came behind would be taken for its rest
-        )
+        # A message is being written, or was stopped amid: what came behind would be taken for its rest.
+        self._torn = False
         self.session = ""  # id of the session that the response begins
         self.statuses: Mapping[int, int] = {}  # HTTP status of an error, by its code (formats/mcp_era.py)
 

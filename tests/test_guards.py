@@ -1,0 +1,196 @@
+"""All guards in one table, each beside a test that is red without it (SECURITY-DESIGN part D, rules 1 and 5).
+
+What refuses is called `require_…`, or is one of the CHECKS; guards with other names are in the table
+too. Each is replaced, wherever it is used, by one that lets everything through, in a process of its
+own; the test beside it must fail there. A guard that is missing here fails the build.
+"""
+
+import ast
+import importlib
+import inspect
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskbound.core.call import CHECKS
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src/taskbound"
+
+Off = Callable[..., Any]
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Let through, as one that found nothing to object to."""
+
+
+def yes(*_: Any, **__: Any) -> bool:
+    """Let through, as one that is satisfied."""
+    return True
+
+
+# fmt: off
+GUARDS: dict[str, tuple[Off, str]] = {
+    "app.places:_require_hidden": (nothing, "app/test_places.py::test_a_secret_of_the_store_lies_where_run_hides_it"),
+    "cli.answer:Parser.require_known":
+        (nothing, "cli/test_commands.py::test_a_misspelt_option_gets_the_nearest_as_a_hint"),
+    "core.call:task_is_open":
+        (nothing, "steps/test_decide_call.py::test_a_task_that_ended_cannot_act_however_it_ended"),
+    "core.call:tool_is_pinned": (nothing, "core/test_call.py::test_a_definition_that_nobody_pinned_does_not_act"),
+    "core.call:flow_is_safe": (nothing, "core/test_call.py::test_after_a_secret_and_outsiders_text_a_send_asks"),
+    "core.call:within_grants": (nothing, "steps/test_decide_call.py::test_a_call_is_decided_on_tool_and_arguments"),
+    "core.call:policy_permits": (nothing, "core/test_call.py::test_administration_is_done_outside_every_task"),
+    "core.call:Decision.require_permit":
+        (nothing, "core/test_call.py::test_a_decision_that_says_nothing_permits_nothing"),
+    "core.cedar:_refuse_what_would_crash":
+        (nothing, "core/test_policy.py::test_a_text_that_is_not_one_policy_is_refused"),
+    "core.errors:bounded": (nothing, "core/test_errors.py"),
+    "core.expectation:_require_name":
+        (nothing, "core/test_trial.py::test_a_broken_test_refuses_the_load_and_says_where"),
+    "core.intent:_require_owned": (nothing, "core/test_intent.py::test_a_profile_says_what_for_whose_and_until_when"),
+    "core.intent:require_distinct": (nothing, "core/test_intent.py::test_a_profile_that_cannot_be_meant_is_refused"),
+    "core.organisation:_require_id":
+        (nothing, "core/test_policy_dir.py::test_a_policy_that_cannot_be_meant_refuses_the_load"),
+    "core.refusal:Problems.require_none":
+        (nothing, "core/test_policy_dir.py::test_all_that_is_wrong_is_told_at_once_each_with_its_place_and_hint"),
+    "core.task:Task.require_open": (nothing, "steps/test_issue_token.py::test_a_suspended_owner_ends_it"),
+    "edge.api.tasks:_require_own_token":
+        (nothing, "edge/test_claims.py::test_who_joins_for_another_s_work_is_refused_before_there_is_a_task"),
+    "edge.claims:is_local":
+        (yes, "edge/test_claims.py::test_beyond_this_machine_a_listener_answers_to_the_names_in_its_certificate"),
+    "edge.gateway.offers:may_act": (yes, "edge/test_gateway.py::test_a_task_that_ended_cannot_act"),
+    "edge.gateway.running:RunningCalls._require_room":
+        (nothing, "edge/test_gateway.py::test_a_task_has_a_bounded_number_of_calls_under_way"),
+    "edge.request:require_local":
+        (nothing, "edge/test_http.py::test_a_page_of_another_origin_is_refused[tcp-http://evil.example]"),
+    "formats.dpop:is_at": (yes, "formats/test_dpop.py::test_a_proof_for_another_address_is_refused"),
+    "formats.jose:require_signature":
+        (nothing, "formats/test_jose.py::test_what_is_not_exactly_a_token_of_ours_is_refused"),
+    "formats.libpq:is_verified": (yes, "formats/test_libpq.py::test_who_could_be_anybody_is_not"),
+    "formats.mcp_era:check_request":
+        (nothing, "edge/test_gateway_eras.py::test_a_header_that_says_another_thing_than_the_body_is_refused[another method]"),  # noqa: E501
+    "formats.mcp_headers:check":
+        (nothing, "formats/test_mcp_headers.py::test_headers_that_say_another_thing_are_refused"),
+    "formats.tlog:verify_consistency": (yes, "formats/test_tlog.py::test_no_forged_proof_is_accepted"),
+    "formats.tlog:verify_inclusion": (yes, "formats/test_tlog.py::test_no_forged_proof_is_accepted"),
+    "plugins.providers.postgres:PostgresProvider._require_fit":
+        (nothing, "plugins/test_postgres_provider.py::test_nothing_is_handed_out_that_could_not_be_taken_back"),
+    "prove:is_own": (yes, "steps/test_explain.py::test_an_agent_sees_what_is_its_own_and_nothing_of_what_stands_above"),
+    "runner.environment:_is_allowed": (yes, "runner/test_environment.py"),
+    "steps.issue_lease:_require_holder":
+        (nothing, "steps/test_end_task.py::test_a_task_that_ends_while_its_credential_is_made_delivers_none"),
+    "steps.issue_token:_require_issuable": (nothing, "steps/test_issue_token.py"),
+    "steps.look_up:permit_administration": (nothing, "edge/test_claims.py::test_who_shows_a_token_never_administers"),
+    "steps.look_up:require_acting": (nothing, "edge/test_api.py::test_a_handle_opens_children_of_its_own_task_only"),
+    "steps.open_task:_require_own_limits":
+        (nothing, "steps/test_open_task_rules.py::test_two_grants_never_share_the_limit_of_the_one_they_descend_from"),
+    "steps.open_task:_require_room":
+        (nothing, "steps/test_open_task.py::test_a_task_has_no_more_children_at_once_than_can_be_ended_at_once"),
+    "steps.require_keys:require_keys": (nothing, "steps/test_require_keys.py::test_another_key_is_refused_each_time"),
+    "steps.seal_log:_require_seen":
+        (nothing, "steps/test_seal_log.py::test_nothing_is_signed_when_the_second_place_has_seen_something_else[memory-longer]"),  # noqa: E501
+    "store.memory:MemoryTransaction._require_follows":
+        (nothing, "store/test_memory.py::test_a_fact_follows_the_stored_state_or_is_refused"),
+    "store.migrations:_require_known":
+        (nothing, "store/test_sqlite.py::test_a_newer_database_is_refused_and_untouched"),
+    "store.postgres.block:Block._require_name":
+        (nothing, "store/test_postgres_name.py::test_what_began_before_writes_nothing_when_the_name_is_gone"),
+    "store.postgres.name:Name.require":
+        (nothing, "store/test_postgres_name.py::test_what_began_before_writes_nothing_when_the_name_is_gone"),
+    "store.sqlite:SqliteTransaction._require_follows":
+        (nothing, "store/test_sqlite.py::test_a_fact_follows_the_stored_state_or_is_refused"),
+}
+# These need a place or a database of their own: their control is a test that `make test` runs as it is.
+APART: dict[str, str] = {
+    "store.postgres.facts:PostgresTransaction._require_left":
+        "store/test_postgres_races.py::test_control_without_its_condition_a_call_is_permitted_after_the_end",
+    "store.reserve:Reserve.require_room":
+        "store/test_full_disk.py::test_control_without_the_reserve_nothing_can_be_ended",
+}
+# fmt: on
+
+
+def switch_off(guard: str, instead: Off) -> None:
+    """Replace a guard, "module:name" or "module:Class.name", in its module and in all that took it from there."""
+    module, name = guard.split(":")
+    *path, last = name.split(".")
+    owner: Any = importlib.import_module(f"taskbound.{module}")
+    for part in path:
+        owner = getattr(owner, part)
+    original = vars(owner)[last]
+    new = _awaitable(instead) if inspect.iscoroutinefunction(original) else instead
+    setattr(owner, last, new)
+    for known in [one for name, one in sys.modules.items() if name.startswith("taskbound")]:
+        for key, value in list(vars(known).items()):
+            if value is original:
+                setattr(known, key, new)
+            elif isinstance(value, tuple) and original in value:
+                setattr(known, key, tuple(new if one is original else one for one in value))
+
+
+def _awaitable(instead: Off) -> Off:
+    async def answer(*given: Any, **named: Any) -> Any:
+        return instead(*given, **named)
+
+    return answer
+
+
+def is_red_without(guard: str, instead: Off, test: str) -> bool:
+    """Whether the test fails, and is not only broken, in a copy of this process without the guard."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            sys.stdout = sys.stderr = io.StringIO()
+            os.environ.pop("PYTEST_XDIST_WORKER", None)
+            switch_off(guard, instead)
+            options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={ROOT}"]
+            status = int(pytest.main([*options, str(ROOT / "tests" / test)]))
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status == pytest.ExitCode.TESTS_FAILED or status < 0  # a crash is what some guards stand against
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_without_the_guard_its_test_is_red(guard: str) -> None:
+    assert is_red_without(guard, *GUARDS[guard]), f"nothing noticed that {guard} was switched off"
+
+
+def test_control_a_test_that_asks_for_no_guard_stays_green() -> None:
+    guard = "core.call:task_is_open"
+    assert not is_red_without(guard, nothing, "core/test_secret.py")
+
+
+def _functions(tree: ast.AST, within: str = "") -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef):
+            yield from _functions(node, f"{within}{node.name}.")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield within + node.name
+
+
+def test_every_guard_is_in_the_table() -> None:
+    found = {f"core.call:{check.__name__}" for check in CHECKS}
+    for file in sorted(SOURCE.rglob("*.py")):
+        module = ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+        names = _functions(ast.parse(file.read_text()))
+        found |= {f"{module}:{name}" for name in names if name.rpartition(".")[2].lstrip("_").startswith("require_")}
+    assert found <= GUARDS.keys() | APART.keys()
+
+
+@pytest.mark.parametrize("guard", APART)
+def test_the_control_of_each_other_guard_is_there(guard: str) -> None:
+    file, _, name = APART[guard].partition("::")
+    names = set(_functions(ast.parse((ROOT / "tests" / file).read_text())))
+    module, _, qualified = guard.partition(":")
+    assert name in names and name.startswith("test_")
+    found: Any = importlib.import_module(f"taskbound.{module}")
+    for part in qualified.split("."):
+        found = getattr(found, part)
+    assert callable(found)
