@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from taskbound.core.errors import Refused
+from taskbound.core.errors import Refused, StoreUnavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Registration, identify
 from taskbound.core.thing import advance
 from taskbound.edge import api, claims, http, oauth, request
 from taskbound.edge.claims import NAMES, Holders, Rule, claim_of
 from taskbound.formats import jose
+from taskbound.steps.count_denials import count_denials
 from taskbound.steps.register_identity import suspend_identity
+from taskbound.store.memory import MemoryTransaction
 from tests.edge.doors import REFUND, Doors, served
 from tests.prover import Prover, part
 
@@ -270,8 +272,9 @@ async def test_a_stolen_token_is_worth_nothing(remote, doors):
         refused(await remote.beat(headers={"authorization": f"Bearer {remote.token}", "dpop": None}), "invalid_token")
         is True
     )
-    (event,) = recorded(doors, Kind.TOKEN_REFUSED)
+    event, as_bearer = recorded(doors, Kind.TOKEN_REFUSED)
     assert event.detail["code"] == "invalid_token" and event.detail["task"] == remote.task
+    assert "no bearer" in as_bearer.detail["reason"]
     assert (await remote.beat()).status == 200
 
 
@@ -355,6 +358,104 @@ async def test_a_token_of_another_time_is_refused(remote):
     for issued, expires in ((-300, 0), (-301, -1), (3, 303), (3600, 3900)):
         token = await minted(remote, iat=now + issued, exp=now + expires)
         assert refused(await remote.beat(token=token), "invalid_token") is True, issued
+
+
+# --- what is refused before anybody is known is on record, and nothing of it -----------------------
+
+
+TWICE = '{"canary":1,"canary":2}'
+
+
+async def shown_wrongly(remote, doors):
+    """Yield what is shown, its sort, the code of its refusal, and a word of the reason."""
+    url = remote.url(f"/v1/tasks/{remote.task}/heartbeat")
+    for wrong, word in (
+        ({"aud": "https://example.org/abcdef"}, "another audience"),
+        ({"iss": "https://evil.example"}, "another issuer"),
+        ({"sign": "another's"}, "not signed"),
+        ({"header": {"alg": "none"}}, "alg"),
+        ({"header": {"typ": "JWT"}}, "typ"),
+        ({"header": {"kid": "of-nobody"}}, "kid"),
+        ({"canary-member": 1}, "other claims"),
+    ):
+        token = await minted(remote, **wrong)
+        yield remote.key.headers("POST", url, token), "a token", "invalid_token", word
+    yield {"authorization": f"DPoP {remote.token}"}, "a token", "invalid_dpop_proof", "0 proofs"
+    forged = remote.key.headers("POST", url, remote.token, htu="https://evil.example/")
+    yield forged, "a token", "invalid_dpop_proof", "another address"
+    head, _, signature = remote.token.split(".")
+    twice = f"{head}.{part(TWICE)}.{signature}"
+    yield remote.key.headers("POST", url, twice), "a token", "invalid_token", "malformed"
+    yield {"authorization": f"Bearer tbh_{'canary' * 7}A"}, "a task handle", "invalid_token", "unknown"
+    yield {"authorization": f"Bearer tbj_{'canary' * 7}A.1"}, "a join token", "invalid_token", ""
+    yield {"authorization": "Basic canary"}, "an authorization", "invalid_token", "no task handle"
+
+
+async def test_what_is_refused_at_a_door_is_on_record_and_nothing_of_it(remote, doors):
+    path = f"/v1/tasks/{remote.task}/heartbeat"
+    n = 0
+    async for headers, sort, code, word in shown_wrongly(remote, doors):
+        doors.rig.clock.at += timedelta(seconds=1)  # what equals it within a second is counted
+        answer = await doors.ask("POST", "/v1/tasks" if "join" in sort else path, to="tcp", **headers)
+        assert (answer.status, answer.json["error"]) == (401, code), headers
+        n += 1
+        assert len(recorded(doors, Kind.TOKEN_REFUSED)) == n, headers
+        event = recorded(doors, Kind.TOKEN_REFUSED)[-1]
+        assert (event.id, event.request) == (answer.json["request"],) * 2
+        assert event.by == event.via == "spiffe://example.org/taskbound/door/api"
+        assert (event.detail["shown"], event.detail["code"]) == (sort, code), headers
+        assert word in event.detail["reason"] and event.value is None
+        said = repr(event)
+        assert "canary" not in said
+        for secret in (*headers["authorization"].split()[1].split("."), headers.get("dpop", "none")):
+            assert len(secret) < 12 or secret[:12] not in said, headers
+
+
+async def test_a_flood_of_what_nobody_knows_is_two_events_a_second(remote, doors):
+    path = f"/v1/tasks/{remote.task}/heartbeat"
+    before = len(doors.rig.store.events)
+
+    async def knock(n):
+        handle = f"tbh_{n:043d}"
+        assert (await doors.ask("POST", path, to="tcp", handle=handle)).status == 401
+
+    await asyncio.gather(*(knock(n) for n in range(50)))
+    for n in range(50, 60):
+        await knock(n)
+    assert len(doors.rig.store.events) == before + 1
+    doors.rig.clock.at += timedelta(seconds=1)
+    assert await count_denials(doors.world, doors.rig.lane) == 1
+    first, counted = doors.rig.store.events[before:]
+    assert first.kind is counted.kind is Kind.TOKEN_REFUSED and first.id == counted.id
+    assert (counted.detail["count"], counted.detail["shown"]) == (59, "a task handle")
+    await knock(61)
+    assert len(doors.rig.store.events) == before + 3
+    for _ in range(3):  # each door and each sort has its own
+        await doors.ask("POST", path, to="gateway", handle=f"tbh_{'z' * 43}")
+        await doors.ask("POST", "/v1/tasks", to="tcp", handle=f"tbj_{'z' * 43}.1")
+    assert len(doors.rig.store.events) == before + 5
+
+
+async def test_who_shows_nothing_and_who_is_let_in_leave_no_refusal(remote, doors):
+    assert (await doors.ask("GET", "/v1/tasks", to="tcp")).status == 401
+    assert (await remote.beat()).status == 200
+    assert (await doors.ask("GET", "/healthz", to="tcp", handle=f"tbh_{'z' * 43}")).status == 200
+    assert recorded(doors, Kind.TOKEN_REFUSED) == []
+
+
+async def test_what_cannot_be_recorded_is_refused_all_the_same_and_recorded_the_next_time(remote, doors, monkeypatch):
+    path = f"/v1/tasks/{remote.task}/heartbeat"
+    wrong = {"authorization": "Basic canary"}
+
+    async def full(*_, **__):
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryTransaction, "record", full)
+        assert (await doors.ask("POST", path, to="tcp", **wrong)).status == 401
+    assert recorded(doors, Kind.TOKEN_REFUSED) == [] and not doors.world.denials
+    assert (await doors.ask("POST", path, to="tcp", **wrong)).status == 401
+    assert len(recorded(doors, Kind.TOKEN_REFUSED)) == 1
 
 
 # --- who may no longer act -------------------------------------------------------------------------

@@ -5,6 +5,10 @@ arguments, and is denied for the same code under the same policy. The first is r
 denial; who asks again within its second is answered with that call. How many they were is stated
 once, after the second. This is memory of one process: after a crash the count of the last second
 may be lost, the first denial never. Permits do not come here.
+
+What was shown as a proof and refused before anybody was known makes storms too: equal is what one door
+refuses of one sort for the same code. Whoever floods a door chooses what they show, so nothing of it
+makes two refusals differ: the log grows by two events a second and sort, however many knock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,11 +35,27 @@ def key_of(call: Call, by: Identity, arguments: Mapping[str, Any]) -> Key | None
     return call.org, call.task, by.spiffe_id, call.action, call.resource, asked, call.code, call.policy
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was shown as a proof and refused, by its sort alone: nothing of it is kept (S6)."""
+
+    id: str  # of the request
+    org: str
+    at: datetime
+    shown: str  # "a task handle"
+    code: str
+    reason: str
+
+
+def _sort_of(refusal: Refusal, by: Identity) -> Key:
+    return refusal.org, by.spiffe_id, refusal.shown, refusal.code
+
+
 @dataclass(slots=True)
 class Storm:
     """A recorded denial, and how many equal ones followed within its second; `until` is the last of them."""
 
-    first: Call
+    first: Call | Refusal
     by: Identity
     until: datetime
     count: int = 0
@@ -57,12 +77,41 @@ class Denials:
 
     def repeated(self, key: Key | None, at: datetime) -> Call | None:
         """Return the recorded call that a denial at this moment repeats, and count it; None: it is to be recorded."""
-        storm = self._storms.get(key) if key is not None else None
+        storm = self._counted(key, at) if key is not None else None
+        return storm.first if storm is not None and isinstance(storm.first, Call) else None
+
+    def is_first(self, refusal: Refusal, by: Identity) -> bool:
+        """Whether a refusal is to be recorded; one that equals another within its second is counted.
+
+        From the first on, before it is durable: no answer names it, and of a hundred at once one is recorded.
+        There are few sorts, so that there is room for each.
+        """
+        key = _sort_of(refusal, by)
+        if self._counted(key, refusal.at) is not None:
+            return False
+        self._end(key)
+        self._storms[key] = Storm(refusal, by, refusal.at)
+        return True
+
+    def lost(self, refusal: Refusal, by: Identity) -> None:
+        """A refusal that is a first could not be recorded: the next one is, and what was counted is not."""
+        storm = self._storms.get(_sort_of(refusal, by))
+        if storm is not None and storm.first is refusal:
+            del self._storms[_sort_of(refusal, by)]
+
+    def _counted(self, key: Key, at: datetime) -> Storm | None:
+        """Return the storm that covers this moment, with one more in it; None without one."""
+        storm = self._storms.get(key)
         if storm is None or not storm.covers(at):
             return None
         storm.count += 1
         storm.until = max(storm.until, at)
-        return storm.first
+        return storm
+
+    def _end(self, key: Key) -> None:
+        before = self._storms.pop(key, None)
+        if before is not None and before.count:
+            self._over.append(before)
 
     def recorded(self, key: Key | None, call: Call, by: Identity) -> None:
         """A denial is durably recorded: those that repeat it within its second are counted, where there is room."""
@@ -71,23 +120,20 @@ class Denials:
         before = self._storms.get(key)
         if before is not None and before.covers(call.at):  # two were recorded at once: one of them counts
             return
-        self._storms.pop(key, None)
-        if before is not None and before.count:
-            self._over.append(before)
+        self._end(key)
         if len(self) < self._most:
             self._storms[key] = Storm(call, by, call.at)
 
     def over(self, org: str, now: datetime | None) -> Sequence[Storm]:
         """Return the storms of an organisation whose second is over, as far as there is something to count.
 
-        All of them where `now` is None. They are returned again until they are `stated`.
+        All of them where `now` is None, those of calls first. They are returned again until they are `stated`.
         """
         for key, storm in list(self._storms.items()):
             if now is None or not storm.covers(now):
-                del self._storms[key]
-                if storm.count:
-                    self._over.append(storm)
-        return [storm for storm in self._over if storm.first.org == org]
+                self._end(key)
+        found = [storm for storm in self._over if storm.first.org == org]
+        return sorted(found, key=lambda storm: isinstance(storm.first, Refusal))
 
     def stated(self, storms: Sequence[Storm]) -> None:
         """The counts of these stand in the log."""

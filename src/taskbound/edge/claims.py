@@ -23,7 +23,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskbound.core.errors import Conflict, InvalidRequest, Unauthenticated
+from taskbound.core.errors import Conflict, InvalidRequest, Replayed, TaskboundError, Unauthenticated
 from taskbound.core.identity import (
     JOIN_TOKEN,
     PROOF_CODE,
@@ -39,7 +39,7 @@ from taskbound.core.identity import (
 from taskbound.core.task import Task
 from taskbound.formats import dpop, jose
 from taskbound.ports import World
-from taskbound.steps.attest_workload import admit_token, attest_workload
+from taskbound.steps.attest_workload import admit_token, attest_workload, note_refusal
 from taskbound.steps.issue_token import audience_of, issuer_of
 
 PEER = "taskbound.peer"  # in scope["extensions"]: the Peer of a Unix socket, or None where the kernel knows none
@@ -62,6 +62,7 @@ class TokenRefused(Unauthenticated):
     """A token that is bound to a key, or the proof of one; answered with the challenge of RFC 9449 7.1."""
 
     hint = "Authorization: DPoP <token>, and in DPoP a proof of its key for this request"
+    is_recorded = False  # as the refusal of a token of ours, by `admit_token`
 
 
 # --- who holds -------------------------------------------------------------------------------------
@@ -302,5 +303,33 @@ async def proven(world: World, door: Identity, claim: Claim) -> Claim | Identity
     except Unauthenticated as error:
         if claim.key is None:
             raise
-        raise TokenRefused(str(error), code=error.code, hint=error.hint) from None
+        refused = TokenRefused(str(error), code=error.code, hint=error.hint)
+        refused.is_recorded = claim.token is not None
+        raise refused from None
     return claim
+
+
+async def note_refused(scope: Scope, world: World, door: Identity, error: TaskboundError) -> None:
+    """Record that a proof of who asks was refused, where the error says so and one was shown; for every door.
+
+    What an ended task's handle asks for is a denied call already, and a token of ours was recorded with its id.
+    """
+    if isinstance(error, TokenRefused) and error.is_recorded:
+        return
+    if isinstance(error, Unauthenticated | Replayed) and (shown := _sort_shown(scope)):
+        await note_refusal(world, door, shown, error)
+
+
+_SORTS = (  # of what stands in Authorization; the first that it begins like
+    (b"bearer tbh_", "a task handle"),
+    (b"bearer tbj_", "a join token"),
+    (b"bearer ey", "a token"),  # {" in base64url: the header of a JWT
+    (b"dpop ", "a token"),
+)
+
+
+def _sort_shown(scope: Scope) -> str:
+    """Return of which sort is what a request shows of who asks; "" where it shows nothing."""
+    for shown in (value.lower() for name, value in scope["headers"] if name == b"authorization"):
+        return next((sort for begins, sort in _SORTS if shown.startswith(begins)), "an authorization")
+    return "the process at the other end of the socket" if is_unix(scope) else ""

@@ -37,6 +37,7 @@ from taskbound.edge.claims import (
     claim_of,
     is_local,
     kind_of,
+    note_refused,
     proven,
     shows_token,
 )
@@ -199,6 +200,7 @@ def application(
             kind = TokenRefused if shows_token(scope) else Unauthenticated
             response = error_response(kind(str(error), hint=error.hint), request)
         except TaskboundError as error:
+            await note_refused(scope, world, for_request(door, request), error)
             response = error_response(error, request)
             if isinstance(error, MethodNotAllowed):
                 response.headers["allow"] = table.allowed(segments_of(scope))

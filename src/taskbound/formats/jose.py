@@ -150,8 +150,8 @@ def _key(public: bytes) -> ECKey:
 def _object(part: str, what: str) -> Mapping[str, Any]:
     try:
         value = parse(decode(part), limit=LIMIT)
-    except Malformed as error:
-        raise MalformedToken(f"{what} is malformed: {error}") from None
+    except Malformed:  # which may quote the token, and a refusal is kept
+        raise MalformedToken(f"{what} is malformed") from None
     if not isinstance(value, dict):
         raise MalformedToken(f"{what} is no object")
     return value

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from taskbound.core.errors import InvalidRequest, NotFound, TaskboundError, Unauthenticated
 from taskbound.core.identity import Claim, Identity, for_request
 from taskbound.core.task import Task
-from taskbound.edge.claims import Holders, claim_of, proven
+from taskbound.edge.claims import Holders, claim_of, note_refused, proven
 from taskbound.edge.enforce import Outcomes
 from taskbound.edge.gateway.answer import Answer, Unread, Writing
 from taskbound.edge.gateway.asked import Asked, header, mcp_headers_of, server, stopped
@@ -89,6 +89,7 @@ class Gateway:
         try:
             await self._serve(scope, receive, answer, for_request(self._door, id), segments)
         except TaskboundError as error:
+            await note_refused(scope, self._world, for_request(self._door, id), error)
             response = error_response(error, id)
             if isinstance(error, MethodNotAllowed):
                 response.headers["allow"] = "POST" if _is_stateless(scope) else "POST, DELETE"
