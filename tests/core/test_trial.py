@@ -210,7 +210,7 @@ REFUSED = {
     "a value too large":  (f'name = "n"\nprofile = "refund"\nset = {{ order_id = "1", max = 201 }}\n{ACTOR}{CALL}',
                            f"{A} line 4: test 1: parameter 'max' of profile refund: expected at most 200", ""),
     "a value missing":    (f'name = "n"\nprofile = "refund"\nset = {{ order_id = "1" }}\n{ACTOR}{CALL}',
-                           f"{A} line 1: test 1: profile refund needs parameter 'max'", "add to 'set': max="),
+                           f"{A} line 1: test 1: profile refund needs parameter 'max'", "give it a value in `set`"),
     "values of nothing":  (f'name = "n"\nset = {{ a = "1" }}\n{ACTOR}{CALL}',
                            f"{A} line 3: test 1: 'set' is a table, and goes with 'profile'", ""),
     "unknown tool":       (f'name = "n"\n{ACTOR}call = "crm/snd"\nexpect = "permit"',

@@ -1,12 +1,18 @@
 """The API over real sockets: whole answers, who may knock, and no refusal without a record (INTERFACES 6)."""
 
+import ast
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import taskbound
+from taskbound.core import errors
+from taskbound.core import refusal as refusals
 from taskbound.core.identity import door
-from taskbound.edge import api, oauth
+from taskbound.edge import api, http, oauth, request
 from taskbound.edge.claims import Rule
 from taskbound.steps import look_up
 from taskbound.steps.seal_log import seal_log
@@ -14,6 +20,7 @@ from tests.edge.doors import REFUND, served
 
 PUBLIC = (Path(__file__).parent / "public_routes.txt").read_text().split("\n")[:-1]
 NOWHERE = "t" + "a" * 20
+SOURCE = Path(taskbound.__file__).parent
 
 
 @pytest.fixture
@@ -200,17 +207,17 @@ async def test_an_ended_handle_is_no_longer_one_and_that_is_on_record(doors):
     ("body", "description", "hint"),
     [
         ({"profil": "x"}, "there is no member 'profil'", "did you mean 'profile'?"),
-        ({"profile": 1}, "profile must be text", ""),
-        ({"profile": "refund-order", "life_s": "60"}, "life_s must be an integer", ""),
-        ({"profile": "refund-order", "life_s": 1.5}, "life_s must be an integer", ""),
-        ({"profile": "refund-order", "life_s": -1}, "life_s must be a number of seconds", ""),
-        ({"profile": "refund-order", "hold": "yes"}, "hold must be true or false", ""),
-        ({"profile": "refund-order", "set": {"max": 50}}, "set.'max' must be text", ""),
-        ({"profile": "refund-order", "set": ["max"]}, "set must be an object", ""),
-        ({"profile": "refund-order", "budget": {"calls": True}}, "budget.'calls' must be an integer", ""),
-        ({"authorization_details": [1]}, "authorization_details must be a list of objects", ""),
-        ([], "the body must be an object", ""),
-        ("text", "the body must be an object", ""),
+        ({"profile": 1}, "profile must be text", http.REFERENCE),
+        ({"profile": "refund-order", "life_s": "60"}, "life_s must be an integer", http.REFERENCE),
+        ({"profile": "refund-order", "life_s": 1.5}, "life_s must be an integer", http.REFERENCE),
+        ({"profile": "refund-order", "life_s": -1}, "life_s must be a number of seconds", http.REFERENCE),
+        ({"profile": "refund-order", "hold": "yes"}, "hold must be true or false", http.REFERENCE),
+        ({"profile": "refund-order", "set": {"max": 50}}, "set.'max' must be text", http.REFERENCE),
+        ({"profile": "refund-order", "set": ["max"]}, "set must be an object", http.REFERENCE),
+        ({"profile": "refund-order", "budget": {"calls": True}}, "budget.'calls' must be an integer", http.REFERENCE),
+        ({"authorization_details": [1]}, "authorization_details must be a list of objects", http.REFERENCE),
+        ([], "the body must be an object", http.REFERENCE),
+        ("text", "the body must be an object", http.REFERENCE),
     ],
 )
 async def test_what_is_not_understood_is_named(doors, body, description, hint):
@@ -253,6 +260,96 @@ async def test_a_request_that_is_repeated_opens_no_second_task(doors):
     body = REFUND | {"actor": "agent/support", "idempotency_key": "k1"}
     first, second = await doors.ask("POST", "/v1/tasks", body), await doors.ask("POST", "/v1/tasks", body)
     assert (first.status, second.status, second.json["error"]) == (201, 409, "already_opened")
+
+
+# --- what is wrong is said, with one hint ----------------------------------------------------------
+
+BAD = {
+    "malformed": (b"{", 400, "invalid_request"),
+    "a list": ([], 400, "invalid_request"),
+    "an unknown member": ({"nothing": 1}, 400, "invalid_request"),
+    "too large": (b" " * (request.BODY_LIMIT + 1), 413, "content_too_large"),
+}
+UNKNOWN: tuple[tuple[str, str, Any, int, str], ...] = (
+    ("GET", "/v1/nowhere", None, 404, "not_found"),
+    ("DELETE", "/v1/tasks", None, 405, "method_not_allowed"),
+    ("GET", f"/v1/tasks/{NOWHERE}", None, 404, "not_found"),
+    ("POST", f"/v1/tasks/{NOWHERE}/end", {}, 404, "not_found"),
+    ("GET", f"/v1/tasks/{NOWHERE}/receipt", None, 404, "not_found"),
+    ("GET", "/v1/tasks?state=opne", None, 400, "invalid_request"),
+    ("GET", "/v1/tasks?limit=0", None, 400, "invalid_request"),
+    ("POST", "/v1/tasks", {}, 400, "invalid_request"),
+    ("POST", "/v1/tasks", {"profile": "refund-order", "set": {}}, 400, "invalid_request"),
+    ("POST", "/v1/tasks", {"profile": "nothing"}, 403, "unknown_profile"),
+    ("POST", "/v1/tools/nothing/pin", {}, 404, "not_found"),
+    ("POST", "/v1/identities/agent/nobody/suspend", {}, 404, "not_found"),
+    ("POST", "/v1/audit/export", {"directory": "here"}, 400, "invalid_request"),
+    ("GET", "/v1/why/x", None, 404, "not_found"),
+)
+
+
+def hinted(answer, status, code):
+    """Assert a refusal's shape: the standard's code, and one hint, which leads also who has no command line."""
+    assert (answer.status, answer.json["error"]) == (status, code), answer.body
+    assert set(answer.json) == {"error", "error_description", "hint", "request"}
+    assert answer.json["hint"], answer.body
+    assert "--" not in answer.json["hint"] or "`" in answer.json["hint"] or "/v1/" in answer.json["hint"], answer.body
+    return answer.json
+
+
+async def test_whatever_is_wrong_with_a_body_is_said_with_one_hint(doors):
+    for route in api.ROUTES:
+        path = route.path.replace("{id}", NOWHERE).replace("{upstream}", "crm").replace("{event}", "1")
+        for body, status, code in BAD.values() if route.method == "POST" else ():
+            hinted(await doors.ask("POST", path.format(kind="agent", name="support"), body), status, code)
+
+
+async def test_what_there_is_not_is_said_with_one_hint(doors):
+    for method, path, body, status, code in UNKNOWN:
+        hinted(await doors.ask(method, path, body), status, code)
+    opened = await doors.task()
+    path = f"/v1/tasks/{opened['task']}/leases"
+    hinted(await doors.ask("POST", path, {"lease": "no/thing"}, handle=opened["handle"]), 403, "unknown_lease")
+    for handle in (f"tbh_{'z' * 43}", "tbh_cut", f"tbj_{'z' * 43}.1"):
+        hinted(await doors.ask("POST", "/v1/tasks", {}, handle=handle), 401, "invalid_token")
+    hinted(await doors.ask("GET", "/v1/tasks", to="tcp"), 401, "invalid_token")
+    hinted(await doors.ask("GET", "/v1/leases", handle=opened["handle"]), 403, "not_permitted")
+    hinted(await doors.ask("GET", "/healthz", to="tcp", host="evil.example"), 403, "access_denied")
+
+
+async def test_a_call_that_there_is_not_is_named_as_it_was_asked_for(doors):
+    for id in (f"d{NOWHERE[1:]}", f"c{NOWHERE[1:]}"):
+        told = hinted(await doors.ask("GET", f"/v1/why/{id}"), 404, "not_found")
+        assert told["error_description"] == f"there is no call d{NOWHERE[1:]}"
+
+
+def test_every_family_of_errors_has_a_hint():
+    families: list[type[Any]] = [errors.TaskboundError]
+    for family in families:
+        families += family.__subclasses__()
+    assert len(families) > 20
+    families.remove(refusals.Broken)  # it is made of problems
+    for family in families:
+        assert json.loads(bytes(http.error_response(family("it is wrong"), "r1").body))["hint"], family
+
+
+def test_no_hint_knows_the_command_line_alone():
+    """Where a hint that goes over HTTP names an option, it names the member or the address too."""
+    for folder in ("core", "edge", "steps"):
+        for path in (SOURCE / folder).rglob("*.py"):
+            for hint in hints_in(ast.parse(path.read_text())):
+                assert not re.search(r"--[a-z]", hint) or "`" in hint or "/v1/" in hint, (path, hint)
+
+
+def hints_in(module):
+    """Yield what stands as a hint: given as one, or called so."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.keyword) and node.arg == "hint":
+            yield ast.unparse(node.value)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "hint":
+            yield ast.unparse(node.value)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Deny", "Ask") and len(node.args) > 2:
+            yield ast.unparse(node.args[2])
 
 
 # --- administration --------------------------------------------------------------------------------

@@ -251,7 +251,8 @@ async def test_a_body_that_could_be_read_two_ways_is_refused(doors, body, descri
     answer = await doors.ask("POST", "/v1/echo/x", body, to="tcp")
     told = answer.json
     assert told.pop("request")[0] == "r"
-    assert (answer.status, told) == (400, {"error": "invalid_request", "error_description": description, "hint": ""})
+    hint = "send one JSON object, in UTF-8"
+    assert (answer.status, told) == (400, {"error": "invalid_request", "error_description": description, "hint": hint})
     assert not REACHED
 
 

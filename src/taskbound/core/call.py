@@ -253,10 +253,11 @@ def tool_is_pinned(case: Case, answer: Answer) -> Objection | None:
             "review the change and pin it again",
         )
     if isinstance(case.about, Tool) and case.offered_pin not in (None, case.about.pin):
+        upstream = case.about.upstream
         return Deny(
             "tool_not_pinned",
             f"{case.call.resource} is offered with another definition than the one that was pinned",
-            f"review the change, then: taskbound tools derive {case.about.upstream} --write",
+            f"review it, then: taskbound tools derive {upstream} --write (POST /v1/tools/{upstream}/pin, `write`)",
         )
     return None
 

@@ -204,8 +204,7 @@ def _values(profile: Profile | None, given: Any, where: str) -> Mapping[str, Val
         texts = {k: v if isinstance(v, str) else canonical.render(v).decode() for k, v in given.items()}
         return bind(profile, texts)
     except (InvalidRequest, canonical.Malformed) as error:
-        hint = getattr(error, "hint", "").replace("add --set ", "add to 'set': ")
-        raise refused(f"{where}: {error}", hint) from None
+        raise refused(f"{where}: {error}", getattr(error, "hint", "").partition(" (--set")[0]) from None
 
 
 def _wish(

@@ -319,7 +319,8 @@ def bind(profile: Profile, given: Mapping[str, str]) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for name, parameter in profile.parameters.items():
         if not isinstance(given.get(name), str):
-            raise InvalidRequest(f"profile {profile.name} needs parameter {name!r}", hint=f"add --set {name}=VALUE")
+            hint = f"give it a value in `set` (--set {name}=VALUE)"
+            raise InvalidRequest(f"profile {profile.name} needs parameter {name!r}", hint=hint)
         try:
             values[name] = value = _parsed(given[name], parameter.type)
             for item in value if isinstance(value, tuple) else (value,):

@@ -149,7 +149,7 @@ def read_tools(texts: Mapping[str, str], problems: Problems) -> Iterator[tuple[s
         beside = f"{stem}.{'json' if form == 'toml' else 'toml'}"
         with problems.kept():
             if beside not in texts:
-                hint = "taskbound tools derive UPSTREAM --write"
+                hint = "taskbound tools derive UPSTREAM --write (POST /v1/tools/…/pin with `write`)"
                 raise problem(path, "", f"there is no {beside} beside it", hint=hint)
             if form == "toml":
                 entries, definitions = read_toml(path, text), _definitions(beside, texts[beside])

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskbound.core.errors import (
+    Conflict,
     Denied,
     InvalidRequest,
     NotFound,
@@ -122,9 +123,22 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value, ensure_ascii=False).encode(), status, media_type="application/json")
 
 
+REFERENCE = "docs/reference.md tells each address, who may knock, and what it takes"
+# What to do about an error that does not say it itself: the first family that it is of.
+OTHERWISE: tuple[tuple[type[TaskboundError], str], ...] = (
+    (InvalidRequest, REFERENCE),
+    (Unauthenticated, "show a task handle (Authorization: Bearer tbh_…), or ask on the Unix socket"),
+    (Denied, "taskbound why tells what would unblock it (GET /v1/calls, then GET /v1/why/{id})"),
+    (NotFound, "look for it in the listing: of tasks, leases, identities, tools, calls"),
+    (Conflict, "look at it as it is now, then ask again"),
+    (TaskboundError, "see the server's log"),
+)
+
+
 def error_response(error: TaskboundError, request: str) -> Response:
     """Return the answer that an error is, everywhere (INTERFACES 6)."""
-    said = {"error": error.code, "error_description": str(error), "hint": hint_of(error), "request": request}
+    hint = hint_of(error) or next(hint for family, hint in OTHERWISE if isinstance(error, family))
+    said = {"error": error.code, "error_description": str(error), "hint": hint, "request": request}
     response = json_response(said, error.status)
     if isinstance(error, TokenRefused):  # RFC 9449 7.1
         response.headers["www-authenticate"] = f'DPoP error="{error.code}", algs="{ALGORITHM}"'
@@ -163,10 +177,10 @@ def application(
                 raise Unauthenticated("nobody is said to ask", hint="show a task handle, or use the Unix socket")
             rule, what = kind_of(claim)
             if rule not in route.rule:
-                raise Denied(f"{route.method} {route.path} is not for {what}")
+                raise Denied(f"{route.method} {route.path} is not for {what}", hint=REFERENCE)
         body = await read_body(scope, receive)
         if body is not None and route.method == "GET":
-            raise InvalidRequest("GET takes no body")
+            raise InvalidRequest("GET takes no body", hint="leave the body out")
         ours = for_request(door, request)
         asker = await proven(world, ours, claim) if claim else None
         dropped = (b"authorization", b"dpop", b"cookie")
@@ -207,7 +221,7 @@ def application(
         except Exception as error:
             # The trace as text: a renderer that shows local variables would show secrets (S6).
             log.error("request failed", request=request, trace="".join(traceback.format_exception(error)))
-            response = error_response(TaskboundError("internal error", hint="see the server's log"), request)
+            response = error_response(TaskboundError("internal error"), request)
         await response(scope, receive, _hardened(send))
 
     return app
@@ -236,7 +250,7 @@ class _Table:
         """Return the route and what stands in the path. Raises NotFound, MethodNotAllowed."""
         found = self._matching(segments)
         if not found:
-            raise NotFound("there is no such address")
+            raise NotFound("there is no such address", hint=REFERENCE)
         if method not in found:
             raise MethodNotAllowed(f"the address takes {', '.join(sorted(found))}")
         return found[method]

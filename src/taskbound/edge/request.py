@@ -26,11 +26,13 @@ BODY_SECONDS = 10.0  # a body of 1 MiB, from this machine
 class RequestTimeout(InvalidRequest):
     status: ClassVar[int] = 408
     code = "request_timeout"
+    hint = "send the whole body at once"
 
 
 class ContentTooLarge(InvalidRequest):
     status: ClassVar[int] = 413
     code = "content_too_large"
+    hint = "send less, or in several requests"
 
 
 class UnsupportedMediaType(InvalidRequest):
@@ -62,7 +64,7 @@ def require_local(scope: Scope) -> None:
         return
     page = _ORIGIN.fullmatch(origin)
     if page is None or not (_LOCAL.fullmatch(page[1]) if is_local(scope) else _is_ours(page[1], scope)):
-        raise Denied("the request comes from a page of another origin")
+        raise Denied("the request comes from a page of another origin", hint="ask without a browser")
 
 
 def _is_ours(host: bytes, scope: Scope) -> bool:
@@ -136,4 +138,4 @@ async def read_body(scope: Scope, receive: Receive) -> Any:
     try:
         return parse(body, limit=BODY_LIMIT)
     except Malformed as error:
-        raise InvalidRequest(f"the body is malformed: {error}") from None
+        raise InvalidRequest(f"the body is malformed: {error}", hint="send one JSON object, in UTF-8") from None

@@ -30,6 +30,7 @@ from taskbound.prove import chain_of, prove, unseen
 Effect = Call | Lease | Task
 
 NOUNS: Mapping[str, type[Effect]] = {"c": Call, "l": Lease, "t": Task}
+IDS = "name a call (d…), a lease (l…) or a task (t…)"
 KINDS = {"tools/call": "tool", "lease/issue": "lease"}  # what grants are of, as profiles name it
 DECIDED = frozenset((
     Kind.CALL_PERMITTED, Kind.CALL_DENIED, Kind.LEASE_REQUESTED, Kind.TASK_REQUESTED, Kind.TASK_OPENED,
@@ -43,12 +44,12 @@ async def explain(world: World, door: Identity, asker: Claim | Identity, id: str
     """
     id = f"c{id[1:]}" if id[:1] == "d" else id  # as a call is shown to people (INTERFACES 1)
     if id[:1] not in NOUNS:
-        raise NotFound(f"there is no {id[:32]}", hint="name a call (d…), a lease (l…) or a task (t…)")
+        raise NotFound(f"there is no {id[:32]}", hint=IDS)
     facts = await world.log.about(door, id)
     sealed = await _sealed(world, door)
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
-        thing = await tx.get(NOUNS[id[0]], id)
+        thing = await _named(tx, id)
         within = thing.id if isinstance(thing, Task) else thing.task
         chain = await chain_of(tx, within)
         refusal = await unseen(world, tx, caller, id, chain[-1] if chain else None)
@@ -74,6 +75,15 @@ async def explain(world: World, door: Identity, asker: Claim | Identity, id: str
     if isinstance(thing, Call) and thing.state == "denied":
         told["hint"], told["command"] = _unblock(thing, chain, world.policies.current, caller)
     return told
+
+
+async def _named(tx: Transaction, id: str) -> Effect:
+    """Return the thing with this id. Raises NotFound, of a call with the id that people know."""
+    try:
+        return await tx.get(NOUNS[id[0]], id)
+    except NotFound as error:
+        message = f"there is no call {shown(id)[:32]}" if id[0] == "c" else str(error)
+        raise NotFound(message, hint=IDS) from None
 
 
 async def list_calls(
@@ -279,6 +289,8 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
             return "add a permit to organisation/, then load it", "taskbound policy load"
         case "unknown_tool":
             return "see which tools there are", "taskbound tools list"
+        case "unknown_lease":
+            return "name one that taskbound.toml has, as [target.grants]: TARGET/GRANT", ""
     return "", ""
 
 

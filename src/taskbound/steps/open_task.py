@@ -177,15 +177,16 @@ def _wish_of_intent(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left
     """Return what an intent alone asks for: all that only reads; inside a task, of what that task holds."""
     if not (ask.intent or "").strip():
         message = "a task needs a profile, an intent or authorization_details"
-        raise InvalidRequest(message, hint="add --profile NAME or --intent TEXT")
+        raise InvalidRequest(message, hint="name a `profile` or an `intent` (--profile NAME, --intent TEXT)")
     if parent:
         grants, values = grants_that_read(parent.grants, policies.tools, left), parent.intent.values
     else:
         grants, values = grants_of_intent(policies.tools), {}
     if not grants:
         what = f"task {parent.id} holds no tool that only reads" if parent else "no pinned tool only reads"
-        hint = "name a profile, or pin the tools first: taskbound tools derive UPSTREAM --write"
-        raise InvalidRequest(f"{what}, and an intent alone grants nothing else", hint=hint)
+        pin = "taskbound tools derive UPSTREAM --write (POST /v1/tools/…/pin with `write`)"
+        message = f"{what}, and an intent alone grants nothing else"
+        raise InvalidRequest(message, hint=f"name a profile, or pin the tools first: {pin}")
     _budget(DEFAULT_BUDGET, ask.budget)
     budget, life = dict(ask.budget or {}), _life(DEFAULT_LIFE, ask.life)
     return Wish(Intent(None, ask.intent, values), grants, budget, life, held=parent is not None)
@@ -309,9 +310,8 @@ def _shares(task: Task, wish: Wish, left: Mapping[str, int]) -> dict[str, int]:
     unnamed = [quantity for quantity in left if "#" not in quantity and quantity not in shares]
     if task.parent and unnamed:
         named = " ".join(f"{quantity}=N" for quantity in sorted(unnamed))
-        raise InvalidRequest(
-            f"the budget of a child must name {', '.join(sorted(unnamed))}", hint=f"add --budget {named}"
-        )
+        hint = f"name them in `budget` (--budget {named})"
+        raise InvalidRequest(f"the budget of a child must name {', '.join(sorted(unnamed))}", hint=hint)
     for quantity, amount in shares.items():
         if task.parent and amount > left.get(quantity, 0):
             raise BudgetSpent(f"task {task.parent} has {left.get(quantity, 0)} {quantity} left, {amount} were asked")

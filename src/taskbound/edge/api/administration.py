@@ -141,7 +141,8 @@ async def post_pin(knock: Knock) -> Response:
     world, upstream = knock.world, knock.params["upstream"]
     await permit_administration(world, knock.door, knock.asker, "tool/pin", upstream)  # before it is connected to
     if upstream not in world.upstreams:
-        raise NotFound(f"there is no upstream {quoted(upstream)}", hint=nearest(upstream, world.upstreams))
+        hint = nearest(upstream, world.upstreams) or "none is configured: add [[upstream]] to taskbound.toml"
+        raise NotFound(f"there is no upstream {quoted(upstream)}", hint=hint)
     session = world.upstreams[upstream]()
     try:
         offered = await session.tools()
