@@ -2,22 +2,26 @@
 
 import asyncio
 import contextlib
+import json
 import multiprocessing
 import random
 import time
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from taskbound.core.event import Kind
+from taskbound.core.identity import Registration
 from taskbound.core.lease import Lease
 from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.store import migrations
+from taskbound.store.postgres import sql
 from taskbound.store.postgres.facts import REMEMBERED
 from taskbound.store.rows import TABLES
 from tests.contracts.store import *  # noqa: F403
@@ -43,6 +47,101 @@ def fresh(server):  # noqa: F811
     made = new_database(server)
     yield made
     drop_database(made)
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the database is asked, in order."""
+    texts = list[str]()
+    for name in ("fetch", "execute"):
+        real = getattr(asyncpg.Connection, name)
+
+        async def counted(at, text, *values, real=real, **settings):
+            texts.append(text)
+            return await real(at, text, *values, **settings)
+
+        monkeypatch.setattr(asyncpg.Connection, name, counted)
+    return texts
+
+
+async def test_a_decision_asks_five_times_however_deep_its_task(store, asked):  # noqa: F811
+    actor = "spiffe://example.org/agent/nightly"
+    known = advance(
+        Registration("i" + "a" * 20, "main", actor, "agent", actor, "", "", (), "unix", {}), Kind.IDENTITY_REGISTERED
+    )
+    top = await opened(store, calls=5)
+    middle, made = task("t" + "b" * 20, top), task("t" + "c" * 20, replace(top, id="t" + "b" * 20, depth=1))
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.IDENTITY_REGISTERED, known)
+        await tx.record(Kind.TASK_OPENED, middle, shared={"calls": 4})
+        await tx.record(Kind.TASK_OPENED, made, shared={"calls": 3})
+    asked.clear()
+    async with store.transaction(GATEWAY) as tx:  # as `prove` and `gather` ask
+        (found,) = await tx.find(Task, handle=made.handle)
+        assert [await tx.get(Task, one.id) for one in (found, middle, top)] == [made, middle, top]
+        assert await tx.find(Registration, spiffe_id=actor) == [known]
+        assert (await tx.labels(top.id), await tx.left(made.id)) == (frozenset(), {"calls": 3})
+        await tx.record(Kind.CALL_PERMITTED, call(made), spent={"calls": 1})
+    assert [text.split(" ", 1)[0] for text in asked] == ["WITH", "BEGIN", "SELECT", "WITH", "COMMIT"]
+
+
+def touched(plan: dict[str, Any]) -> float:
+    """Return how many rows of tables a plan has read, as EXPLAIN (ANALYZE, FORMAT JSON) shows it."""
+    own: float = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if "Relation Name" in plan else 0
+    return own * float(plan["Actual Loops"]) + sum(touched(part) for part in plan.get("Plans", ()))
+
+
+@pytest.mark.parametrize("column", ["id", "handle"])
+async def test_a_task_is_read_by_its_keys_however_many_there_are(store, database, column):  # noqa: F811
+    actor = "spiffe://example.org/agent/nightly"
+    known = Registration("i" + "a" * 20, "main", actor, "agent", actor, "", "", (), "unix", {})
+    made = task("t" + "b" * 20, await opened(store, calls=5))
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.IDENTITY_REGISTERED, advance(known, Kind.IDENTITY_REGISTERED))
+        await tx.record(Kind.TASK_OPENED, made)
+    async with database.reading() as at:
+        for table, field in (("tasks", "handle"), ("identities", "spiffe_id")):
+            other = f"jsonb_build_object('id', 'more' || n, '{field}', 'more' || n)"
+            await at.execute(
+                f"INSERT INTO {table} SELECT (jsonb_populate_record({table}, {other})).*"
+                f" FROM {table}, generate_series(1, 3000) AS n ON CONFLICT DO NOTHING"
+            )
+        await at.execute("ANALYZE")
+        text = f"EXPLAIN (ANALYZE, FORMAT JSON) {sql.WORK[column]}"
+        (plan,) = json.loads(await at.fetchval(text, "main", getattr(made, column)))
+    assert 0 < touched(plan["Plan"]) < 50
+
+
+async def test_who_acts_in_no_name_that_is_known_is_asked_for(store):  # noqa: F811
+    made = await opened(store)
+    async with store.transaction(GATEWAY) as tx:
+        assert await tx.get(Task, made.id) == made
+        assert await tx.find(Registration, spiffe_id=made.actor) == []
+        with pytest.raises(NotFound):
+            await tx.get(Task, "t" + "z" * 20)
+
+
+async def test_two_tasks_of_one_handle_are_both_found(store):  # noqa: F811
+    top = await opened(store)
+    same = replace(task("t" + "b" * 20, top), handle=top.handle)
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.TASK_OPENED, same)
+    async with store.transaction(GATEWAY) as tx:
+        assert await tx.find(Task, handle=top.handle) == [top, same]
+    async with store.transaction(ELSEWHERE) as tx:
+        assert await tx.find(Task, handle=top.handle) == []
+
+
+async def test_what_is_known_is_told_to_nobody_after_the_end(store):  # noqa: F811
+    made = await opened(store, calls=1)
+    async with store.transaction(GATEWAY) as tx:
+        await tx.get(Task, made.id)
+    for ask in (lambda: tx.get(Task, made.id), lambda: tx.left(made.id), lambda: tx.labels(made.id)):
+        with pytest.raises(RuntimeError, match="outside its block"):
+            await ask()
 
 
 # --- facts -------------------------------------------------------------------------------------------

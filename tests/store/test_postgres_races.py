@@ -338,6 +338,55 @@ async def test_no_lease_that_is_asked_for_while_its_task_ends_is_missed(nodes):
         assert asked and [(await tx.get(Lease, id)).state for id in asked] == len(asked) * ["revoking"]
 
 
+# --- what is read with a task --------------------------------------------------------------------------
+
+
+async def test_what_is_known_from_before_a_lock_is_read_again_after_it(nodes):
+    made = await opened(nodes[0], calls=5)
+    async with held(nodes[0]) as tx:
+        before = await tx.get(Task, made.id)
+        async with nodes[1].transaction(GATEWAY) as other:
+            await other.record(Kind.CALL_PERMITTED, call(made, labels=("free_text",)), spent={"calls": 1})
+        assert (await tx.left(made.id), await tx.labels(made.id)) == ({"calls": 5}, frozenset()), "one look"
+        await tx.get(Task, made.id, lock=True)
+        assert (await tx.left(made.id), await tx.labels(made.id)) == ({"calls": 4}, {"free_text"})
+        assert before == await tx.get(Task, made.id)
+
+
+async def change_from_what_was_read_before(nodes) -> None:
+    """The body read the parent; it is changed elsewhere; then the child is read, and with it the parent anew."""
+    parent = await opened(nodes[0])
+    child = await opened(nodes[0], task("t" + "b" * 20, parent))
+    async with held(nodes[0]) as tx:
+        (read,) = await tx.find(Task, state="open", limit=1)
+        assert read == parent
+        later = parent.deadline + timedelta(minutes=1)
+        async with nodes[1].transaction(GATEWAY) as other:
+            got = await other.get(Task, parent.id, lock=True)
+            await other.record(Kind.TASK_EXTENDED, advance(got, Kind.TASK_EXTENDED, deadline=later))
+        await tx.get(Task, child.id)
+        await tx.record(Kind.TASK_EXTENDED, advance(read, Kind.TASK_EXTENDED, reason="over what it never saw"))
+
+
+async def test_what_is_read_beside_a_task_lets_nobody_write_over_what_they_never_saw(nodes, database):  # noqa: F811
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        await change_from_what_was_read_before(nodes)
+    await check_postgres(database)
+
+
+async def test_who_is_read_beside_a_task_is_not_who_the_body_looked_at(nodes, database):  # noqa: F811
+    alice = await registered(nodes[0])
+    other = await opened(nodes[0], task("t" + "c" * 20, actor=alice.spiffe_id))
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        async with held(nodes[0]) as tx:
+            (read,) = await tx.find(Registration, owner=alice.spiffe_id)
+            assert read.is_live
+            await suspend(nodes[1], alice)
+            await tx.get(Task, other.id)
+            await tx.record(Kind.TASK_OPENED, task(subject=alice.spiffe_id))
+    assert (await kinds(database)).count("task.opened") == 1
+
+
 # --- who a task is for -------------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ class PostgresTransaction:
         self._time = time
         self._block = block = Block(links, time, name)
         self._reading = reading = Reading(block, self.org)
-        self.query, self.write = block.query, block.write
+        self.query, self.write = block.query, reading.write
         self.get, self.find, self.count = reading.get, reading.find, reading.count
         self.left, self.labels = reading.left, reading.labels
 

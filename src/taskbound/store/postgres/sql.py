@@ -7,12 +7,14 @@ budget is locked before. Values are parameters, always; names come from the tabl
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from taskbound.core.event import Event, Kind
 from taskbound.core.identity import Registration
 from taskbound.core.task import Task
-from taskbound.core.thing import Thing
+from taskbound.core.thing import Thing, noun_of
 from taskbound.store.rows import TABLES, Table, quoted
 
 READS = {
@@ -36,6 +38,51 @@ LOCK_BUDGETS = (
 HOLD = f"{READS[Registration]} WHERE org = $1 AND id = ANY ($2::text[]) ORDER BY id FOR SHARE"
 HOLD_IF_FREE = f"{HOLD} SKIP LOCKED"
 STATE = {noun: f"SELECT state, xmin FROM {table.name} WHERE org = $1 AND id = $2" for noun, table in TABLES.items()}
+
+
+def _work(column: str) -> str:
+    tasks, people = (", ".join(("xmin", *map(quoted, TABLES[noun].columns))) for noun in (Task, Registration))
+    named = "version, " + ", ".join(map(quoted, TABLES[Task].columns))
+    # LATERAL and LIMIT 1: each is looked up by its key. A join that is left to the planner reads all there are of the
+    # organisation, where it takes them for few.
+    return (
+        f"WITH RECURSIVE chain ({named}) AS (SELECT {tasks} FROM tasks WHERE org = $1 AND {column} = $2"
+        " UNION SELECT above.* FROM chain, LATERAL"
+        f" (SELECT {tasks} FROM tasks WHERE org = $1 AND id = chain.parent LIMIT 1) AS above)"
+        " SELECT chain.*, actor.*,"
+        " ARRAY(SELECT label FROM labels WHERE org = $1 AND root = chain.root),"
+        " ARRAY(SELECT quantity FROM budgets WHERE org = $1 AND task = chain.id ORDER BY quantity),"
+        ' ARRAY(SELECT "left" FROM budgets WHERE org = $1 AND task = chain.id ORDER BY quantity)'
+        " FROM chain LEFT JOIN LATERAL"
+        f" (SELECT {people} FROM identities WHERE org = $1 AND spiffe_id = chain.actor LIMIT 1) AS actor ON true"
+        " ORDER BY chain.id"
+    )
+
+
+# A task and those above it, each with who acts in it, what its tree has read, and what is left of its budget.
+WORK = {column: _work(column) for column in ("id", "handle")}
+
+
+@lru_cache
+def find(
+    noun: type[Any], where: tuple[tuple[str, bool], ...], due: bool, after: bool, limit: bool, newest: bool
+) -> str:
+    """Return the query that finds things by fields, of each whether it is NULL. The organisation is $1, the others
+    follow in the order of this signature. Raises TypeError for a query that there cannot be.
+    """
+    columns = TABLES[noun].columns
+    if due and "due" not in columns:
+        raise TypeError(f"{noun_of(noun)} is never due")
+    if newest and "at" not in columns:
+        raise TypeError(f"{noun_of(noun)} happens at no moment")
+    number = count(2)
+    text = f"{READS[noun]} WHERE org = $1"
+    for name, is_null in where:
+        text += f" AND {quoted(name)} " + ("IS NULL" if is_null else f"= ${next(number)}")
+    text += f" AND due <= ${next(number)}" if due else ""
+    text += f" AND id > ${next(number)}" if after else ""
+    text += " ORDER BY at DESC, id" if newest else " ORDER BY id"
+    return text + (f" LIMIT ${next(number)}" if limit else "")
 
 
 class Statement:
