@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from taskbound.app.audit import (
         audit_erase,
-        audit_erase_event,
         audit_export,
         audit_has_second_place,
         audit_tail,
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from taskbound.app.world import in_memory, new_handle, new_id, new_password, now, open_state
 
 _MODULES = {
-    "audit": ("audit_erase", "audit_erase_event", "audit_export", "audit_has_second_place", "audit_tail", "file_sink"),
+    "audit": ("audit_erase", "audit_export", "audit_has_second_place", "audit_tail", "file_sink"),
     "doctor": ("examine",),
     "places": ("database_of", "likely_second_place", "load_config", "state_directory"),
     "policy": ("check_policy", "explain_profile", "policy_schema", "try_policy"),
@@ -33,7 +32,6 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "audit_erase",
-    "audit_erase_event",
     "audit_export",
     "audit_has_second_place",
     "audit_tail",

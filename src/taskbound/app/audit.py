@@ -19,20 +19,19 @@ async def audit_export(world: World, org: str, directory: Path) -> int:
     return await export_log(world, lane, DirectoryArchive(directory))
 
 
-async def audit_erase(world: World, org: str, older_than: timedelta, of: str = "") -> int:
-    """Erase the bodies of older events, or those of a class, and seal the facts that say so; return how many."""
-    lane = await _sealed(world, org)
-    erased = await erase_bodies(world, lane, door(world.trust_domain, "door/command", org), older_than, of)
+async def audit_erase(world: World, org: str, which: timedelta | int, of: str = "") -> int:
+    """Erase the bodies of events that are older, all or of a class, or of the one event with an index.
+
+    Returns how many, once the facts that say so are sealed. Raises Conflict where the one event has no body.
+    """
+    lane, by = await _sealed(world, org), door(world.trust_domain, "door/command", org)
+    if isinstance(which, int):
+        await erase_body(world, lane, by, which)
+        erased = 1
+    else:
+        erased = await erase_bodies(world, lane, by, which, of)
     await _sealed(world, org)
     return erased
-
-
-async def audit_erase_event(world: World, org: str, index: int) -> int:
-    """Erase the body of one event, and seal the fact that says so; return 1. Raises Conflict where it has none."""
-    lane = await _sealed(world, org)
-    await erase_body(world, lane, door(world.trust_domain, "door/command", org), index)
-    await _sealed(world, org)
-    return 1
 
 
 async def audit_has_second_place(world: World, org: str) -> bool:

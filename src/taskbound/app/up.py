@@ -196,8 +196,7 @@ async def _serving(
         gateway_beyond=lambda: _beyond(listeners["gateway"]),
         registers_actors=not production,
         export=lambda directory: audit.audit_export(world, ORG, directory),
-        erase=lambda age, of: audit.audit_erase(world, ORG, age, of),
-        erase_event=lambda index: audit.audit_erase_event(world, ORG, index),
+        erase=lambda which, of: audit.audit_erase(world, ORG, which, of),
         measures=lambda: _measures(lanes, state),
         wake=progress.wake,
     )

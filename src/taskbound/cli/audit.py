@@ -228,10 +228,9 @@ async def _with_state(state: Path, asked: argparse.Namespace) -> int:
             raise InvalidRequest(f"{second} holds no checkpoint of this log", hint=hint)
         if asked.verb == "export":
             return _exported(await app.audit_export(world, ORG, asked.directory), asked)
-        if asked.verb == "erase" and asked.event is not None:
-            return _erased(await app.audit_erase_event(world, ORG, asked.event), asked)
         if asked.verb == "erase":
-            return _erased(await app.audit_erase(world, ORG, asked.older_than, asked.of), asked)
+            which = asked.older_than if asked.event is None else asked.event
+            return _erased(await app.audit_erase(world, ORG, which, asked.of), asked)
         await app.audit_tail(world, ORG, asked.to or _Printed(asked.after))
     return answer.DONE
 

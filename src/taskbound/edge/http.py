@@ -62,8 +62,7 @@ class Site:
     gateway_beyond: Callable[[], str] = lambda: ""  # the same for who is not on this machine; "": there is none
     registers_actors: bool = False  # an agent is registered at first use (`up`); with `serve` nothing is
     export: Callable[[Path], Awaitable[int]] | None = None
-    erase: Callable[[timedelta, str], Awaitable[int]] | None = None  # what is older; of which class
-    erase_event: Callable[[int], Awaitable[int]] | None = None  # the one with that index
+    erase: Callable[[timedelta | int, str], Awaitable[int]] | None = None  # what is older, of a class; or one index
     wake: Callable[[], None] = lambda: None  # something ended: whoever takes leases back should look
     measures: Callable[[], Mapping[str, float]] = dict  # what the lanes know: overdue_leases, checkpoint_age_seconds …
 

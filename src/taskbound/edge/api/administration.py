@@ -188,16 +188,16 @@ async def post_export(knock: Knock) -> Response:
 
 async def post_erase(knock: Knock) -> Response:
     asked = fields(knock.body, "older_than_s", **{"older_than_s": seconds, "class": text})
-    await permit_administration(knock.world, knock.door, knock.asker, "body/erase", "bodies")
-    if knock.site.erase is None:
-        raise NotFound("nothing is erased here")
-    return json_response({"erased": await knock.site.erase(asked["older_than_s"], asked.get("class", ""))})
+    return await _erased(knock, asked["older_than_s"], asked.get("class", ""))
 
 
 async def post_erase_event(knock: Knock) -> Response:
     fields(knock.body)
+    return await _erased(knock, digits("event", knock.params["event"]), "")
+
+
+async def _erased(knock: Knock, which: timedelta | int, of: str) -> Response:
     await permit_administration(knock.world, knock.door, knock.asker, "body/erase", "bodies")
-    event = digits("event", knock.params["event"])
-    if knock.site.erase_event is None:
+    if knock.site.erase is None:
         raise NotFound("nothing is erased here")
-    return json_response({"erased": await knock.site.erase_event(event)})
+    return json_response({"erased": await knock.site.erase(which, of)})
