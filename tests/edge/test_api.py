@@ -233,10 +233,12 @@ async def test_an_upstream_that_there_is_not_opens_no_task(doors):
     assert (await doors.task(upstream="crm"))["state"] == "open"
 
 
-async def test_a_task_for_somebody_else_is_not_built_yet(doors):
-    for subject in ("human/bob", {"iss": "https://issuer.example", "sub": "4711"}):
-        answer = await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/support", "subject": subject})
-        assert (answer.status, answer.json["error"]) == (400, "unsupported")
+async def test_a_task_for_somebody_else_is_denied_and_by_reference_not_built_yet(doors):
+    body = REFUND | {"actor": "agent/support"}
+    hinted(await doors.ask("POST", "/v1/tasks", body | {"subject": "human/bob"}), 403, "not_yours")
+    assert [denied.code for denied in doors.denials()] == ["not_yours"]
+    reference = {"iss": "https://issuer.example", "sub": "4711"}
+    hinted(await doors.ask("POST", "/v1/tasks", body | {"subject": reference}), 400, "unsupported")
     assert (await doors.task(subject="human/alice"))["state"] == "open"
     assert (await doors.task(subject=None))["state"] == "open"
 
@@ -260,7 +262,14 @@ async def test_where_nothing_registers_itself_an_unknown_agent_is_refused():
 async def test_a_request_that_is_repeated_opens_no_second_task(doors):
     body = REFUND | {"actor": "agent/support", "idempotency_key": "k1"}
     first, second = await doors.ask("POST", "/v1/tasks", body), await doors.ask("POST", "/v1/tasks", body)
-    assert (first.status, second.status, second.json["error"]) == (201, 409, "already_opened")
+    assert (first.status, second.status) == (201, 201)
+    one, other = ({**answer.json, "handle": None} for answer in (first, second))
+    assert one == other and first.json["handle"] != second.json["handle"]
+    beat = f"/v1/tasks/{first.json['task']}/heartbeat"
+    assert (await doors.ask("POST", beat, handle=first.json["handle"])).status == 401
+    assert (await doors.ask("POST", beat, handle=second.json["handle"])).status == 200
+    hinted(await doors.ask("POST", "/v1/tasks", body | {"life_s": 60}), 409, "already_opened")
+    assert len((await doors.ask("GET", "/v1/tasks")).json["tasks"]) == 1
 
 
 # --- what is wrong is said, with one hint ----------------------------------------------------------

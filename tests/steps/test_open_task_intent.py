@@ -1,4 +1,4 @@
-"""An intent alone grants what only reads; a key opens one task; a race for a budget is tried once more."""
+"""An intent alone grants what only reads; a key opens one task; naming a person is not acting for them; races."""
 
 import asyncio
 import shutil
@@ -8,13 +8,15 @@ from datetime import timedelta
 
 import pytest
 
-from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest
+from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Facts
+from taskbound.core.identity import Claim, Facts, Process
 from taskbound.core.intent import DEFAULT_BUDGET
 from taskbound.steps.decide_call import CallAsk, decide_call
+from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
 from tests.rig import ALICE, POLICY, Rig
+from tests.store.stored import SqliteRig
 from tests.stories.story import REFUND, claim_of
 
 LOOK = TaskAsk(intent="see what order 4711 is about")
@@ -165,16 +167,58 @@ def opened(rig):
     return [event.id for event in rig.store.events if event.kind == Kind.TASK_OPENED]
 
 
-async def test_a_key_opens_one_task_and_the_second_time_says_which(rig):
+async def test_a_request_that_is_repeated_gets_its_task_and_one_handle_lets_in(rig):
+    """Whoever lost the answer goes on (D32). The first handle is not kept, so that another takes its place."""
     keyed = replace(REFUND, idempotency_key="order-4711")
+    task, lost = await open_task(rig.world, rig.door, ALICE, keyed)
+    for _ in range(2):
+        again, handle = await open_task(rig.world, rig.door, ALICE, keyed)
+        assert replace(again, handle="") == replace(task, handle="") and opened(rig) == [task.id]
+        assert await permitted(rig, handle, "crm/get_order", {"id": "4711"})
+        with pytest.raises(Unauthenticated, match="unknown"):
+            await permitted(rig, lost, "crm/get_order", {"id": "4711"})
+        lost = handle
+    assert [event.kind for event in rig.store.events].count(Kind.TASK_EXTENDED) == 2
+    assert "order-4711" not in repr(rig.store.things), "a key may be anything"
+    rig.check()
+
+
+async def test_a_child_that_cost_all_that_its_parent_had_is_answered_again(rig):
+    _, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    asked = replace(LOOK, budget={"calls": 20, "leases": 1}, idempotency_key="1")
+    child, _ = await open_task(rig.world, rig.door, claim_of(handle), asked)
+    again, _ = await open_task(rig.world, rig.door, claim_of(handle), asked)
+    assert again.id == child.id and len(opened(rig)) == 2
+    rig.check()
+
+
+async def test_a_key_is_for_one_request(rig):
+    keyed = replace(REFUND, idempotency_key="1")
     task, handle = await open_task(rig.world, rig.door, ALICE, keyed)
     before = len(rig.store.events)
-    with pytest.raises(Conflict, match=f"task {task.id} was opened with this idempotency key") as conflict:
-        await open_task(rig.world, rig.door, ALICE, keyed)
-    assert (conflict.value.code, conflict.value.status) == ("already_opened", 409)
-    assert len(rig.store.events) == before and opened(rig) == [task.id]
+    for changes in ({"intent": "another"}, {"set": {"order_id": "4712", "max": "50"}}, {"actor": None},
+                    {"life": timedelta(seconds=60)}, {"budget": {"calls": 1}}):  # fmt: skip
+        with pytest.raises(Conflict, match=f"task {task.id} was opened|another task was opened") as conflict:
+            await open_task(rig.world, rig.door, ALICE, replace(keyed, **changes))
+        assert (conflict.value.code, conflict.value.status) == ("already_opened", 409), changes
+        assert conflict.value.hint == "open a task with another key"
+    assert len(rig.store.events) == before
     assert await permitted(rig, handle, "crm/get_order", {"id": "4711"}), "the first is as it was"
-    assert "order-4711" not in repr(rig.store.things), "a key may be anything"
+
+
+async def test_what_ended_or_is_held_is_not_opened_again(rig):
+    keyed = replace(REFUND, idempotency_key="1")
+    task, _ = await open_task(rig.world, rig.door, ALICE, keyed)
+    with pytest.raises(Conflict, match="is held") as conflict:
+        await open_task(rig.world, rig.door, ALICE, replace(keyed, holder=Process(4711, 1)))
+    assert f"/v1/tasks/{task.id}/hold" in conflict.value.hint
+    rig.clock.at = task.deadline  # over, though nobody has ended it yet
+    with pytest.raises(Conflict, match="not to be opened again"):
+        await open_task(rig.world, rig.door, ALICE, keyed)
+    await end_task(rig.world, rig.door, ALICE, task.id, "done")
+    with pytest.raises(Conflict, match="not to be opened again"):
+        await open_task(rig.world, rig.door, ALICE, keyed)
+    assert opened(rig) == [task.id]
     rig.check()
 
 
@@ -195,12 +239,39 @@ async def test_a_refusal_uses_up_no_key(rig):
     await open_task(rig.world, rig.door, ALICE, replace(REFUND, idempotency_key="1"))
 
 
-async def test_many_at_once_with_one_key_open_one_task(rig):
+@pytest.mark.parametrize("kept", ["in memory", "in a database file"])
+async def test_many_at_once_with_one_key_open_one_task(kept, tmp_path):
+    rig = Rig() if kept == "in memory" else SqliteRig(tmp_path / "taskbound.db")
+    await rig.people()
     keyed = replace(REFUND, idempotency_key="1")
-    tries = await asyncio.gather(
-        *(open_task(rig.world, rig.door, ALICE, keyed) for _ in range(20)), return_exceptions=True
-    )
-    assert len(opened(rig)) == 1 and sum(isinstance(one, Conflict) for one in tries) == 19
+    tries = await asyncio.gather(*(open_task(rig.world, rig.door, ALICE, keyed) for _ in range(20)))
+    assert len({task.id for task, _ in tries}) == 1
+    assert sum([await lets(rig, handle) for _, handle in tries]) == 1
+    rig.check()
+
+
+async def lets(rig, handle):
+    try:
+        return await permitted(rig, handle, "crm/get_order", {"id": "4711"})
+    except Unauthenticated:
+        return False
+
+
+# --- for whom ------------------------------------------------------------------------------------
+
+
+async def test_nobody_acts_for_a_person_by_naming_them(rig):
+    with pytest.raises(Denied, match="human/alice does not act for human/bob") as denied:
+        await open_task(rig.world, rig.door, ALICE, replace(REFUND, subject="human/bob"))
+    assert denied.value.code == "not_yours"
+    assert [event.value.code for event in rig.store.events if event.kind == Kind.CALL_DENIED] == ["not_yours"]
+    task, handle = await open_task(rig.world, rig.door, ALICE, replace(REFUND, subject="human/alice"))
+    assert task.subject == "spiffe://example.org/human/alice"
+    child, _ = await open_task(rig.world, rig.door, claim_of(handle), replace(INSIDE, subject="human/alice"))
+    assert child.subject == task.subject
+    with pytest.raises(Denied):
+        await open_task(rig.world, rig.door, claim_of(handle), replace(INSIDE, subject="human/bob"))
+    rig.check()
 
 
 def test_a_key_that_cannot_be_kept_is_not_asked():

@@ -66,6 +66,7 @@ class Intent:
     text: str | None
     values: Mapping[str, Value] = field(default_factory=dict)
     asked: str = ""  # SHA-256 of who asked and the idempotency key they gave; "" without one
+    request: str = ""  # with a key: SHA-256 of what was asked
 
 
 # --- values and text -----------------------------------------------------------------------------

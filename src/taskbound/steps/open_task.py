@@ -4,10 +4,14 @@ A root task gets what its profile (or its authorization details) says, within th
 policy; with an intent alone, every tool that only reads. A child gets what it asks for and its
 parent holds: `narrow` refuses a wish that is wider, and every call is decided at each level anyway.
 Budgets move from the parent's rows to the child's.
+
+A request that is repeated with its idempotency key gets the task that it opened (D32). The store keeps the
+hash of a handle alone, so the first answer's handle cannot be given again: another takes its place, and at
+each moment one lets in.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +20,7 @@ from taskbound.core.details import grants_from_details
 from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest, NotFound, Replayed, bounded
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, narrow
-from taskbound.core.identity import Claim, Identity, Process, Registration
+from taskbound.core.identity import Claim, Identity, Process, Registration, name_of
 from taskbound.core.intent import DEFAULT_BUDGET, Intent, bind, grants_of_intent, grants_that_read
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.refusal import nearest
@@ -37,6 +41,13 @@ MOST_BELOW = 256  # tasks below one root, live: a chain has four levels, so chil
 REMEMBERED = timedelta(days=1)  # an idempotency key: longer than anybody repeats a request
 
 
+class AlreadyOpened(Conflict):
+    """This caller used the idempotency key within a day, for what cannot be answered once more."""
+
+    code = "already_opened"
+    hint = "open a task with another key"
+
+
 @dataclass(frozen=True, slots=True)
 class TaskAsk:
     """What is asked of a new task (INTERFACES 6). At most one of `profile` and `details`."""
@@ -46,6 +57,7 @@ class TaskAsk:
     intent: str | None = None
     details: Sequence[Mapping[str, Any]] | None = None  # RFC 9396 authorization_details
     actor: str | None = None  # agent/NAME or service/NAME; None: the caller
+    subject: str | None = None  # human/NAME, for whom; None: whoever the caller works for
     parent: str | None = None
     cause: str | None = None
     life: timedelta | None = None
@@ -55,7 +67,7 @@ class TaskAsk:
 
     def __post_init__(self) -> None:
         bounded("the intent", self.intent, 16_384)
-        for text in (self.profile, self.actor, self.parent, self.cause):
+        for text in (self.profile, self.actor, self.subject, self.parent, self.cause):
             bounded("a name", text, 512)
         bounded("the idempotency key", self.idempotency_key, 256)
 
@@ -75,14 +87,15 @@ class Wish:
 async def open_task(world: World, door: Identity, asker: Claim | Identity, ask: TaskAsk) -> tuple[Task, Secret]:
     """Open a task and return it with its handle, the only time the handle is seen.
 
-    A caller that is in a task opens a child of it. Raises InvalidRequest, Denied (`outside_grants`,
-    `not_permitted`, …), BudgetSpent, NotFound for an unknown actor, TaskEnded, and Conflict
-    (`already_opened`) for an idempotency key that this caller used within a day.
+    A caller that is in a task opens a child of it. A request repeated with its idempotency key gets the
+    first one's task, and a handle that takes the place of the first. Raises InvalidRequest, Denied
+    (`outside_grants`, `not_permitted`, …), BudgetSpent, NotFound for an unknown actor, TaskEnded, and
+    AlreadyOpened for a key that asked for something else, or whose task ended or is held.
     """
     handle, digest = world.new_handle()
     try:
         task, decision = await _open(world, door, asker, ask, digest)
-    except BudgetSpent:  # a call of the parent, or another child, took it between our look and our record
+    except (BudgetSpent, AlreadyOpened):  # another was first, between our look and our record
         task, decision = await _open(world, door, asker, ask, digest)
     if task is None:
         raise decision.refusal()
@@ -95,6 +108,8 @@ async def _open(
     policies, task = world.policies.current, None
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
+        if (first := await _first(world, tx, caller, ask, handle)) is not None:
+            return first, Decision((), {}, permitted=True)
         parent = await tx.get(Task, caller.task, lock=True) if caller.task else None
         left = await tx.left(parent.id) if parent else {}
         wish = _wish(policies, ask, parent, left)
@@ -109,11 +124,12 @@ async def _open(
             try:
                 if parent:
                     await _require_room(tx, parent)
+                _require_own_subject(caller, parent, ask)
                 actor = await _actor(world, tx, caller, ask)
                 task = _opened(world.new_id("t"), tx, caller, actor, wish, parent, ask.cause, handle)
                 task = replace(task, holder=ask.holder and replace(ask.holder, node=world.node))
                 shared = _shares(task, wish, left)
-                task = await _once(tx, caller, task, ask.idempotency_key)
+                task = await _once(tx, caller, task, ask)
             except Denied as refusal:  # a wish wider than what the caller holds is recorded like any denial
                 decision, task = decision.refused(refusal), None
         if task is None:
@@ -127,22 +143,61 @@ async def _open(
     return task, decision
 
 
-async def _once(tx: Transaction, caller: Identity, task: Task, key: str | None) -> Task:
-    """Return the task marked with the idempotency key. Raises Conflict when the caller used it before (D32).
+async def _first(world: World, tx: Transaction, caller: Identity, ask: TaskAsk, handle: str) -> Task | None:
+    """Return the task that this request opened before, with this handle from now on; None where none of it lives.
 
-    The handle is not kept, so it cannot be given out again: who lost the answer opens a new task.
+    Raises AlreadyOpened where the key asked for something else, and for a task that is held: it has a holder.
     """
-    if key is None:
+    if ask.idempotency_key is None:
+        return None
+    try:
+        actor = caller.spiffe_id if ask.actor is None else str(make(world.trust_domain, ask.actor))
+    except MalformedSpiffeId:  # it is refused in its turn
+        return None
+    where: dict[str, Any] = {"parent": caller.task} if caller.task else {"actor": actor}
+    asked = _key_of(caller, ask.idempotency_key)
+    live = [one for state in LIVE for one in await tx.find(Task, **where, state=state)]
+    found = next((one for one in live if one.intent.asked == asked), None)
+    if found is None:
+        return None
+    task = await tx.get(Task, found.id, lock=True)
+    if task.why_not_open(tx.now) == "task_ended":
+        return None
+    if task.intent.request != _request_of(ask):
+        raise AlreadyOpened(f"task {task.id} was opened with this idempotency key, by another request")
+    if task.holder is not None or ask.holder is not None:
+        hint = f"hold it again: GET /v1/tasks/{task.id}/hold"
+        raise AlreadyOpened(f"task {task.id} was opened with this idempotency key, and is held", hint=hint)
+    task = advance(task, Kind.TASK_EXTENDED, handle=handle)
+    await tx.record(Kind.TASK_EXTENDED, task, by=caller, replaced="handle")
+    return task
+
+
+async def _once(tx: Transaction, caller: Identity, task: Task, ask: TaskAsk) -> Task:
+    """Return the task marked with the idempotency key. Raises AlreadyOpened when the caller used it before."""
+    if ask.idempotency_key is None:
         return task
-    asked = canonical.digest([caller.spiffe_id, caller.task, key])
+    asked = _key_of(caller, ask.idempotency_key)
     try:
         await tx.once("open_task", asked, tx.now + REMEMBERED)
     except Replayed:
         opened = [one.id for one in await tx.find(Task, actor=task.actor) if one.intent.asked == asked]
         what = f"task {opened[-1]} was opened" if opened else "another task was opened"
-        hint = "end it, and open a task with another key"
-        raise Conflict(f"{what} with this idempotency key", code="already_opened", hint=hint) from None
-    return replace(task, intent=replace(task.intent, asked=asked))
+        raise AlreadyOpened(f"{what} with this idempotency key, and is not to be opened again") from None
+    return replace(task, intent=replace(task.intent, asked=asked, request=_request_of(ask)))
+
+
+def _key_of(caller: Identity, key: str) -> str:
+    return canonical.digest([caller.spiffe_id, caller.task, key])
+
+
+def _request_of(ask: TaskAsk) -> str:
+    """Return the SHA-256 of what is asked, but for its key and its holder. Raises InvalidRequest."""
+    asked = {one.name: getattr(ask, one.name) for one in fields(ask) if one.name not in ("idempotency_key", "holder")}
+    try:
+        return canonical.digest({**asked, "life": ask.life and ask.life.total_seconds()})
+    except canonical.Malformed as error:
+        raise InvalidRequest(f"what is asked has {error}") from None
 
 
 def _wish(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[str, int]) -> Wish:
@@ -233,6 +288,14 @@ async def _actor(world: World, tx: Transaction, caller: Identity, ask: TaskAsk) 
         more = f"{ask.actor} has another environment or further groups than {caller.name}"
         raise Denied(more, code="outside_grants")
     return actor
+
+
+def _require_own_subject(caller: Identity, parent: Task | None, ask: TaskAsk) -> None:
+    """Refuse work in another's name: nobody is let act for a person by naming them. Raises Denied (`not_yours`)."""
+    own = {caller.name, name_of(parent.subject) if parent and parent.subject else caller.name}
+    if ask.subject is not None and ask.subject not in own:
+        message = f"{caller.name} does not act for {ask.subject[:64]}"
+        raise Denied(message, code="not_yours", hint="leave `subject` out: it is the caller, or whom its task is for")
 
 
 async def _require_room(tx: Transaction, parent: Task) -> None:

@@ -62,9 +62,9 @@ async def post_task(knock: Knock) -> Response:
             f"there is no upstream {quoted(upstream)}", code="unknown_upstream", hint=f"known here: {known}"
         )
     held, life, details = asked.pop("hold", False), asked.pop("life_s", None), asked.pop("authorization_details", None)
-    if "subject" in asked and (asked["subject"] is None or asked.pop("subject") != _who_asks(knock)):
-        hint = "leave subject out: it is the caller"
-        raise InvalidRequest("a task for somebody else is not built yet", code="unsupported", hint=hint)
+    if "subject" in asked and asked["subject"] is None:
+        hint = "leave `subject` out, or name a person that is registered: human/NAME"
+        raise InvalidRequest("a subject by reference is not built yet", code="unsupported", hint=hint)
     _require_own_token(knock, asked.get("actor"))
     holder = holder_of(knock) if held else None
     registered = await _register_actor(knock, asked.get("actor"))
@@ -108,13 +108,6 @@ def _require_own_token(knock: Knock, actor: str | None) -> None:
         return
     message = f"who joins with a key works in its task itself: {asker.name} gets no token for another's"
     raise InvalidRequest(message, code="unsupported", hint="leave actor out, or let the actor join")
-
-
-def _who_asks(knock: Knock) -> str | None:
-    """Return the name of who asks, as far as it is known before the step; None for a task handle."""
-    if isinstance(knock.claim, Identity):
-        return knock.claim.name
-    return name_of(knock.world.operator) if knock.is_operator and knock.world.operator else None
 
 
 async def _register_actor(knock: Knock, actor: str | None) -> bool:
