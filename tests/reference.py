@@ -17,6 +17,7 @@ from taskbound.cli import COMMANDS
 from taskbound.core import config, errors
 from taskbound.core.event import Kind
 from taskbound.edge import api, oauth
+from taskbound.edge.api.fields import TYPES
 from taskbound.edge.claims import Rule
 from taskbound.store.rows import TABLES
 
@@ -63,6 +64,18 @@ def routes() -> Iterator[tuple[str, ...]]:
         who = ", ".join(what for rule, what in WHO.items() if rule in route.rule)
         where = "API and gateway" if (route.method, route.path) in on_gateway else "API"
         yield f"`{route.method} {route.path}`", who, where
+
+
+def members() -> Iterator[str]:
+    """Yield a table for each route that takes something: of its body, or of a GET in its query."""
+    for route in api.ROUTES:
+        if route.takes:
+            rows: list[tuple[str, ...]] = [
+                (f"`{name}`", TYPES[one.read], "yes" if one.required else "", one.means)
+                for name, one in route.takes.items()
+            ]
+            yield f"\n### `{route.method} {route.path}`\n"
+            yield table(("Parameter" if route.method == "GET" else "Member", "Type", "Required", "Meaning"), rows)
 
 
 def codes() -> Iterator[tuple[str, ...]]:
@@ -130,6 +143,9 @@ def page() -> str:
         "\n## Routes\n",
         "What a caller is then permitted is decided by policy.\n",
         table(("Route", "Who may knock", "Listener"), list(routes())),
+        "\n## What a route takes\n",
+        "Members of a JSON body; of a GET, parameters of its query. Others are refused.",
+        *members(),
         "\n## Events\n",
         "The whole catalogue; what later parts record stands in it already.\n",
         table(("Kind", "Leads a thing"), list(events())),

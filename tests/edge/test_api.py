@@ -14,6 +14,7 @@ from taskbound.core import errors
 from taskbound.core import refusal as refusals
 from taskbound.core.identity import door
 from taskbound.edge import api, http, oauth, request
+from taskbound.edge.api.fields import TYPES
 from taskbound.edge.claims import Rule
 from taskbound.steps import look_up
 from taskbound.steps.seal_log import seal_log
@@ -312,6 +313,28 @@ async def test_whatever_is_wrong_with_a_body_is_said_with_one_hint(doors):
         path = route.path.replace("{id}", NOWHERE).replace("{upstream}", "crm").replace("{event}", "1")
         for body, status, code in BAD.values() if route.method == "POST" else ():
             hinted(await doors.ask("POST", path.format(kind="agent", name="support"), body), status, code)
+
+
+async def test_each_route_takes_what_its_table_says_and_nothing_else(doors):
+    for route in api.ROUTES:
+        path = route.path.replace("{id}", NOWHERE).replace("{upstream}", "crm").replace("{event}", "1")
+        path = path.format(kind="agent", name="support")
+        if Rule.OPERATOR not in route.rule:
+            assert not route.takes
+        elif route.method == "GET":
+            told = hinted(await doors.ask("GET", f"{path}?nothing=1"), 400, "invalid_request")
+            assert told["error_description"] == "there is no parameter 'nothing'"
+        else:
+            required = {name for name, member in route.takes.items() if member.required}
+            for name, member in route.takes.items():
+                wrong = 1 if TYPES[member.read] == "text" or "{" in TYPES[member.read] else "wrong"
+                body = {name: wrong, **dict.fromkeys(required - {name}, "x")}
+                told = hinted(await doors.ask("POST", path, body), 400, "invalid_request")
+                assert f"{name} must be" in told["error_description"], (path, name, told)
+                if required:
+                    missing = {other: "x" for other in required if other != sorted(required)[0]}
+                    told = hinted(await doors.ask("POST", path, missing), 400, "invalid_request")
+                    assert told["error_description"] == f"{sorted(required)[0]} is missing"
 
 
 async def test_what_there_is_not_is_said_with_one_hint(doors):

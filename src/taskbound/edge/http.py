@@ -8,7 +8,7 @@ out in `claims`.
 import json
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ class Knock:
     peer: Peer | None
     holders: Holders
     site: Site
+    takes: Mapping[str, Any] = field(default_factory=dict)  # what the route says that it takes
     is_local: bool = True  # whether it came from this machine
     key: str | None = None  # thumbprint of the key that the caller proved (RFC 9449)
 
@@ -112,6 +113,7 @@ class Route:
     path: str
     handler: Handler
     rule: Rule
+    takes: Mapping[str, Any] = field(default_factory=dict)  # the members of its body, or of a GET the parameters
 
 
 # --- from a request to a handler, and back ---------------------------------------------------------
@@ -197,6 +199,7 @@ def application(
                 peer,
                 holders,
                 site,
+                route.takes,
                 is_local=is_local(scope),
                 key=claim.key if claim else None,
             )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from starlette.responses import Response
 
-from taskbound.edge.api import account, tasks
+from taskbound.edge.api import account, members, tasks
 from taskbound.edge.api import administration as admin
 from taskbound.edge.api.hold import end_unclaimed
 from taskbound.edge.claims import Rule
@@ -40,31 +40,31 @@ ASKS = Rule.OPERATOR | Rule.HANDLE | Rule.TOKEN
 # fmt: off
 TASKS = (
     Route("POST", "/v1/tasks/{id}/heartbeat",                tasks.post_heartbeat,   ASKS),
-    Route("POST", "/v1/tasks/{id}/end",                      tasks.post_end,         ASKS),
-    Route("POST", "/v1/tasks/{id}/leases",                   tasks.post_lease,       ASKS),
+    Route("POST", "/v1/tasks/{id}/end",                      tasks.post_end,         ASKS, members.END),
+    Route("POST", "/v1/tasks/{id}/leases",                   tasks.post_lease,       ASKS, members.LEASE),
 )
 ROUTES = (
-    Route("POST", "/v1/tasks",                               tasks.post_task,        ASKS | Rule.JOIN),
-    Route("GET",  "/v1/tasks",                               tasks.get_tasks,        ASKS),
+    Route("POST", "/v1/tasks",                               tasks.post_task,        ASKS | Rule.JOIN, members.TASK),
+    Route("GET",  "/v1/tasks",                               tasks.get_tasks,        ASKS, members.TASKS),
     Route("GET",  "/v1/tasks/{id}",                          tasks.get_task,         ASKS),
     Route("GET",  "/v1/tasks/{id}/hold",                     tasks.get_hold,         ASKS),
     Route("GET",  "/v1/tasks/{id}/receipt",                  account.get_receipt,    ASKS),
-    Route("GET",  "/v1/calls",                               account.get_calls,      ASKS),
+    Route("GET",  "/v1/calls",                               account.get_calls,      ASKS, members.CALLS),
     Route("GET",  "/v1/why/{id}",                            account.get_why,        ASKS),
     *TASKS,
-    Route("GET",  "/v1/identities",                          admin.get_identities,   ASKS),
-    Route("POST", "/v1/identities",                          admin.post_identity,    ASKS),
+    Route("GET",  "/v1/identities",                          admin.get_identities,   ASKS, members.LISTING),
+    Route("POST", "/v1/identities",                          admin.post_identity,    ASKS, members.IDENTITY),
     Route("POST", "/v1/identities/{kind}/{name}/suspend",    admin.post_suspend,     ASKS),
     Route("POST", "/v1/identities/{kind}/{name}/resume",     admin.post_resume,      ASKS),
     Route("POST", "/v1/identities/{kind}/{name}/retire",     admin.post_retire,      ASKS),
-    Route("POST", "/v1/identities/{kind}/{name}/join",       admin.post_join,        ASKS),
-    Route("GET",  "/v1/leases",                              admin.get_leases,       ASKS),
+    Route("POST", "/v1/identities/{kind}/{name}/join",       admin.post_join,        ASKS, members.JOIN),
+    Route("GET",  "/v1/leases",                              admin.get_leases,       ASKS, members.LISTING),
     Route("GET",  "/v1/tools",                               admin.get_tools,        ASKS),
-    Route("POST", "/v1/tools/{upstream}/pin",                admin.post_pin,         ASKS),
+    Route("POST", "/v1/tools/{upstream}/pin",                admin.post_pin,         ASKS, members.PIN),
     Route("POST", "/v1/policy/load",                         admin.post_load,        ASKS),
-    Route("GET",  "/v1/events",                              admin.get_events,       ASKS),
-    Route("POST", "/v1/audit/export",                        admin.post_export,      ASKS),
-    Route("POST", "/v1/bodies/erase",                        admin.post_erase,       ASKS),
+    Route("GET",  "/v1/events",                              admin.get_events,       ASKS, members.EVENTS),
+    Route("POST", "/v1/audit/export",                        admin.post_export,      ASKS, members.EXPORT),
+    Route("POST", "/v1/bodies/erase",                        admin.post_erase,       ASKS, members.ERASE),
     Route("POST", "/v1/bodies/{event}/erase",                admin.post_erase_event, ASKS),
     Route("GET",  "/healthz",                                get_health,             Rule.PUBLIC),
     Route("GET",  "/readyz",                                 get_ready,              Rule.LOCAL),

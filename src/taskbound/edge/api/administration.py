@@ -15,19 +15,7 @@ from taskbound.core.leaf import render_leaf
 from taskbound.core.lease import Lease
 from taskbound.core.refusal import nearest, quoted
 from taskbound.core.task import Task
-from taskbound.edge.api.fields import (
-    digits,
-    fact,
-    fields,
-    flag,
-    index,
-    many,
-    page,
-    parameters,
-    seconds,
-    text,
-    texts,
-)
+from taskbound.edge.api.fields import digits, fields, page, parameters
 from taskbound.edge.api.views import identity_view, lease_view, moment
 from taskbound.edge.http import Knock, json_response
 from taskbound.steps.attest_workload import issue_join_token
@@ -51,43 +39,31 @@ async def get_identities(knock: Knock) -> Response:
 
 
 async def post_identity(knock: Knock) -> Response:
-    asked = fields(
-        knock.body,
-        "name",
-        "owner",
-        "attestor",
-        name=text,
-        owner=text,
-        attestor=text,
-        when=many(fact),
-        purpose=text,
-        environment=text,
-        groups=texts,
-    )
+    asked = fields(knock.body, knock.takes)
     ask = RegistrationAsk(**{"when": {}, **asked})
     known, why_not = await register_and_write(knock.world, knock.door, knock.asker, ask)
     return json_response({**identity_view(known), "written": not why_not, "why_not": why_not}, 201)
 
 
 async def post_suspend(knock: Knock) -> Response:
-    fields(knock.body)
+    fields(knock.body, knock.takes)
     known, ended = await suspend_identity(knock.world, knock.door, knock.asker, _name(knock))
     return _moved(knock, known, ended)
 
 
 async def post_resume(knock: Knock) -> Response:
-    fields(knock.body)
+    fields(knock.body, knock.takes)
     return _moved(knock, await resume_identity(knock.world, knock.door, knock.asker, _name(knock)), [])
 
 
 async def post_retire(knock: Knock) -> Response:
-    fields(knock.body)
+    fields(knock.body, knock.takes)
     known, ended = await retire_identity(knock.world, knock.door, knock.asker, _name(knock))
     return _moved(knock, known, ended)
 
 
 async def post_join(knock: Knock) -> Response:
-    life = fields(knock.body, life_s=seconds).get("life_s", timedelta(minutes=10))
+    life = fields(knock.body, knock.takes).get("life_s", timedelta(minutes=10))
     _, token, until = await issue_join_token(knock.world, knock.door, knock.asker, _name(knock), life)
     return json_response({"token": token.reveal(), "expires": moment(until)}, 201)
 
@@ -105,7 +81,7 @@ def _moved(knock: Knock, known: Registration, ended: list[Task]) -> Response:
 
 async def _page(knock: Knock, noun: type[Listed], states: list[str]) -> tuple[list[Listed], str | None]:
     """Return a page of things, by id, and the id behind which the next one begins."""
-    asked, limit = page(knock.query, after=text)
+    asked, limit = page(knock.query, knock.takes)
     found = await look_up(knock.world, knock.door, knock.asker, noun, states, asked.get("after", ""), limit + 1)
     return found[:limit], found[limit - 1].id if len(found) > limit else None
 
@@ -123,7 +99,7 @@ async def get_leases(knock: Knock) -> Response:
 
 
 async def get_tools(knock: Knock) -> Response:
-    parameters(knock.query)
+    parameters(knock.query, knock.takes)
     await permit_administration(knock.world, knock.door, knock.asker, "audit/read", "tools")
     policies = knock.world.policies.current
     tools = sorted(policies.tools.values(), key=lambda tool: tool.resource)
@@ -137,7 +113,7 @@ async def get_tools(knock: Knock) -> Response:
 
 
 async def post_pin(knock: Knock) -> Response:
-    write = fields(knock.body, write=flag).get("write", False)
+    write = fields(knock.body, knock.takes).get("write", False)
     world, upstream = knock.world, knock.params["upstream"]
     await permit_administration(world, knock.door, knock.asker, "tool/pin", upstream)  # before it is connected to
     if upstream not in world.upstreams:
@@ -156,7 +132,7 @@ async def post_pin(knock: Knock) -> Response:
 
 
 async def post_load(knock: Knock) -> Response:
-    fields(knock.body)
+    fields(knock.body, knock.takes)
     before = knock.world.policies.current
     loaded = await load_policy(knock.world, knock.door, knock.asker)
     return json_response({
@@ -169,7 +145,7 @@ async def post_load(knock: Knock) -> Response:
 
 
 async def get_events(knock: Knock) -> Response:
-    asked, limit = page(knock.query, after=index)
+    asked, limit = page(knock.query, knock.takes)
     after = asked.get("after", -1)
     facts = await read_log(knock.world, knock.door, knock.asker, after, limit)
     leaves = [json.loads(render_leaf(fact.header, fact.index or 0)) for fact in facts]
@@ -177,7 +153,7 @@ async def get_events(knock: Knock) -> Response:
 
 
 async def post_export(knock: Knock) -> Response:
-    directory = Path(fields(knock.body, "directory", directory=text)["directory"])
+    directory = Path(fields(knock.body, knock.takes)["directory"])
     if not directory.is_absolute():
         raise InvalidRequest("directory must be an absolute path")
     await permit_administration(knock.world, knock.door, knock.asker, "audit/read", "export")
@@ -187,12 +163,12 @@ async def post_export(knock: Knock) -> Response:
 
 
 async def post_erase(knock: Knock) -> Response:
-    asked = fields(knock.body, "older_than_s", **{"older_than_s": seconds, "class": text})
+    asked = fields(knock.body, knock.takes)
     return await _erased(knock, asked["older_than_s"], asked.get("class", ""))
 
 
 async def post_erase_event(knock: Knock) -> Response:
-    fields(knock.body)
+    fields(knock.body, knock.takes)
     return await _erased(knock, digits("event", knock.params["event"]), "")
 
 

@@ -1,7 +1,9 @@
 """What is asked, as values: each member is read by its type, and a member that nobody knows is refused."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from taskbound.core.errors import InvalidRequest
@@ -11,6 +13,15 @@ PAGE = 100  # things in one answer, unless asked otherwise
 MOST = 500
 
 Read = Callable[[str, Any], Any]  # a member's name and JSON value to its value; raises InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a body, or one parameter of a query: how it is read, and what it says."""
+
+    read: Read
+    means: str
+    required: bool = False
 
 
 def _unfit(name: str, expected: str) -> InvalidRequest:
@@ -45,6 +56,7 @@ def fact(name: str, value: Any) -> str | int:
     return text(name, value) if isinstance(value, str) else number(name, value)
 
 
+@cache
 def many(read: Read) -> Read:
     def members(name: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -71,31 +83,32 @@ def person(name: str, value: Any) -> str | None:
     return None if isinstance(value, dict) else text(name, value)
 
 
-def fields(body: Any, *required: str, **known: Read) -> dict[str, Any]:
+def fields(body: Any, takes: Mapping[str, Member]) -> dict[str, Any]:
     """Return the members of a body, each read; null is as absent. Raises InvalidRequest."""
     if not isinstance(body if body is not None else {}, dict):
         raise InvalidRequest("the body must be an object")
     given = {name: value for name, value in (body or {}).items() if value is not None}
-    for name in body or {}:
-        if name not in known:
-            raise InvalidRequest(f"there is no member {quoted(name)}", hint=nearest(name, known))
-    for name in required:
-        if name not in given:
-            raise InvalidRequest(f"{name} is missing")
-    return {name: known[name](name, value) for name, value in given.items()}
+    return _read("member", body or {}, given, takes)
 
 
-def parameters(query: Mapping[str, str], **known: Read) -> dict[str, Any]:
+def parameters(query: Mapping[str, str], takes: Mapping[str, Member]) -> dict[str, Any]:
     """Return the parameters of a query, each read. Raises InvalidRequest."""
-    for name in query:
-        if name not in known:
-            raise InvalidRequest(f"there is no parameter {quoted(name)}", hint=nearest(name, known))
-    return {name: known[name](name, value) for name, value in query.items()}
+    return _read("parameter", query, query, takes)
 
 
-def page(query: Mapping[str, str], **known: Read) -> tuple[dict[str, Any], int]:
+def _read(what: str, named: Mapping[str, Any], given: Mapping[str, Any], takes: Mapping[str, Member]) -> dict[str, Any]:
+    for name in named:
+        if name not in takes:
+            raise InvalidRequest(f"there is no {what} {quoted(name)}", hint=nearest(name, takes))
+    for name, member in takes.items():
+        if member.required and name not in given:
+            raise InvalidRequest(f"{name} is missing")
+    return {name: takes[name].read(name, value) for name, value in given.items()}
+
+
+def page(query: Mapping[str, str], takes: Mapping[str, Member]) -> tuple[dict[str, Any], int]:
     """Return the parameters of a listing, and how many things it gives at most. Raises InvalidRequest."""
-    asked = parameters(query, limit=digits, **known)
+    asked = parameters(query, takes)
     limit = asked.pop("limit", PAGE)
     if not 1 <= limit <= MOST:
         raise InvalidRequest(f"limit must be between 1 and {MOST}")
@@ -110,3 +123,20 @@ def digits(name: str, value: Any) -> int:
     if not (value.isascii() and value.isdecimal() and len(value) <= 15):
         raise _unfit(name, "a number")
     return int(value)
+
+
+TYPES: Mapping[Read, str] = {  # as people read them
+    text: "text",
+    number: "integer",
+    flag: "true or false",
+    seconds: "integer, seconds",
+    fact: "text or integer",
+    texts: "list of text",
+    objects: "list of objects",
+    person: "text, or {iss, sub}",
+    digits: "digits",
+    index: "digits, or -1",
+    many(text): "object of text",
+    many(number): "object of integers",
+    many(fact): "object of text or integers",
+}

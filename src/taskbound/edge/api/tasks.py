@@ -10,20 +10,7 @@ from taskbound.core.identity import Identity, name_of
 from taskbound.core.refusal import nearest, quoted
 from taskbound.core.secret import Secret
 from taskbound.core.task import Task
-from taskbound.edge.api.fields import (
-    MOST,
-    PAGE,
-    digits,
-    fields,
-    flag,
-    many,
-    number,
-    objects,
-    parameters,
-    person,
-    seconds,
-    text,
-)
+from taskbound.edge.api.fields import fields, page, parameters
 from taskbound.edge.api.hold import hold, holder_of
 from taskbound.edge.api.views import grant_view, moment, task_view
 from taskbound.edge.http import Knock, json_response
@@ -39,22 +26,7 @@ STATES = tuple(state for state in Task.LIFECYCLE if state)
 
 
 async def post_task(knock: Knock) -> Response:
-    asked = fields(
-        knock.body,
-        profile=text,
-        set=many(text),
-        intent=text,
-        actor=text,
-        subject=person,
-        parent=text,
-        cause=text,
-        life_s=seconds,
-        budget=many(number),
-        authorization_details=objects,
-        hold=flag,
-        idempotency_key=text,
-        upstream=text,
-    )
+    asked = fields(knock.body, knock.takes)
     if (upstream := asked.pop("upstream", None)) is not None and upstream not in knock.world.upstreams:
         # Before anything is opened: who asks gets the address of a gateway to it, which would be a dead end.
         known = ", ".join(sorted(knock.world.upstreams)) or "none"
@@ -125,46 +97,46 @@ async def _register_actor(knock: Knock, actor: str | None) -> bool:
 
 
 async def get_tasks(knock: Knock) -> Response:
-    asked = parameters(knock.query, state=text, after=text, limit=digits)
-    state, limit = asked.get("state"), asked.get("limit", PAGE)
+    asked, limit = page(knock.query, knock.takes)
+    state = asked.get("state")
     if state is not None and state not in STATES:
         raise InvalidRequest(f"there is no state {quoted(state)}", hint=nearest(state, STATES))
-    if not 1 <= limit <= MOST:
-        raise InvalidRequest(f"limit must be between 1 and {MOST}")
     found = await look_up_tasks(knock.world, knock.door, knock.asker, state, asked.get("after", ""), limit + 1)
-    page = found[:limit]
+    shown = found[:limit]
     return json_response({
-        "tasks": [task_view(task) for task in page],
-        "next": page[-1].id if len(found) > limit else None,
+        "tasks": [task_view(task) for task in shown],
+        "next": shown[-1].id if len(found) > limit else None,
     })  # fmt: skip
 
 
 async def get_task(knock: Knock) -> Response:
+    parameters(knock.query, knock.takes)
     task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
     return json_response({**task_view(task), "grants": [grant_view(grant, task) for grant in task.grants]})
 
 
 async def get_hold(knock: Knock) -> Response:
+    parameters(knock.query, knock.takes)
     task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
     return hold(knock, task, task_view(task), 200)
 
 
 async def post_heartbeat(knock: Knock) -> Response:
-    fields(knock.body)
+    fields(knock.body, knock.takes)
     task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
     fresh = {} if knock.key is None else {"token": await _token(knock, task) if task.state == "open" else None}
     return json_response({"state": task.state, "deadline": moment(task.deadline), **fresh})
 
 
 async def post_end(knock: Knock) -> Response:
-    asked = fields(knock.body, reason=text)
+    asked = fields(knock.body, knock.takes)
     ended = await end_task(knock.world, knock.door, knock.asker, knock.params["id"], asked.get("reason", "asked"))
     knock.site.wake()
     return json_response({"ended": [task.id for task in ended]})
 
 
 async def post_lease(knock: Knock) -> Response:
-    asked = fields(knock.body, "lease", lease=text)
+    asked = fields(knock.body, knock.takes)
     await require_acting(knock.world, knock.door, knock.asker, "lease/issue", knock.params["id"])
     lease, credential = await issue_lease(knock.world, knock.door, knock.asker, LeaseAsk(asked["lease"]))
     provider = knock.world.providers[lease.target]
