@@ -39,8 +39,9 @@ from taskbound.core.identity import (
 from taskbound.core.task import Task
 from taskbound.formats import dpop, jose
 from taskbound.ports import World
-from taskbound.steps.attest_workload import admit_token, attest_workload, note_refusal
+from taskbound.steps.attest_workload import admit_token, attest_workload
 from taskbound.steps.issue_token import audience_of, issuer_of
+from taskbound.steps.note_refusal import note_refusal
 
 PEER = "taskbound.peer"  # in scope["extensions"]: the Peer of a Unix socket, or None where the kernel knows none
 NAMES = "taskbound.names"  # in scope["extensions"]: the names that a listener with TLS has by its certificate

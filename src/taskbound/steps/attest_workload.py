@@ -5,18 +5,16 @@ keeps the token's hash, and a new token takes the place of the one before; shown
 minutes, it proves the name (S7, A6.3).
 
 A task token proves who works in its task, with a proof of its key that was not seen before; one of ours
-that is refused is on record too. What is refused before anybody is known, a handle that there is not for
-one, is recorded by its sort, and a storm of it counted (core.storm).
+that is refused is on record too.
 """
 
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from taskbound.core.errors import Conflict, InvalidRequest, Refused, Replayed, Unauthenticated, Unavailable
+from taskbound.core.errors import Conflict, InvalidRequest, Replayed, Unauthenticated
 from taskbound.core.event import Kind
 from taskbound.core.identity import JOIN_TOKEN, Claim, Identity, Registration, Token, join_claim
 from taskbound.core.secret import Secret
-from taskbound.core.storm import Refusal
 from taskbound.core.thing import advance
 from taskbound.formats.canonical import digest_parts
 from taskbound.ports import World
@@ -59,26 +57,6 @@ async def _note(world: World, door: Identity, token: Token, error: Unauthenticat
             await tx.once("token refused", digest_parts(token.id.encode(), str(error).encode()), tx.now + NOTED)
             what, reason = Kind.TOKEN_REFUSED, str(error)
             await tx.record(what, id=token.id, task=token.task, actor=token.actor, code=error.code, reason=reason)
-
-
-async def note_refusal(world: World, door: Identity, shown: str, error: Refused) -> None:
-    """Record that what was shown as a proof was refused, by its sort ("a task handle"): never the thing itself.
-
-    Of a storm the first. What cannot be recorded is refused all the same. The door is that of one request.
-    """
-    refusal: Refusal | None = None
-    try:
-        async with world.store.transaction(door) as tx:
-            seen = Refusal(str(door.facts.get("request", "")), tx.org, tx.now, shown, error.code, str(error))
-            if world.denials.is_first(seen, door):
-                refusal = seen
-                what, reason = Kind.TOKEN_REFUSED, seen.reason
-                await tx.record(what, id=seen.id, by=door, shown=shown, code=seen.code, reason=reason)
-    except BaseException as failure:
-        if refusal is not None:
-            world.denials.lost(refusal, door)
-        if not isinstance(failure, Unavailable):
-            raise
 
 
 async def issue_join_token(
