@@ -210,6 +210,14 @@ async def test_an_unknown_handle_is_refused(gate, workspace):
     assert workspace.requests == []
 
 
+async def test_a_handle_that_there_is_not_is_on_record_once_a_second(gate):
+    for n in range(5):
+        assert (await gate.post(f"tbh_{n:043d}", call("echo", text="x"))).status_code == 401
+    (event,) = (event for event in gate.events() if event.kind == "token.refused")
+    assert (event.detail["shown"], event.via) == ("a task handle", "spiffe://example.org/taskbound/door/gateway")
+    assert "tbh_" not in repr(event)
+
+
 PAGES = [
     {"host": "evil.example"},
     {"host": "127.0.0.1.evil.example"},
