@@ -89,9 +89,9 @@ class Holders:
             holders.add(self._expected[task.id][0])
         if holders - {process}:
             raise Conflict(f"task {task.id} is held by another process", code="held")
+        self._note(process, task)
         self._expected.pop(task.id, None)
         self._streams.append((process, task.id))
-        self._note(process, task)
 
     def remove(self, process: Process | None, task: Task) -> bool:
         """State that it no longer does; return whether nobody does any more."""
@@ -100,8 +100,8 @@ class Holders:
 
     def expect(self, process: Process | None, task: Task) -> None:
         """State that the process held the task before we were started again."""
-        self._expected[task.id] = process, task
         self._note(process, task)
+        self._expected[task.id] = process, task
 
     def unclaimed(self) -> list[Task]:
         """Return, once, the tasks whose holders did not come back."""
@@ -128,12 +128,16 @@ class Holders:
 
 
 def started_of(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None when it is gone."""
+    """Return when a process started, in clock ticks since boot; None when it is gone.
+
+    Raises OSError where that cannot be seen (no descriptor is left): a holder that was taken for gone would leave
+    its agents to be the operator.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-        return int(stat.rpartition(b")")[2].split()[19])  # field 22; the name before it may hold anything
-    except (OSError, ValueError, IndexError):
+    except (FileNotFoundError, ProcessLookupError):
         return None
+    return int(stat.rpartition(b")")[2].split()[19])  # field 22; the name before it may hold anything
 
 
 # --- where it came in ------------------------------------------------------------------------------

@@ -105,9 +105,9 @@ def peer_of(connection: socket.socket) -> Peer | None:
     """Return the process that connected, while it is still that process; None when it is gone."""
     try:
         pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        started = started_of(pid)
     except OSError:
         return None
-    started = started_of(pid)
     if started is None or not _lives(connection):
         return None
     return Peer(uid, gid, Process(pid, started))
