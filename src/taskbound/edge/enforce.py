@@ -75,8 +75,8 @@ class Outcomes:
         gathered, self._gathered = self._gathered, []
         for door, permit in gathered:  # what begins in one turn of the loop shares a commit
             recording = asyncio.create_task(self._complete(door, permit))
+            recording.add_done_callback(self._recording.discard)  # first: what stays in the set is waited for
             self._recording.add(recording)
-            recording.add_done_callback(self._recording.discard)
 
     async def _complete(self, door: Identity, permit: Permit) -> None:
         try:
