@@ -7,7 +7,6 @@ another host than it is named for (T4.7).
 
 import asyncio
 import re
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -44,6 +43,7 @@ class UnsupportedMediaType(InvalidRequest):
 _HOST = re.compile(rb"[^\x00-\x20\x7f-\xff/?#@\\,]{1,256}")
 _LOCAL = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _ORIGIN = re.compile(rb"https?://(.*)", re.IGNORECASE)
+_LENGTH = re.compile(rb"[0-9]{1,20}")  # RFC 9110 8.6; the server takes no longer one
 _NAMED = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
@@ -115,9 +115,11 @@ async def read_body(scope: Scope, receive: Receive) -> Any:
     Raises InvalidRequest: RequestTimeout, ContentTooLarge, UnsupportedMediaType, or malformed.
     """
     body = b""
-    with suppress(ValueError):
-        if int(only(scope, b"content-length") or b"0") > BODY_LIMIT:
-            raise ContentTooLarge(f"a body has at most {BODY_LIMIT} bytes")
+    length = only(scope, b"content-length") or b"0"
+    if not _LENGTH.fullmatch(length):
+        raise InvalidRequest("content-length is no number")
+    if int(length) > BODY_LIMIT:
+        raise ContentTooLarge(f"a body has at most {BODY_LIMIT} bytes")
     try:
         async with asyncio.timeout(BODY_SECONDS):
             more = True
