@@ -8,8 +8,9 @@ cache is cold run cold: caches are emptied before each trial.
 
 Counted are the lines that hold executable code of a function, method, lambda or comprehension,
 swept or not. Lines of module and class bodies run at import, before anybody asks, and are not; nor
-is the line of a `def` itself, which belongs to the body around it. A line is swept in the scenario
-that reaches it soonest, since whatever comes out of any scenario under a fault must be no permit.
+is the line of a `def` itself, which belongs to the body around it. A line is swept in one scenario: where
+there is one that permits, since there a swallowed exception comes out as a permit; of several the one
+that reaches it soonest.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from linecache import getline
 from pathlib import Path
 from time import perf_counter
 from types import CodeType, ModuleType
@@ -27,26 +29,46 @@ import pytest
 
 import taskbound.core.call as call
 import taskbound.core.cedar as cedar
+import taskbound.core.details as details
 import taskbound.core.grant as grant
 import taskbound.core.identity as identity
 import taskbound.core.intent as intent
 import taskbound.core.organisation as organisation
 import taskbound.core.policy as policy
+import taskbound.edge.claims as claims
+import taskbound.edge.enforce as enforce
+import taskbound.edge.http as http
+import taskbound.edge.request as request
+import taskbound.ending as ending
 import taskbound.prove as prove
 import taskbound.steps.attest_workload as attest_workload
 import taskbound.steps.decide_call as decide_call
+import taskbound.steps.end_task as end_task
 import taskbound.steps.issue_lease as issue_lease
+import taskbound.steps.issue_token as issue_token
+import taskbound.steps.open_task as open_task
+import taskbound.steps.register_identity as register_identity
+import taskbound.steps.revoke_lease as revoke_lease
 from taskbound.core.errors import InvalidRequest
-from tests.faults.scenarios import SCENARIOS
+from tests.faults import deeds, knocks, scenarios
 from tests.profile import FULL
 from tests.rig import Rig
 
-SWEPT = (call, cedar, policy, grant, intent, identity, prove, attest_workload, decide_call, issue_lease)
+SWEPT = (
+    call, policy, cedar, intent, grant, details, identity, prove, ending,
+    decide_call, issue_lease, attest_workload, open_task, end_task, revoke_lease, register_identity, issue_token,
+    enforce, http, request, claims,
+)  # fmt: skip
 FILES = {str(module.__file__): module.__name__ for module in SWEPT}
 KINDS: tuple[type[BaseException], ...] = (
     ValueError, KeyError, OSError, TimeoutError, MemoryError, asyncio.CancelledError,
 )  # fmt: skip
+# What must not come out: something given or claimed; given with nothing on record; a process that cannot stop; and
+# a step that claims to have done what it has not.
+WRONG = ("permitted", "unrecorded", "hangs", "AssertionError")
 SHORT = 300  # lines of the short profile, drawn anew in each run
+
+SCENARIOS = {**scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS}
 
 Line = tuple[str, int]
 
@@ -92,25 +114,46 @@ def cold() -> None:
 
 # On the line of a `def` stand only these: the frame is made and entered.
 _ENTRY = {"RESUME", "RETURN_GENERATOR", "POP_TOP", "MAKE_CELL", "COPY_FREE_VARS"}
+_PROMISE = {"RESUME", "RETURN_GENERATOR", "POP_TOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
+_COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}  # of a module's body: run at import
 
 
 def function_lines(module: ModuleType) -> set[Line]:
     """Return the lines of the module's functions that hold executable code."""
 
-    def codes(code: CodeType) -> Iterator[CodeType]:
+    def codes(code: CodeType, at_import: bool = True) -> Iterator[CodeType]:
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
-                yield constant
-                yield from codes(constant)
+                is_function = bool(constant.co_flags & inspect.CO_NEWLOCALS)  # a class body has none of its own
+                if is_function and not (at_import and constant.co_name in _COMPREHENSIONS) and not is_promise(constant):
+                    yield constant
+                yield from codes(constant, at_import and not is_function)
 
     path = str(module.__file__)
     return {
         (path, instruction.positions.lineno)
         for code in codes(compile(Path(path).read_text(), path, "exec"))
-        if code.co_flags & inspect.CO_NEWLOCALS  # a class body has none of its own
         for instruction in dis.get_instructions(code)
         if instruction.opname not in _ENTRY and instruction.positions and instruction.positions.lineno
     }
+
+
+def is_promise(code: CodeType) -> bool:
+    """Whether the body is `...`, as a Protocol's methods have it."""
+    return code.co_name != "<lambda>" and {one.opname for one in dis.get_instructions(code)} <= _PROMISE
+
+
+# What no scenario executes, by its text, and why. A line that is neither executed nor here turns the test red.
+UNREACHED: dict[str, str] = {
+    "return self.candidates(request).organisation": "asked by tests alone",
+    "return _walk(policy_est)[0]": "asked by tests alone",
+    'raise InvalidRequest("the file reads differently as a whole and by policy", code="invalid_argument")':
+        "a guard: no text is known that gets there",
+    'return Decision((Deny("check_failed", "a level without a grant was permitted"),), context)':
+        "a guard: the check before it has refused",
+    'resource, effect, args = Entity(Uid(call.resource.partition("/")[0].capitalize(), call.resource)), "", {}':
+        "every step tells the registration that it is about",
+}  # fmt: skip
 
 
 async def run(name: str, fault: Fault) -> tuple[Rig, str]:
@@ -122,7 +165,9 @@ async def run(name: str, fault: Fault) -> tuple[Rig, str]:
     cold()
     try:
         with fault:
-            return rig, await act(rig, given)
+            return rig, await asyncio.ensure_future(
+                act(rig, given)
+            )  # what it leaves to be cancelled is cancelled alone
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
@@ -130,17 +175,17 @@ async def run(name: str, fault: Fault) -> tuple[Rig, str]:
 
 
 async def executed() -> dict[Line, tuple[str, int]]:
-    """Return each line that some scenario executes, with the one that reaches it soonest, and how often that does."""
-    found: dict[Line, tuple[float, str, int]] = {}
+    """Return each line that some scenario executes, with the one in which it is swept, and how often that does."""
+    found: dict[Line, tuple[bool, float, str, int]] = {}
     await run(next(iter(SCENARIOS)), Fault())  # what is slow only once is not measured
     for name in SCENARIOS:
         began = perf_counter()
         fault = Fault()
         await run(name, fault)
         for line, moment in fault.seen.items():
-            if line not in found or moment - began < found[line][0]:
-                found[line] = moment - began, name, fault.times[line]
-    return {line: (name, times) for line, (_, name, times) in found.items()}
+            place = not name.startswith("permitted"), moment - began, name, fault.times[line]
+            found[line] = min(place, found.get(line, place))
+    return {line: (name, times) for line, (_, _, name, times) in found.items()}
 
 
 async def swept(line: Line, name: str, kind: type[BaseException], n: int) -> str:
@@ -148,8 +193,8 @@ async def swept(line: Line, name: str, kind: type[BaseException], n: int) -> str
     fault = Fault(line, kind, n)
     rig, outcome = await run(name, fault)
     where = f"{FILES[line[0]]}:{line[1]} (run {n}) {kind.__name__} in {name}"
-    assert fault.raised, f"{where}: the line was not reached again"
-    assert outcome != "permitted", f"{where}: permitted"
+    assert fault.raised, f"{where}: the line was not reached again, {outcome} came out"
+    assert outcome not in WRONG, f"{where}: {outcome}"
     assert rig.names_at_targets() <= rig.names_with_a_lease(), where
     await rig.restart_later()
     assert rig.names_at_targets() == set(), where
@@ -177,15 +222,20 @@ async def test_an_exception_at_any_line_is_never_a_permit():
 
 async def test_the_sweep_covers_the_authorization_path():
     lines = set(await executed())
-    total = missed = 0
+    total = 0
+    missed: list[str] = []
     for module in SWEPT:
         own = function_lines(module)
-        left = sorted(line for _, line in own - lines)
-        total, missed = total + len(own), missed + len(left)
-        print(f"{module.__name__}: {len(own) - len(left)} of {len(own)} lines; not executed: {left}")
         assert {line for line in lines if line[0] == module.__file__} <= own, "a line was swept that is not counted"
-    print(f"all: {total - missed} of {total} lines, {100 * (total - missed) / total:.1f} %")
-    assert 1 - missed / total >= 0.9, f"{missed} of {total} lines are not executed by any scenario"
+        left = [(line, getline(path, line).strip()) for path, line in sorted(own - lines)]
+        total, missed = total + len(own), missed + [one for _, one in left]
+        share = 1 - len(left) / len(own)
+        print(
+            f"{module.__name__}: {len(own) - len(left)} of {len(own)} lines, {100 * share:.1f} %; not executed: {left}"
+        )
+        assert share >= 0.9, f"{module.__name__}: {len(left)} of {len(own)} lines are executed by no scenario"
+    print(f"all: {total - len(missed)} of {total} lines, {100 * (1 - len(missed) / total):.1f} %")
+    assert sorted(missed) == sorted(UNREACHED), "what is not executed is not what is said to be"
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
