@@ -16,8 +16,9 @@ from typing import Any
 import cedarpy
 import pytest
 
-from taskbound.core import cedar, policy
+from taskbound.core import call, cedar, policy
 from taskbound.core.cedar import Entity, Policy, Scope, Uid, parse_policies, parse_policy
+from taskbound.core.grant import Condition, Grant
 from taskbound.core.policy import Answer, PolicySet, Request, authorize
 from tests.profile import trials
 
@@ -72,8 +73,18 @@ GRANT_ATOMS = (
 )
 
 
-def render(text: str, level: int) -> str:
-    return text.replace("§", str(level))
+# Grants as tasks hold them; the product renders these, as it does for each decision.
+CONDITIONS = (
+    Condition("a", "Long", True, "<=", "a"),
+    Condition("a", "Long", True, "=", "a"),
+    Condition("b", "String", False, "=", "b"),
+    Condition("d", "decimal", True, "<=", "d"),
+    Condition("set", "Set<Long>", True, "in", "set"),
+)
+
+
+def rendered(grant: str | Grant, level: int) -> str:
+    return grant.replace("§", str(level)) if isinstance(grant, str) else str(vars(call)["render"](grant, level))
 
 
 @dataclass
@@ -81,7 +92,7 @@ class World:
     rng: random.Random
     entities: dict[Uid, Entity]
     organisation: str
-    grants: list[list[str]]  # per level, with the level's place open
+    grants: list[list[str | Grant]]  # per level, with the level's place open
     whole: cedarpy.PolicySet = field(init=False)
     scopes: cedarpy.PolicySet = field(init=False)  # the same policies without their conditions
     names: list[str] = field(init=False)
@@ -131,8 +142,8 @@ def pick_policy(rng: random.Random, effect: str, atoms: tuple[str, ...], wide: b
         (
             "action",
             "action",
-            'action == Action::"call"',
-            'action in [Action::"call", Action::"issue"]',
+            'action == Action::"tools/call"',
+            'action in [Action::"tools/call", Action::"issue"]',
             'action in Action::"acts"',
             'action in Action::"all"',
             'action in [Action::"issue", Action::"other"]',
@@ -166,7 +177,7 @@ def pick_hierarchy(rng: random.Random, kind: str, letter: str) -> list[Entity]:
 def make_world(rng: random.Random) -> World:
     groups, upstreams = pick_hierarchy(rng, "Group", "g"), pick_hierarchy(rng, "Upstream", "u")
     actions = [
-        Entity(Uid("Action", "call"), (), (Uid("Action", "acts"),)),
+        Entity(Uid("Action", "tools/call"), (), (Uid("Action", "acts"),)),
         Entity(Uid("Action", "issue"), (), (Uid("Action", "acts"),) if rng.random() < 0.7 else ()),
         Entity(Uid("Action", "acts"), (), (Uid("Action", "all"),)),
     ]
@@ -183,10 +194,15 @@ def make_world(rng: random.Random) -> World:
     texts = [pick_policy(rng, "permit", ATOMS, wide=True) for _ in range(rng.randint(4, 9))]
     texts += [pick_policy(rng, "forbid", ATOMS, wide=False) for _ in range(rng.randint(1, 4))]
     rng.shuffle(texts)
-    grants = [
+    grants: list[list[str | Grant]] = [
         [pick_policy(rng, "permit", GRANT_ATOMS * 3 + ATOMS[:9], wide=True) for _ in range(rng.randint(2, 5))]
         for _ in range(3)
     ]
+    for level in grants:
+        level += [
+            Grant("g0", "tools/call", f"t{rng.randrange(4)}", tuple(rng.sample(CONDITIONS, rng.randint(1, 2))), ())
+            for _ in range(2)
+        ]
     for one, other in ((0, 1), (1, 2)):  # levels of one profile share their texts
         if rng.random() < 0.5:
             grants[other] = [*grants[one]]
@@ -221,8 +237,8 @@ def make_request(world: World) -> Request:
     resource = world.entities[Uid("Tool", f"t{rng.randrange(4)}")]
     forgotten = rng.choice([*world.entities]) if rng.random() < 0.2 else None  # its ancestors are unknown to both
     others = tuple(one for uid, one in world.entities.items() if uid not in (principal.uid, resource.uid, forgotten))
-    action = Uid("Action", rng.choice(("call", "call", "issue", "other")))
-    levels = tuple(tuple(render(text, level) for text in world.grants[level]) for level in range(depth + 1))
+    action = Uid("Action", rng.choice(("tools/call", "tools/call", "issue", "other")))
+    levels = tuple(tuple(rendered(one, level) for one in world.grants[level]) for level in range(depth + 1))
     return Request(principal, action, resource, context, levels, others)
 
 
@@ -315,8 +331,8 @@ class Checked:
         answer, permitted = expected(world, request, bare, self.grants)
         wrong = []
 
-        rendered = tuple(tuple(render(text, n) for text in world.grants[n]) for n in range(len(request.levels)))
-        asked = Request(request.principal, request.action, request.resource, request.context, rendered, request.others)
+        levels = tuple(tuple(rendered(one, n) for one in world.grants[n]) for n in range(len(request.levels)))
+        asked = Request(request.principal, request.action, request.resource, request.context, levels, request.others)
         given = authorize(self.organisation, asked)
         if (given, given.permitted) != (answer, permitted):
             wrong.append("read by level")
@@ -402,8 +418,8 @@ def longest_path_wins(tree: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return planted
 
 
-def next_level(right: Callable[[str, int], str]) -> Callable[[str, int], str]:
-    return lambda text, level: right(text, (level + 1) % 2)
+def next_level(right: Callable[[Grant, int], str]) -> Callable[[Grant, int], str]:
+    return lambda grant, level: right(grant, (level + 1) % 2)
 
 
 PLANTS: dict[str, tuple[Any, str, Callable[[Any], Any], set[str]]] = {
@@ -414,7 +430,7 @@ PLANTS: dict[str, tuple[Any, str, Callable[[Any], Any], set[str]]] = {
     "`is T in G` never met": (policy, "_met", without_is_in, {"sliced", "in scope"}),
     "a whole record forgotten": (policy, "_tree", records_emptied, {"trimmed"}),
     "a whole record forgotten beside a longer path": (policy, "_tree", longest_path_wins, {"trimmed"}),
-    "a text rendered for another level": (None, "render", next_level, {"read by level"}),
+    "a text rendered for another level": (call, "render", next_level, {"read by level"}),
     "the merged set's Allow taken as the answer": (
         Answer,
         "permitted",
@@ -443,10 +459,7 @@ def test_a_planted_fault_is_found(name, monkeypatch):
     found: dict[str, int] = {}
     for number, (world, request) in enumerate(cases(7, PLANTED_WITHIN), start=1):
         with monkeypatch.context() as patch:
-            if place is None:
-                patch.setitem(globals(), function, plant(render))
-            else:
-                patch.setattr(place, function, plant(getattr(place, function)))
+            patch.setattr(place, function, plant(getattr(place, function)))
             forget()
             wrong = checked.broken(world, request)
         forget()
