@@ -100,7 +100,7 @@ async def connect(about: Mapping[str, Any]) -> "asyncpg.Connection[asyncpg.Recor
 def look_around(state: str) -> None:
     """Tell what can be seen of what stands: the usual places of credentials, and Taskbound's own."""
     home = Path.home()
-    places = [Path(state), home / ".aws", home / ".ssh", home / ".netrc", home / ".local/share/taskbound"]
+    places = [Path(state), home / ".aws", home / ".ssh", home / ".netrc", home / ".local/share/taskbound/checkpoints"]
     sees = {}
     for place in places:
         try:

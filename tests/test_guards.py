@@ -67,7 +67,7 @@ GUARDS: dict[str, tuple[Off, str]] = {
     "edge.gateway.running:RunningCalls._require_room":
         (nothing, "edge/test_gateway.py::test_a_task_has_a_bounded_number_of_calls_under_way"),
     "edge.request:require_local":
-        (nothing, "edge/test_http.py::test_a_page_of_another_origin_is_refused[tcp-http://evil.example]"),
+        (nothing, "edge/test_http.py::test_a_page_of_another_origin_is_refused[unix-http://evil.example]"),
     "formats.dpop:is_at": (yes, "formats/test_dpop.py::test_a_proof_for_another_address_is_refused"),
     "formats.jose:require_signature":
         (nothing, "formats/test_jose.py::test_what_is_not_exactly_a_token_of_ours_is_refused"),
@@ -89,6 +89,8 @@ GUARDS: dict[str, tuple[Off, str]] = {
     "steps.look_up:require_acting": (nothing, "edge/test_api.py::test_a_handle_opens_children_of_its_own_task_only"),
     "steps.open_task:_require_own_limits":
         (nothing, "steps/test_open_task_rules.py::test_two_grants_never_share_the_limit_of_the_one_they_descend_from"),
+    "steps.open_task:_require_own_subject":
+        (nothing, "steps/test_open_task_intent.py::test_nobody_acts_for_a_person_by_naming_them"),
     "steps.open_task:_require_room":
         (nothing, "steps/test_open_task.py::test_a_task_has_no_more_children_at_once_than_can_be_ended_at_once"),
     "steps.require_keys:require_keys": (nothing, "steps/test_require_keys.py::test_another_key_is_refused_each_time"),

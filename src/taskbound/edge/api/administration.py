@@ -164,16 +164,17 @@ async def post_export(knock: Knock) -> Response:
 
 async def post_erase(knock: Knock) -> Response:
     asked = fields(knock.body, knock.takes)
+    await permit_administration(knock.world, knock.door, knock.asker, "body/erase", "bodies")
     return await _erased(knock, asked["older_than_s"], asked.get("class", ""))
 
 
 async def post_erase_event(knock: Knock) -> Response:
     fields(knock.body, knock.takes)
+    await permit_administration(knock.world, knock.door, knock.asker, "body/erase", "bodies")
     return await _erased(knock, digits("event", knock.params["event"]), "")
 
 
 async def _erased(knock: Knock, which: timedelta | int, of: str) -> Response:
-    await permit_administration(knock.world, knock.door, knock.asker, "body/erase", "bodies")
     if knock.site.erase is None:
         raise NotFound("nothing is erased here")
     return json_response({"erased": await knock.site.erase(which, of)})
