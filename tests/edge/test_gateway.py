@@ -59,6 +59,10 @@ def decision_of(result):
     return result.meta["io.taskbound/decision"]
 
 
+def decision_in(result):
+    return result["_meta"]["io.taskbound/decision"]
+
+
 def call(tool, id=1, meta=None, **arguments):
     params = {"name": tool, "arguments": arguments, **({"_meta": meta} if meta else {})}
     return {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
@@ -162,6 +166,34 @@ async def test_a_task_that_ended_cannot_act(gate, workspace):
         assert text_of(denied).startswith("denied: task_ended: ") and decision_of(denied)["task"] == task
     assert workspace.ran == [("echo", "before")]
     assert not any(b"tools/" in body for _, body in workspace.requests)
+
+
+async def test_the_handle_of_a_task_that_ended_is_refused_whatever_is_asked(gate):
+    task, handle = await gate.task()
+    _, below = await gate.task(below=handle, budget={"calls": 5, "leases": 0})
+    session = (await gate.post(handle, INITIALIZE)).headers["mcp-session-id"]
+    await gate.post(handle, asked("tools/list"), mcp_session_id=session)
+    await end_task(gate.world, gate.door, gate.claim(handle), task, "done")
+    events = len(gate.events())
+    noted = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    for shown, ended in ((handle, task), (below, task)):
+        for message in (asked("tools/list"), asked("ping"), INITIALIZE, asked("nothing"), noted):
+            response = await gate.post(shown, message, **({"mcp_session_id": session} if shown is handle else {}))
+            assert response.status_code == 401 and response.json()["error"] == "invalid_token", message
+            assert response.json()["error_description"].startswith(f"task {ended} ended at ")
+            assert response.json()["hint"] == "open a new task"
+            assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    for method in ("GET", "DELETE"):
+        assert (await gate.post(handle, None, method=method, mcp_session_id=session)).status_code == 401
+    assert len(gate.events()) == events, "what calls nothing leaves nothing"
+    result = (await gate.post(below, call("echo", text="x"))).json()["result"]
+    assert decision_in(result)["code"] == "task_ended"
+
+
+async def test_a_task_whose_deadline_is_over_is_refused_before_anybody_ends_it(gate):
+    _, handle = await gate.task()
+    gate.clock.advance(660)
+    assert (await gate.post(handle, asked("tools/list"))).status_code == 401
 
 
 async def test_an_upstream_that_is_down_is_said_so_and_the_call_is_recorded(tmp_path, workspace):

@@ -152,6 +152,12 @@ def error_response(error: TaskboundError, request: str) -> Response:
     return response
 
 
+def ended_response(error: TaskEnded, scope: Scope, request: str) -> Response:
+    """Return the answer to what names a task that ended: it is no longer a handle, or a token (INTERFACES 6)."""
+    kind = TokenRefused if shows_token(scope) else Unauthenticated
+    return error_response(kind(str(error), hint=error.hint), request)
+
+
 def application(
     world: World,
     door: Identity,
@@ -212,9 +218,8 @@ def application(
         response: Response | ASGIApp
         try:
             response = await answer(scope, receive, request)
-        except TaskEnded as error:  # of a handle: outside the gateway it is no longer one (INTERFACES 6)
-            kind = TokenRefused if shows_token(scope) else Unauthenticated
-            response = error_response(kind(str(error), hint=error.hint), request)
+        except TaskEnded as error:
+            response = ended_response(error, scope, request)
         except TaskboundError as error:
             await note_refused(scope, world, for_request(door, request), error)
             response = error_response(error, request)

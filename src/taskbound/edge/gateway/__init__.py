@@ -20,9 +20,8 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from taskbound.core.errors import InvalidRequest, NotFound, TaskboundError, Unauthenticated
+from taskbound.core.errors import InvalidRequest, NotFound, TaskboundError, TaskEnded, Unauthenticated
 from taskbound.core.identity import Claim, Identity, for_request
-from taskbound.core.task import Task
 from taskbound.edge.claims import Holders, claim_of, note_refused, proven
 from taskbound.edge.enforce import Outcomes
 from taskbound.edge.gateway.answer import Answer, Unread, Writing
@@ -32,7 +31,7 @@ from taskbound.edge.gateway.credentials import Credentials
 from taskbound.edge.gateway.offers import Offers, may_act
 from taskbound.edge.gateway.running import RunningCalls, TooMany
 from taskbound.edge.gateway.sessions import ClientSessions, UpstreamSessions
-from taskbound.edge.http import MethodNotAllowed, error_response
+from taskbound.edge.http import MethodNotAllowed, ended_response, error_response
 from taskbound.edge.request import read_body
 from taskbound.formats import mcp, mcp_era
 from taskbound.formats.mcp_era import SESSIONS, STATELESS
@@ -88,6 +87,8 @@ class Gateway:
         answer = Answer(scope, receive, send, self._writing)
         try:
             await self._serve(scope, receive, answer, for_request(self._door, id), segments)
+        except TaskEnded as error:
+            await self._respond(answer, ended_response(error, scope, id))
         except TaskboundError as error:
             await note_refused(scope, self._world, for_request(self._door, id), error)
             response = error_response(error, id)
@@ -128,8 +129,9 @@ class Gateway:
             response.headers["www-authenticate"] = "Bearer"  # RFC 6750 3.1: no code where nothing was shown
             return await answer.respond(response)
         asker = await proven(self._world, door, claim)
-        caller, chain = await self._caller(door, asker)
-        asked = Asked(door, caller, chain, self._upstream_of(segments))
+        asked = await self._asked(door, asker, self._upstream_of(segments))
+        if scope["method"] != "POST":
+            asked.require_live()
         if scope["method"] == "DELETE" and not _is_stateless(scope):
             self._find_session(header(scope, SESSION), asked)
             if asked.session is None:
@@ -144,11 +146,11 @@ class Gateway:
         if id is not None:
             asked.session = self._clients.find(id, asked.task, asked.upstream)
 
-    async def _caller(self, door: Identity, claim: Claim | Identity) -> tuple[Identity, tuple[Task, ...]]:
+    async def _asked(self, door: Identity, claim: Claim | Identity, upstream: str | None) -> Asked:
         """Return who asks, and the tasks that it acts in. Each decision reads them again."""
         async with self._world.store.transaction(door) as tx:
             caller = await prove(tx, claim)
-            return caller, await chain_of(tx, caller.task)
+            return Asked(door, caller, await chain_of(tx, caller.task), tx.now, upstream)
 
     def _upstream_of(self, segments: tuple[str, ...]) -> str | None:
         match segments:
@@ -177,6 +179,8 @@ class Gateway:
             return await answer.finish(mcp.error(None, mcp.PARSE_ERROR, str(error)), 400)
         except mcp.MalformedMessage as error:
             return await answer.finish(mcp.error(error.id, error.code, str(error), error.data), 400)
+        if not (isinstance(message, mcp.Request) and message.method == "tools/call"):
+            asked.require_live()
         if isinstance(message, mcp.Notification):
             self._noted(message, asked)
         if not isinstance(message, mcp.Request):  # we ask clients nothing, so what answers is ignored

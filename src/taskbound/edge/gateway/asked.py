@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from starlette.types import Scope
 
 from taskbound.core.call import Call, Decision
+from taskbound.core.errors import TaskEnded
 from taskbound.core.identity import Identity
 from taskbound.core.task import Task
 from taskbound.edge.claims import only
@@ -24,6 +26,7 @@ class Asked:
     door: Identity  # ours, for this request
     claim: Identity  # proved when the request came; every step reads its task again
     chain: tuple[Task, ...]
+    at: datetime  # when both were read
     upstream: str | None  # that the path names; None: all
     era: Era = mcp_era.SESSIONS
     session: ClientSession | None = None  # of an era that has them
@@ -38,6 +41,12 @@ class Asked:
     def line(self) -> Line:
         """The ids of the chain: for each is counted what is below it, which no number of children makes more."""
         return tuple(task.id for task in self.chain)
+
+    def require_live(self) -> None:
+        """Raises TaskEnded: the handle of a task that ended is refused; only a call is decided, and denied."""
+        for task in self.chain:
+            if task.why_not_open(self.at) == TaskEnded.code:
+                task.require_open(self.at)
 
     def result(self, id: mcp.Id, value: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response with a result of ours."""
