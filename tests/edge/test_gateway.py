@@ -451,6 +451,16 @@ async def test_a_malformed_or_unknown_call_is_an_error_and_reaches_nobody(gate, 
     assert workspace.ran == []
 
 
+async def test_who_calls_a_tool_by_the_name_of_another_address_is_told_its_name_here(gate, workspace):
+    _, handle = await gate.task()
+    for path, name, here in (("/workspace", "workspace.echo", "echo"), ("", "echo", "workspace.echo")):
+        error = (await gate.post(handle, call(name, text="x"), path=path)).json()["error"]
+        assert error["message"] == f"there is no tool {name!r}: here it is called {here!r}"
+    unknown = (await gate.post(handle, call("workspace.nothing"))).json()["error"]
+    assert unknown["message"] == "there is no tool 'workspace.nothing'"
+    assert workspace.ran == []
+
+
 BODIES = [
     (b"", 400, -32600),
     (b"{", 400, -32700),

@@ -29,7 +29,7 @@ class Calls:
             call = mcp.read_tool_call(request, asked.era.call_members)
             upstream, tool = self._named(call.name, asked)
             if not self._offers.knows(upstream, tool):
-                raise mcp.MalformedMessage(mcp.INVALID_PARAMS, f"there is no tool {call.name!r}", request.id)
+                raise mcp.MalformedMessage(mcp.INVALID_PARAMS, self._unknown(call.name, asked), request.id)
             if asked.headers is not None:
                 mcp_headers.check(self._mirrored(f"{upstream}/{tool}"), call.arguments, asked.headers, request.id)
         except mcp.MalformedMessage as error:
@@ -39,8 +39,17 @@ class Calls:
     def _named(self, name: str, asked: Asked) -> tuple[str, str]:
         upstream, tool = (asked.upstream, name) if asked.upstream else name.partition(".")[::2]
         if upstream not in self._world.upstreams or not tool:
-            raise mcp.MalformedMessage(mcp.INVALID_PARAMS, f"there is no tool {name!r}")
+            raise mcp.MalformedMessage(mcp.INVALID_PARAMS, self._unknown(name, asked))
         return upstream, tool
+
+    def _unknown(self, name: str, asked: Asked) -> str:
+        """Say that there is no such tool, and what it is called at this address where it is known by another name."""
+        said = f"there is no tool {name!r}"
+        if asked.upstream:
+            bare = name.removeprefix(f"{asked.upstream}.")
+            return f"{said}: here it is called {bare!r}" if self._offers.knows(asked.upstream, bare) else said
+        of = next((one for one in sorted(self._world.upstreams) if self._offers.knows(one, name)), None)
+        return said if of is None else f"{said}: here it is called {f'{of}.{name}'!r}"
 
     def _mirrored(self, resource: str) -> tuple[mcp_headers.Mark, ...]:
         """Return the arguments that clients mirror, by the definition that they were shown.
