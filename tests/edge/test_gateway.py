@@ -201,12 +201,14 @@ async def test_an_upstream_that_is_down_is_said_so_and_the_call_is_recorded(tmp_
         entered = gateways(tmp_path / "policy", PROFILES, {"workspace": url})
         gate = await entered.__aenter__()
     try:
-        _, handle = await gate.task()
+        task, handle = await gate.task()
         assert len((await gate.post(handle, asked("tools/list"))).json()["result"]["tools"]) == 5
         result = (await gate.post(handle, call("echo", text="x"))).json()["result"]
         assert result["isError"] and result["content"][0]["text"].startswith(
             "failed: upstream_unavailable: workspace: "
         )
+        failure = {"code": "upstream_unavailable", "task": task, "hint": "try again in a moment"}
+        assert result["_meta"] == {"io.taskbound/failure": failure}
         await gate.gate.outcomes.drained()
         assert gate.kinds()[-2:] == ["call.permitted", "call.completed"] and gate.events()[-1].detail["is_error"]
         refused = (await gate.post(handle, call("echo", other=1))).json()["result"]
@@ -493,7 +495,8 @@ async def test_http_is_as_the_transport_has_it(gate):
     assert (await gate.post(handle, asked("ping"), path="/nowhere")).status_code == 404
     assert (await gate.post(handle, asked("ping"), path="/workspace/more")).status_code == 404
     assert (await gate.post(handle, asked("ping"), content_type="text/plain")).status_code == 415
-    assert (await gate.post(handle, b" " * (2 << 20))).status_code == 413
+    large = await gate.post(handle, b" " * (2 << 20))
+    assert large.status_code == 413 and large.json()["hint"] == "send less in one request"
     only_events = await gate.post(handle, asked("ping"), accept="text/event-stream")
     assert only_events.headers["content-type"] == "text/event-stream" and b'"result":{}' in only_events.content
 

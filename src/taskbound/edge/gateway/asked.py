@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Scope
 
 from taskbound.core.call import Call, Decision
-from taskbound.core.errors import TaskEnded
+from taskbound.core.errors import TaskboundError, TaskEnded
 from taskbound.core.identity import Identity
 from taskbound.core.task import Task
 from taskbound.edge.claims import only
@@ -67,6 +67,11 @@ def denied(call: Call, decision: Decision) -> dict[str, Any]:
     # People read what the model passes on, and no _meta: the command tells them what would unblock it.
     text = f"denied: {decision.code}: {first.reason} (for a person: taskbound why {id})"
     return mcp.text_result(text, {f"{mcp.OURS}decision": said})
+
+
+def failed(asked: Asked, error: TaskboundError, text: str) -> dict[str, Any]:
+    """Return the result that a permitted call has which could not be made."""
+    return mcp.text_result(text, {f"{mcp.OURS}failure": {"code": error.code, "task": asked.task, "hint": error.hint}})
 
 
 def stopped(request: mcp.Request, asked: Asked, why: str) -> dict[str, Any]:

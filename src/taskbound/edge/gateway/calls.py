@@ -8,7 +8,7 @@ from taskbound.core.catalogue import Tool
 from taskbound.core.errors import Refused, TargetUnavailable, TaskboundError, UpstreamUnavailable
 from taskbound.edge.enforce import Outcomes, Permit, Refusal, enforce
 from taskbound.edge.gateway.answer import Answer
-from taskbound.edge.gateway.asked import Asked, denied
+from taskbound.edge.gateway.asked import Asked, denied, failed
 from taskbound.edge.gateway.offers import Offers, granted, may_act
 from taskbound.edge.gateway.sessions import UpstreamSessions
 from taskbound.formats import mcp, mcp_era, mcp_headers
@@ -100,7 +100,7 @@ class Calls:
         except mcp.InputRequired as error:
             return asked.result(request.id, mcp.text_result(f"failed: input_required: {upstream}: {error}"))
         except (UpstreamUnavailable, TargetUnavailable) as error:
-            return asked.result(request.id, mcp.text_result(f"failed: {error.code}: {upstream}: {error}"))
+            return asked.result(request.id, failed(asked, error, f"failed: {error.code}: {upstream}: {error}"))
         except Refused as error:
             if error is trouble:  # the credential was refused, or the task ended while it was made
                 return asked.result(request.id, mcp.text_result(f"denied: {error.code}: {error}"))
