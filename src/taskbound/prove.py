@@ -63,12 +63,22 @@ async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:
         known = await tx.find(Registration, attestor=claim.facts.attestor)
         matching = [one for one in known if one.state != "retired" and one.matches(claim.facts)]
         if len(matching) == 1:  # two that match are a doubt, and doubt is refusal (D31)
-            owner = await registered(tx, matching[0].owner)
+            owner, name = await registered(tx, matching[0].owner), name_of(matching[0].spiffe_id)
             if not owner.is_live:
-                raise Unauthenticated(f"the owner of {name_of(matching[0].spiffe_id)} is {owner.state}")
+                who = name if owner == matching[0] else f"the owner of {name}"
+                raise Unauthenticated(f"{who} is {owner.state}", hint=_way_back(owner))
             return identify(claim, matching[0], None, ())
         raise Unauthenticated(f"{len(matching)} registrations match the facts shown, expected one")
     raise Unauthenticated("the claim shows neither a handle nor facts")
+
+
+def _way_back(human: Registration) -> str:
+    """Return what lets a suspended human act again: the operator is resumed by who owns the machine alone."""
+    if human.state != "suspended":
+        return ""
+    if human.attestor == "operator":
+        return "stop taskbound up, then: taskbound up --resume-operator"
+    return f"taskbound identity resume {name_of(human.spiffe_id)}"
 
 
 async def _spend(tx: Transaction, value: OneTime) -> None:

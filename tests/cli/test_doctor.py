@@ -66,6 +66,7 @@ def test_before_the_first_start_nothing_failed_and_what_is_missing_is_said(place
     found = examined(place, 0)
     assert only(found, "python")[0] == only(found, "kernel")[0] == only(found, "configuration")[0] == "ok"
     assert only(found, "server")[0::2] == ("warn", "taskbound up")
+    assert f"no answer from unix:{place.state}/run/api.sock: " in only(found, "server")[1]
     assert only(found, "policy")[0::2] == ("warn", "taskbound policy init")
     assert only(found, "log")[1] == "there is none yet"
     assert not (place.state / "taskbound.db").exists() and not (place.state / "keys").exists(), "nothing is changed"

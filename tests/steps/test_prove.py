@@ -204,8 +204,18 @@ async def test_a_fact_of_another_type_is_another_fact(rig, shown):
 async def test_nobody_acts_for_an_owner_who_is_not_live(rig, kinds):
     assert (await proven(rig, SUPPORT)).owner.endswith("human/alice")
     await state_to(rig, "human/alice", *kinds)
-    with pytest.raises(Unauthenticated, match="owner of agent/support"):
+    with pytest.raises(Unauthenticated, match="owner of agent/support") as refused:
         await proven(rig, SUPPORT)
+    hint = "stop taskbound up, then: taskbound up --resume-operator"  # alice is the operator
+    assert refused.value.hint == (hint if kinds == (Kind.IDENTITY_SUSPENDED,) else "")
+
+
+async def test_who_is_suspended_is_told_so_and_who_else_can_resume_them(rig):
+    await register(rig, "human/bob", {"uid": 7}, owner="human/bob")
+    await state_to(rig, "human/bob", Kind.IDENTITY_SUSPENDED)
+    with pytest.raises(Unauthenticated, match=r"^human/bob is suspended") as refused:
+        await proven(rig, Claim("main", facts=Facts("unix", {"uid": 7})))
+    assert refused.value.hint == "taskbound identity resume human/bob"
 
 
 async def test_an_identity_of_another_organisation_is_refused(rig):

@@ -80,7 +80,8 @@ def test_what_goes_wrong_at_the_start_is_said_and_changes_nothing(place):
         occupied = other.command("up", "--json")
         assert occupied.returncode == 3 and json.loads(occupied.stdout)["error"] == "address_in_use"
         assert not (other.state / "taskbound.db").exists()
-    assert place.command("task", "list").returncode == 3
+    away = place.command("task", "list")
+    assert away.returncode == 3 and f"no answer from unix:{place.state}/run/api.sock: " in away.stderr
 
 
 @unprivileged
@@ -121,8 +122,10 @@ def _suspended_and_resumed(place: Place, workspace: str) -> None:
         place.done("identity", "suspend", about["operator"])
         after = call(task, "workspace.echo", text="gone")
         assert after["isError"] and "task_ended" in after["content"][0]["text"]
-        with pytest.raises(Refused, match="suspended"):
-            place.client.open_task(profile="echo", actor="agent/echo")
+        for what in ({"profile": "echo", "actor": "agent/echo"}, {}):
+            with pytest.raises(Refused, match=f"^{about['operator']} is suspended") as refused:
+                place.client.open_task(**what)
+            assert refused.value.hint == "stop taskbound up, then: taskbound up --resume-operator"
     with place.up() as about:
         assert any("--resume-operator" in warning for warning in about["warnings"])
     with place.up("--resume-operator"):

@@ -141,8 +141,8 @@ def _running(client: Client, upstreams: Sequence[str]) -> "tuple[Running | None,
 
     try:
         client.request("GET", "/readyz")
-    except Unreachable:
-        return None, Check("server", WARN, "taskbound up does not run", "taskbound up")
+    except Unreachable as error:
+        return None, Check("server", WARN, f"taskbound up does not run: {error}", "taskbound up")
     except Refused as error:
         return Running("", {}), Check("server", FAIL, f"taskbound up is not ready: {error.description}", error.hint)
     try:
