@@ -288,7 +288,8 @@ async def stage(suite: Suite, task: UserTask, attack: InjectionTask, keep: bool,
         for warning in about["warnings"]:
             story.add(f"it says: {warning}")
         if keep:
-            stack.callback(story.add, f"to end it: kill {up.pid} {server.pid} {office.process.pid}")
+            ends = f"kill {up.pid} {server.pid} {office.process.pid}, then rm -r {base} {office.folder}"
+            stack.callback(story.add, f"to end it: {ends}")
             stack.callback(story.add, f"kept: PostgreSQL at 127.0.0.1:{office.port}, its log {office.log}")
             stack.callback(story.add, f"kept: export TASKBOUND_HOME={base / 'state'}; {COMMAND} task list")
         yield Stage(base, suite, task, attack, office, workspace["received"], about["gateway"])
