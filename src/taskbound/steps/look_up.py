@@ -45,7 +45,7 @@ async def look_up_tasks(
         caller = await prove(tx, asker)
         case = await gather(world, tx, caller, "audit/read", "tasks")
         decision = decide(case)
-        if decision.code == "task_ended":
+        if decision.code in ("task_ended", "check_failed"):
             await refuse(tx, case, decision)
         else:
             if decision.permitted:
