@@ -63,6 +63,8 @@ GUARDS: dict[str, tuple[Off, str]] = {
         (nothing, "edge/test_claims.py::test_who_joins_for_another_s_work_is_refused_before_there_is_a_task"),
     "edge.claims:is_local":
         (yes, "edge/test_claims.py::test_beyond_this_machine_a_listener_answers_to_the_names_in_its_certificate"),
+    "edge.gateway.asked:Asked.require_live":
+        (nothing, "edge/test_gateway.py::test_the_handle_of_a_task_that_ended_is_refused_whatever_is_asked"),
     "edge.gateway.offers:may_act": (yes, "edge/test_gateway.py::test_a_task_that_ended_cannot_act"),
     "edge.gateway.running:RunningCalls._require_room":
         (nothing, "edge/test_gateway.py::test_a_task_has_a_bounded_number_of_calls_under_way"),
