@@ -13,6 +13,7 @@ from mcp import MCPError
 
 from taskbound import app
 from taskbound.core import call as calls
+from taskbound.core.call import Call
 from taskbound.core.catalogue import pin_of
 from taskbound.core.errors import StoreUnavailable, UpstreamUnavailable
 from taskbound.core.secret import Secret
@@ -451,6 +452,29 @@ async def test_a_malformed_or_unknown_call_is_an_error_and_reaches_nobody(gate, 
         response = await gate.post(handle, {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params})
         assert response.json()["error"]["code"] == -32602 and response.json()["id"] == 7, params
     assert workspace.ran == []
+
+
+async def test_who_tries_names_of_tools_is_on_record_like_any_denied_call(gate, workspace):
+    task, handle = await gate.task()
+
+    async def denied() -> list[tuple[str, str]]:
+        async with gate.world.store.transaction(gate.door) as tx:
+            return [(one.resource, one.code) for one in await tx.find(Call, task=task, state="denied")]
+
+    for path, name in (("/workspace", "nothing"), ("", "workspace.nothing"), ("", "nobody.nothing"), ("", "nothing")):
+        error = (await gate.post(handle, call(name, text="x"), path=path)).json()["error"]
+        assert error["code"] == -32602
+    assert sorted(await denied()) == [
+        ("nobody/nothing", "unknown_tool"),
+        ("nothing/", "unknown_tool"),
+        ("workspace/nothing", "unknown_tool"),  # twice within a second: a storm of two
+    ]
+    for name in ("x" * 300, f"echo{handle}"):
+        error = (await gate.post(handle, call(name))).json()["error"]
+        assert error["code"] == -32602 and handle not in error["message"]
+    await end_task(gate.world, gate.door, gate.claim(handle), task, "done")
+    assert (await gate.post(handle, call("nothing"))).status_code == 401
+    assert len(await denied()) == 3 and workspace.ran == []
 
 
 async def test_who_calls_a_tool_by_the_name_of_another_address_is_told_its_name_here(gate, workspace):

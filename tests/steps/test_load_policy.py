@@ -1,5 +1,6 @@
 """A policy directory is loaded by who may, recorded, and brings its registrations and pins with it."""
 
+import re
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -243,6 +244,18 @@ async def test_a_name_that_was_taken_out_of_the_file_is_told_with_the_command_th
         "agent/weekly stands in registrations.toml no more, and may go on as before: "
         "taskbound identity retire agent/weekly"
     ]
+
+
+async def test_tools_that_nobody_reviewed_are_told(rig):
+    file = rig.path / "tools/crm.toml"
+    text = file.read_text()
+    file.write_text(re.sub(r"^reviewed = .*\n", "", text, count=2, flags=re.M))
+    loaded = await load_policy(rig.world, rig.door, ALICE)
+    (told,) = warnings_of(loaded, loaded)
+    assert told.startswith("2 tools of crm are as derived: read tools/crm.toml, and write reviewed = {")
+    file.write_text(text)
+    loaded = await load_policy(rig.world, rig.door, ALICE)
+    assert warnings_of(loaded, loaded) == []
 
 
 async def test_what_a_profile_asks_for_and_is_not_built_is_told(rig):

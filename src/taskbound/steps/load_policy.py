@@ -5,6 +5,7 @@ What registrations.toml says of services and agents is registered with it, in th
 the file no longer names stays as it is: taking a name out of a file ends nobody.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 from taskbound.core.call import decide
@@ -73,9 +74,14 @@ async def _record(world: World, door: Identity, asker: Claim | Identity, loaded:
 def warnings_of(loaded: PolicyDir, before: PolicyDir) -> list[str]:
     """Return what people should know of a directory that came into force in place of another.
 
-    What a profile asks for and is not built yet, and names that stand in registrations.toml no more.
+    Tools that nobody reviewed, what a profile asks for and is not built yet, and names that stand in
+    registrations.toml no more.
     """
     told = []
+    derived = Counter(tool.upstream for tool in loaded.tools.values() if not tool.reviewed)
+    for upstream, count in sorted(derived.items()):
+        hint = 'write reviewed = { by = "human/NAME", on = DAY } where it is right'
+        told.append(f"{count} tools of {upstream} are as derived: read tools/{upstream}.toml, and {hint}")
     for profile in loaded.profiles.values():
         asks = {"heartbeat_grace": profile.heartbeat_grace, "on_lost": profile.on_lost}
         for key in (key for key, value in asks.items() if value is not None):

@@ -1,11 +1,11 @@
 """Calls: one `tools/call`, decided and recorded before it goes out, and built anew from typed fields (D16)."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from typing import Any
 
 from taskbound.core.catalogue import Tool
-from taskbound.core.errors import Refused, TargetUnavailable, TaskboundError, UpstreamUnavailable
+from taskbound.core.errors import InvalidRequest, Refused, TargetUnavailable, TaskboundError, UpstreamUnavailable
 from taskbound.edge.enforce import Outcomes, Permit, Refusal, enforce
 from taskbound.edge.gateway.answer import Answer
 from taskbound.edge.gateway.asked import Asked, denied, failed
@@ -24,11 +24,12 @@ class Calls:
         self._marks: dict[str, tuple[Tool, tuple[mcp_headers.Mark, ...]]] = {}  # by resource, of the tool as it was
 
     async def call(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
-        """Answer one call. What is malformed, or of a tool that nobody knows, is an error and decides nothing."""
+        """Answer one call. What is malformed is an error and decides nothing; an unknown tool is one too, and denied."""
         try:
             call = mcp.read_tool_call(request, asked.era.call_members)
-            upstream, tool = self._named(call.name, asked)
+            upstream, tool = (asked.upstream, call.name) if asked.upstream else call.name.partition(".")[::2]
             if not self._offers.knows(upstream, tool):
+                await self._deny_unknown(f"{upstream}/{tool}", call.arguments, asked)
                 raise mcp.MalformedMessage(mcp.INVALID_PARAMS, self._unknown(call.name, asked), request.id)
             if asked.headers is not None:
                 mcp_headers.check(self._mirrored(f"{upstream}/{tool}"), call.arguments, asked.headers, request.id)
@@ -36,11 +37,19 @@ class Calls:
             return await answer.finish(mcp.error(request.id, error.code, str(error)))
         return await answer.finish(await self._enforced(request, asked, answer, call, upstream, tool))
 
-    def _named(self, name: str, asked: Asked) -> tuple[str, str]:
-        upstream, tool = (asked.upstream, name) if asked.upstream else name.partition(".")[::2]
-        if upstream not in self._world.upstreams or not tool:
-            raise mcp.MalformedMessage(mcp.INVALID_PARAMS, self._unknown(name, asked))
-        return upstream, tool
+    async def _deny_unknown(self, resource: str, arguments: Mapping[str, Any], asked: Asked) -> None:
+        """Put on record that a tool was asked for which there is not: who tries names is seen like any denied call.
+
+        Raises TaskEnded first: the handle of an ended task is told of no name whether it is one.
+        """
+        asked.require_live()
+        try:
+            ask = CallAsk(resource, arguments)
+        except InvalidRequest as error:  # it is too long to be kept, or holds a token
+            raise mcp.MalformedMessage(mcp.INVALID_PARAMS, str(error)) from None
+        with suppress(Refusal):
+            async with enforce(self._world, asked.door, asked.claim, ask, self._outcomes):
+                pass  # a policy that knows it came into force meanwhile: the client calls again
 
     def _unknown(self, name: str, asked: Asked) -> str:
         """Say that there is no such tool, and what it is called at this address where it is known by another name."""
