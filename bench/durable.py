@@ -20,6 +20,7 @@ from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from taskbound.store.sqlite import open_store
+from taskbound.store.sqlite_log import SqliteLog
 
 POLICY = Path(__file__).parents[1] / "demo/policy"
 ASK = CallAsk("crm/get_order", {"id": "4711"})
@@ -60,7 +61,7 @@ async def opened(folder: Path) -> AsyncIterator[Site]:
     """Give a site on SQLite in a folder, with the demo's policy and nobody at work in it."""
     bare = app.in_memory(POLICY, TARGETS, {}, clock=lambda: datetime.now(UTC))
     store = open_store(folder / "state/taskbound.db", lambda: datetime.now(UTC))
-    world = replace(bare, store=store)
+    world = replace(bare, store=store, log=SqliteLog(store))
     ours = door("example.org", "door/gateway", "main")
     for name, environment in (("human/alice", ""), ("agent/support", "production")):
         ask = RegistrationAsk(name, "human/alice", "unix", {"script": name}, environment=environment)

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Mapping
 from time import perf_counter
 
-from bench import decide, durable, gateway, growth, memory, store, task
+from bench import decide, durable, gateway, growth, log, memory, store, task
 from bench.figures import Figure, as_markdown, as_text, machine
 
 ROWS: Mapping[str, Callable[[], list[Figure]]] = {
     "decide": decide.measure,    # row 1
     "durable": durable.measure,  # row 2
     "store": store.measure,
+    "log": log.measure,          # T7.8
     "gateway": gateway.measure,  # row 5
     "task": task.measure,
     "memory": memory.measure,

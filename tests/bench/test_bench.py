@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from bench import decide, durable, gateway, growth, memory, run, store, task
+from bench import decide, durable, gateway, growth, log, memory, run, store, task
 from bench.figures import Figure, as_markdown, as_text, at, machine, spread
 from bench.installation import cpu_of
 
@@ -13,6 +13,7 @@ ROWS = {
     "decide": lambda: decide.measure(20, 40),
     "durable": lambda: durable.measure((1, 2), 0.05),
     "store": lambda: store.measure((1, 2), 0.05),
+    "log": lambda: log.measure(20),
     "gateway": lambda: gateway.measure((1, 2), 0.1, 1),
     "task": lambda: task.measure(2, 2, 0),
     "memory": lambda: memory.measure(3),

@@ -24,7 +24,7 @@ class Calls:
         self._marks: dict[str, tuple[Tool, tuple[mcp_headers.Mark, ...]]] = {}  # by resource, of the tool as it was
 
     async def call(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
-        """Answer one call. What is malformed is an error and decides nothing; an unknown tool is an error, and denied."""
+        """Answer one call. What is malformed is an error and decides nothing; an unknown tool is one, and denied."""
         try:
             call = mcp.read_tool_call(request, asked.era.call_members)
             upstream, tool = (asked.upstream, call.name) if asked.upstream else call.name.partition(".")[::2]
