@@ -10,7 +10,6 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from bench.figures import Figure, at
-from demo.targets import TARGETS
 from taskbound import app
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity, Registration, door
@@ -21,8 +20,9 @@ from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from taskbound.store.sqlite import open_store
 from taskbound.store.sqlite_log import SqliteLog
+from tests.shop.targets import TARGETS
 
-POLICY = Path(__file__).parents[1] / "demo/policy"
+POLICY = Path(__file__).parents[1] / "tests/shop/policy"
 ASK = CallAsk("crm/get_order", {"id": "4711"})
 CALLERS = (1, 16, 64)
 SECONDS = 3.0

@@ -22,7 +22,7 @@ from taskbound.steps.revoke_lease import due_leases, mark_due, revoke_lease, swe
 from tests.contracts.store import Clock
 from tests.replay import replay
 
-POLICY = Path(__file__).parent.parent / "demo" / "policy"
+POLICY = Path(__file__).parent / "shop/policy"
 ALICE = Claim("main", facts=Facts("operator", {"uid": 1000}))
 
 
@@ -111,7 +111,7 @@ class Rig:
         after: bool = False,
         store: Callable[[Clock], Any] | None = None,  # what to make from the rig's clock; None: the memory store
     ) -> None:
-        from demo.targets import TARGETS
+        from tests.shop.targets import TARGETS
 
         self.clock = Clock()
         self.targets = {name: MemoryTarget() for name in {target.name for target in TARGETS.values()}}

@@ -129,7 +129,7 @@ def switch_off(guard: str, instead: Off) -> None:
     original = vars(owner)[last]
     new = _awaitable(instead) if inspect.iscoroutinefunction(original) else instead
     setattr(owner, last, new)
-    for known in [one for name, one in sys.modules.items() if name.startswith("taskbound")]:
+    for known in [one for name, one in sys.modules.items() if name.startswith(("taskbound", "tests"))]:
         for key, value in list(vars(known).items()):
             if value is original:
                 setattr(known, key, new)

@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from demo.targets import TARGETS
 from taskbound import lanes as module
 from taskbound.core.errors import Denied, TargetUnavailable
 from taskbound.core.event import Kind
@@ -25,6 +24,7 @@ from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import open_task
 from tests.profile import trials
 from tests.rig import ALICE, Rig
+from tests.shop.targets import TARGETS
 from tests.stories.story import REFUND, claim_of
 
 READER = LeaseAsk("shopdb/reader")

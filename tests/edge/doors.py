@@ -14,7 +14,6 @@ from typing import Any
 
 import uvicorn
 
-from demo.targets import TARGETS
 from taskbound.core.identity import door
 from taskbound.core.organisation import operator_policy
 from taskbound.edge import api
@@ -26,6 +25,7 @@ from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.ports import World
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from tests.rig import PEOPLE, POLICY, Rig
+from tests.shop.targets import TARGETS
 
 OFFERED = json.loads((POLICY / "tools/crm.json").read_text())
 REFUND = {"profile": "refund-order", "set": {"order_id": "4711", "max": "50"}}

@@ -16,7 +16,6 @@ import uvicorn
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from demo.targets import TARGETS
 from taskbound import app
 from taskbound.core.catalogue import pin_of
 from taskbound.core.identity import Claim, door
@@ -32,6 +31,7 @@ from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from tests.contracts.store import Clock
 from tests.rig import ALICE, PEOPLE, POLICY
 from tests.served import Quick
+from tests.shop.targets import TARGETS
 
 PROFILE = """\
 purpose = "work"

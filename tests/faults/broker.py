@@ -25,7 +25,6 @@ from typing import Any
 
 import asyncpg
 
-from demo.targets import TARGETS
 from taskbound import app
 from taskbound.core.identity import door
 from taskbound.core.lease import Lease
@@ -42,6 +41,7 @@ from taskbound.steps.revoke_lease import due_leases, mark_due, revoke_lease, swe
 from taskbound.store.sqlite import open_store
 from tests.faults.test_crash import target_first
 from tests.rig import ALICE, PEOPLE, POLICY
+from tests.shop.targets import TARGETS
 from tests.stories.story import REFUND, claim_of
 
 DOOR, LANE = (door("example.org", name, "main") for name in ("door/gateway", "lane/revoke"))

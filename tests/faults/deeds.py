@@ -13,7 +13,6 @@ from functools import cache, partial
 from typing import Any
 from unittest.mock import patch
 
-from demo.targets import TARGETS
 from taskbound.core.errors import Denied, StillLetIn, TargetUnavailable, Unauthenticated, Unavailable
 from taskbound.core.event import Kind
 from taskbound.core.grant import said
@@ -71,6 +70,7 @@ from tests.faults.scenarios import (
     with_answers,
 )
 from tests.rig import ALICE, POLICY, Rig
+from tests.shop.targets import TARGETS
 from tests.stories.story import REFUND, claim_of
 
 Does = Callable[[Rig, Any], Awaitable[object]]

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from demo.targets import TARGETS
 from taskbound.core.call import decide
 from taskbound.core.cedar import Entity, Opaque, Uid, parse_policy, validate
 from taskbound.core.errors import Denied, InvalidRequest, Unauthenticated
@@ -37,6 +36,7 @@ from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.pin_tools import pin_tools
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from tests.rig import ALICE, Rig
+from tests.shop.targets import TARGETS
 from tests.stories.story import REFUND, claim_of
 
 Prepare = Callable[[Rig], Awaitable[Any]]

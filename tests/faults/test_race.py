@@ -21,7 +21,6 @@ from statistics import fmean
 
 import asyncpg
 
-from demo.targets import TARGETS
 from taskbound import app
 from taskbound.core.errors import TargetUnavailable, TaskEnded
 from taskbound.core.identity import door
@@ -38,6 +37,7 @@ from taskbound.store.sqlite import open_store
 from tests.postgres.server import Server, running
 from tests.profile import trials
 from tests.rig import ALICE, PEOPLE, POLICY
+from tests.shop.targets import TARGETS
 from tests.stories.story import REFUND, claim_of
 
 RACES, CONTROL, AT_ONCE = trials(1000, 200), trials(100, 33), 40

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from demo.targets import TARGETS
 from taskbound.app import in_memory, new_password, now
 from taskbound.core.errors import TargetUnavailable
 from taskbound.core.event import Kind
@@ -29,6 +28,7 @@ from tests.postgres.server import BROKER, PASSWORD, server  # noqa: F401
 from tests.postgres.target import INSTANCE, at, new_lease  # noqa: F401
 from tests.profile import trials
 from tests.rig import POLICY
+from tests.shop.targets import TARGETS
 
 LEASES = trials(50, 6)
 LASTS = trials(15, 1)  # seconds of each fault

@@ -6,7 +6,6 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from demo.targets import TARGETS
 from taskbound import app
 from taskbound.core.errors import StillLetIn, TargetUnavailable
 from taskbound.core.identity import door
@@ -28,6 +27,7 @@ from tests.contracts.probes import *  # noqa: F403
 from tests.postgres.server import server  # noqa: F401
 from tests.postgres.target import INSTANCE, at, new_lease, provider_at  # noqa: F401
 from tests.rig import ALICE, PEOPLE, POLICY
+from tests.shop.targets import TARGETS
 from tests.stories.story import REFUND, claim_of
 
 

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from demo.targets import TARGETS
 from taskbound.core.errors import BudgetSpent, Denied, TargetUnavailable, TaskSuspended
 from taskbound.core.event import Kind
 from taskbound.core.identity import Registration
@@ -17,6 +16,7 @@ from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.revoke_lease import mark_due
 from tests.faults.scenarios import OddStore, one_lease_left
 from tests.rig import ALICE, Rig
+from tests.shop.targets import TARGETS
 from tests.stories.story import REFUND, claim_of
 
 READER = LeaseAsk("shopdb/reader")

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from demo.targets import TARGETS
 from taskbound.core.errors import StoreUnavailable, TargetUnavailable
 from taskbound.core.event import Kind
 from taskbound.core.lease import Lease
@@ -17,6 +16,7 @@ from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.revoke_lease import due_leases, mark_due, revoke_lease, sweep_target
 from tests.rig import ALICE, Rig
+from tests.shop.targets import TARGETS
 from tests.stories.story import REFUND, claim_of
 
 READER = LeaseAsk("shopdb/reader")

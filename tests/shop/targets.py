@@ -1,4 +1,4 @@
-"""The target of the demo, as the configuration will name it: a shop's database with one grant."""
+"""The target that tests and bench lease from, as a configuration would name it: a shop's database with one grant."""
 
 from datetime import timedelta
 
