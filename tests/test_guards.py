@@ -106,7 +106,7 @@ GUARDS: dict[str, tuple[Off, str]] = {
         (nothing, "store/test_postgres_name.py::test_what_began_before_writes_nothing_when_the_name_is_gone"),
     "store.postgres.name:Name.require":
         (nothing, "store/test_postgres_name.py::test_what_began_before_writes_nothing_when_the_name_is_gone"),
-    "store.sqlite:SqliteTransaction._require_follows":
+    "store.sqlite.facts:SqliteTransaction._require_follows":
         (nothing, "store/test_sqlite.py::test_a_fact_follows_the_stored_state_or_is_refused"),
 }
 # These need a place or a database of their own: their control is a test that `make test` runs as it is.

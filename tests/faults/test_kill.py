@@ -39,7 +39,7 @@ from tests.postgres.server import Server, running
 from tests.profile import trials
 
 KILLS, PER_POINT, AT_ONCE = trials(1000, 250), trials(20, 5), 10
-FRESH = trials(20, 2)  # kills of processes that were not forked from a preloaded one
+FRESH = trials(20, 4)  # kills of processes that were not forked from a preloaded one
 CONTROL, PER_POINT_CONTROL = trials(200, 40), trials(4, 1)
 # Where it has nothing but the target's word: after the target's COMMIT, before our record. Who dies there leaves an
 # orphan; who dies when COMMIT is sent mostly does.

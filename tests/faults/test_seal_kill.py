@@ -60,7 +60,7 @@ def test_a_killed_sealer_leaves_one_log_that_goes_on(tmp_path):
     seed = random.randrange(2**32)
     draw = random.Random(seed)
     state, second, acknowledged = tmp_path / "state", tmp_path / "second", 0
-    for _ in range(trials(40, 3)):
+    for _ in range(trials(40, 8)):
         with subprocess.Popen(
             [sys.executable, "-c", CHILD, str(state), str(second)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as child:
@@ -75,7 +75,7 @@ def test_a_killed_sealer_leaves_one_log_that_goes_on(tmp_path):
         assert files["vkey"].decode().strip() == key
         acknowledged = size
     kept = [path for path in second.rglob("*") if path.name.isdecimal()]
-    assert len(kept) > trials(40, 3)
+    assert len(kept) > trials(40, 8)
     for path in kept:  # every checkpoint that was ever signed is a beginning of the log as it is now
         verdict = verify(Files(files), earlier=path.read_bytes())
         assert verdict.problems == [], (seed, path.name)

@@ -20,9 +20,10 @@ from taskbound.core.event import Kind
 from taskbound.core.lease import Lease, orphan
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
-from taskbound.store import commits, migrations
+from taskbound.store import migrations
 from taskbound.store.rows import TABLES
-from taskbound.store.sqlite import REMEMBERED, open_store
+from taskbound.store.sqlite import commits, open_store
+from taskbound.store.sqlite.facts import REMEMBERED
 from tests.contracts.store import *  # noqa: F403
 from tests.contracts.store import GATEWAY, Clock, call, lease, task
 from tests.profile import trials
@@ -459,7 +460,7 @@ def test_a_kill_while_it_is_made_leaves_what_opens_again(clock, tmp_path):
     """T2.8: migrations are repeated from wherever they stopped."""
     fork, chance = fork_server(), random.Random(1)
     stopped = set()
-    for trial in range(trials(200, 15)):
+    for trial in range(trials(200, 40)):
         path = tmp_path / str(trial) / "taskbound.db"
         hear, say = fork.Pipe(duplex=False)
         process = fork.Process(target=record_until_killed, args=(path, say))
@@ -485,7 +486,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
     fork = fork_server()
     chance = random.Random(0)
     acknowledged: list[str] = []
-    for trial in range(trials(1000, 50)):
+    for trial in range(trials(1000, 200)):
         path = tmp_path / f"{trial // 25}.db"
         if trial % 25 == 0:
             acknowledged = []

@@ -15,7 +15,7 @@ from taskbound.steps import export_log
 from tests.logs import Files, log_rig
 from tests.profile import trials
 
-SIZE = trials(2_000, 200)
+SIZE = trials(2_000, 400)
 COLUMNS = ("kind", '"by"', "noun", "thing", "request", "commitment")
 
 

@@ -62,7 +62,7 @@ class Commits:
     def __init__(self, db: sqlite3.Connection, clock: Callable[[], datetime], reserve: Reserve) -> None:
         self.db: sqlite3.Connection | None = db
         self._clock = clock
-        self._reserve = reserve
+        self.reserve = reserve
         self._closed: SimpleQueue[tuple[asyncio.AbstractEventLoop, Group] | None] = SimpleQueue()  # groups to commit
         # A daemon: a COMMIT that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._committing, args=(db,), name="taskbound-commit", daemon=True)
@@ -209,9 +209,9 @@ class Commits:
 
     def trouble(self, error: BaseException) -> StoreUnavailable:
         """Return what a foreign error means to us; free the reserve if it means that the disk is full."""
-        if not self._reserve.is_needed_for(error):
+        if not self.reserve.is_needed_for(error):
             return StoreUnavailable(f"the store failed: {type(error).__name__}")
-        self._reserve.free()
+        self.reserve.free()
         return StoreUnavailable(NOTHING_NEW, hint="free space on it")
 
     def statement_failed(self, group: Group, error: sqlite3.Error) -> StoreUnavailable:
