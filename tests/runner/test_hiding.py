@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runner import person as person_module
 from tests.runner.as_person import NOT_POSSIBLE
 from tests.runner.person import Person, as_person, person
 from tests.runner.test_run import CONDITIONS, MASKED, NO_NAMESPACES, runs_of, until, written
@@ -385,6 +386,49 @@ def test_control_the_same_tries_find_it_where_nothing_hides(alice):
     assert "plain: " in done.stdout and "a private key" in done.stdout
     if os.getuid() == 0:  # else the conditions were made in a user namespace, which closes what is outside of it
         assert f"/proc/{outside.pid}/environ was opened" in done.stdout
+
+
+RENAME = """
+import os, sys
+home = sys.argv[1]
+os.mkdir(home + "/decoy")
+for name in (home, home + "/.local", home + "/.local/state", home + "/.config"):
+    for one, other in ((name, name + "-moved"), (home + "/decoy", name)):
+        for way in (one, "/proc/self/cwd/" + os.path.relpath(one)):
+            try:
+                os.rename(way, other)
+                print("renamed", way)
+            except OSError as error:
+                print(error.strerror)
+"""
+
+
+def rename(somebody: Person, conditions: Sequence[str]) -> set[str]:
+    somebody.put(".config/gh/hosts.yml", "a token")
+    somebody.own_everything(somebody.home)
+    done = somebody.run("/usr/bin/env", "python3", "-c", RENAME, str(somebody.home), conditions=conditions)
+    return {line.split()[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("conditions", HIDING)
+def test_no_folder_above_a_hidden_one_can_be_renamed_or_replaced(alice, conditions):
+    assert rename(alice, conditions) == {"Device", "Invalid"}  # or resource busy; and into itself nothing goes
+
+
+def test_control_where_they_are_not_kept_they_can(alice, monkeypatch):
+    free = "from taskbound.runner import hold, namespaces\nnamespaces.above = lambda hidden: []\n"
+    monkeypatch.setattr(person_module, "RUN", person_module.RUN.replace("from taskbound.runner import hold\n", free))
+    assert "renamed" in rename(alice, ())
+
+
+def test_a_link_on_the_way_to_the_state_is_told_of(alice):
+    (alice.home / "link").symlink_to(alice.home / ".local/state")
+    alice.own_everything(alice.home)
+    alice.state = alice.home / "link/taskbound"
+    done = alice.run("/bin/echo", "it runs")
+    assert done.stdout == "it runs\n"
+    assert f"{alice.home}/link leads to {alice.state} and can be replaced" in done.stderr
+    assert alice.run("/bin/true", must_contain=True).returncode == 125
 
 
 def test_root_is_told_what_cannot_be_hidden_from_it(root):

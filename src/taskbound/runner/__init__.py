@@ -26,7 +26,15 @@ from taskbound.runner.child import COULD_NOT_START, Child, NotStarted, Walls, st
 from taskbound.runner.denied import denials
 from taskbound.runner.environment import LeaseFile, brought, inherited, withheld
 from taskbound.runner.hold import Hold
-from taskbound.runner.namespaces import EMPTY, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, Hidden, prctl, to_hide
+from taskbound.runner.namespaces import (
+    EMPTY,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    Hidden,
+    links_to,
+    prctl,
+    to_hide,
+)
 from taskbound.runner.seccomp import can_forbid_typing
 from taskbound_sdk import Client, Refused, Unreachable
 
@@ -89,7 +97,7 @@ def run(
                 )
             walls, reason = walls_for(own)
             walls = replace(walls, hidden=hidden)
-            reachable = [*_reachable(walls, hidden, reason), *_uncovered(second, hidden)]
+            reachable = [*_reachable(walls, hidden, reason), *_uncovered(state, second, also, hidden)]
             if must_contain and reachable:
                 _say(*reachable)
                 raise NotStarted(
@@ -156,12 +164,22 @@ def _reachable(walls: Walls, hidden: Sequence[Hidden], reason: str) -> list[str]
     return found
 
 
-def _uncovered(second: Path | None, hidden: Sequence[Hidden]) -> Iterator[str]:
-    """Yield that the second place is nothing that could be hidden, where that is so."""
+def _uncovered(state: Path, second: Path | None, also: Sequence[Path], hidden: Sequence[Hidden]) -> Iterator[str]:
+    """Yield what should be out of reach and cannot be hidden, and what leads there and can be replaced."""
     if second is None:
         yield "taskbound up does not say where it keeps its checkpoints: they can be reached; start it again"
-    elif not any(Path(os.path.realpath(second)).is_relative_to(one.path) for one in hidden):
+    elif not _covers(hidden, second):
         yield f"taskbound's checkpoints can be reached when there are some: there is no {second} to hide"
+    for path in also:
+        if not _covers(hidden, path):
+            yield f"{path} can be reached when it is there: taskbound up names it, and there is none to hide"
+    for named in (state, *([second] if second else [])):
+        for link in links_to(named):
+            yield f"{link} leads to {named} and can be replaced: name the place itself, without symbolic links"
+
+
+def _covers(hidden: Sequence[Hidden], path: Path) -> bool:
+    return any(Path(os.path.realpath(path)).is_relative_to(one.path) for one in hidden)
 
 
 def _delivered(client: Client, task: Mapping[str, Any], own: Path) -> dict[str, str]:

@@ -7,12 +7,16 @@ mounts: what is inherited into it is locked (mount_namespaces(7)), so that neith
 namespace that the agent makes itself takes one away. And to look into a process outside would need
 CAP_SYS_PTRACE there, which nobody in a namespace below has.
 
+A folder above a hidden one could be renamed, and another put in its place for everybody outside. So each is
+mounted upon itself: where something is mounted, the kernel renames and removes nothing (EBUSY, rename(2)).
+
 This hides; it is no sandbox: the network, the rest of the home and what it runs later stay open.
 """
 
 import ctypes
 import os
 import pwd
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,6 +114,8 @@ def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
     kept = os.open(own, os.O_PATH | os.O_CLOEXEC)  # in the new namespace: the old one's cannot be mounted
     nothing = os.open(own / EMPTY, os.O_PATH | os.O_CLOEXEC)
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
+    for folder in above(hidden):
+        _mount(str(folder), str(folder), None, MS_BIND | MS_REC)
     for one in hidden:
         if not one.is_folder:
             _mount(f"/proc/self/fd/{nothing}", str(one.path), None, MS_BIND)
@@ -126,6 +132,23 @@ def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
     _unshare_user()  # from here on the mounts are locked
     prctl(PR_SET_DUMPABLE, 0)  # again: until an exec the memory is a copy of that of `run`
     os.chdir(here)  # by its name: as it was, it would lead past whatever is mounted above it
+
+
+def above(hidden: Sequence[Hidden]) -> list[Path]:
+    """Return the folders above what is hidden, the outermost first, without the root, which nobody can rename."""
+    return sorted({folder for one in hidden for folder in one.path.parents} - {Path("/")})
+
+
+def links_to(place: Path) -> list[Path]:
+    """Return the symbolic links on the way to a place that this user can replace: no mount keeps one as it is."""
+    way = [place.absolute(), *place.absolute().parents]
+    return [one for one in way if one.is_symlink() and _is_ours(one.parent)]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether this user may replace what a folder holds."""
+    about = folder.stat()
+    return about.st_uid == os.getuid() or (os.access(folder, os.W_OK) and not about.st_mode & stat.S_ISVTX)
 
 
 def _unshare_user() -> None:
