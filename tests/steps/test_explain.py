@@ -16,6 +16,7 @@ from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.explain import explain, list_calls
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
+from taskbound.steps.look_up import permit_administration
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from taskbound.steps.seal_log import seal_log
@@ -149,6 +150,19 @@ async def test_where_a_profile_binds_nothing_it_is_the_profile_that_is_to_be_cha
     told = await explain(with_policies(rig, profiles=bare), rig.door, ALICE, call.id)
     assert told["hint"] == "the profile grants it with other values: change its [[grant]] in profiles/refund-order.toml"
     assert told["command"] == "taskbound policy load"
+
+
+async def test_the_parameter_that_binds_it_is_named(rig, task):
+    told = await why(rig, (await called(rig, task[1], CallAsk("crm/get_order", {"id": "4712"}))).id)
+    assert told["hint"] == "it was granted with other values of order_id: open a task that is bound to these"
+
+
+async def test_nobody_is_told_to_permit_administration_inside_a_task(rig, task):
+    with pytest.raises(Denied):
+        await permit_administration(rig.world, rig.door, task[1], "tool/pin", "crm")
+    (event,) = [event for event in rig.store.events if event.kind is Kind.CALL_DENIED]
+    told = await why(rig, event.id)
+    assert (told["hint"], told["command"]) == ("it is administration: do it outside of every task", "")
 
 
 async def test_what_an_ended_task_was_refused_needs_a_new_one(rig, task):

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from taskbound.core.call import Call
+from taskbound.core.call import TASK_ACTIONS, Call
 from taskbound.core.errors import NotFound
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, render, said
@@ -263,12 +263,12 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
         case "outside_grants" if call.action not in KINDS:
             return "ask for no more than the task above it holds", ""
         case "outside_grants" if all(_granted(task.grants, call) for task in chain):
-            if (
-                own and own in policies.profiles and not policies.profiles[own].parameters
-            ):  # nothing that a task could bind
+            bound = _bound(chain, call)  # nothing: no value that a task is opened with would help
+            if own and own in policies.profiles and not (bound and policies.profiles[own].parameters):
                 where = f"change its [[grant]] in profiles/{own}.toml"
                 return f"the profile grants it with other values: {where}", "taskbound policy load"
-            return "it was granted with other values: open a task that is bound to these", _open(own, policies)
+            of = f" of {', '.join(bound)}" if bound else ""
+            return f"it was granted with other values{of}: open a task that is bound to these", _open(own, policies)
         case "outside_grants":
             granting = sorted(one.name for one in policies.profiles.values() if _granted(one.grants, call))
             if granting and not names:
@@ -285,6 +285,8 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
             return "review how its definition changed, then pin it", f"taskbound tools derive {upstream} --write"
         case "forbidden":
             return "the policy that is named forbids it, whatever a task grants: see organisation/", ""
+        case "not_permitted" if call.task and call.action not in TASK_ACTIONS:
+            return "it is administration: do it outside of every task", ""
         case "not_permitted":
             return "add a permit to organisation/, then load it", "taskbound policy load"
         case "unknown_tool":
@@ -300,6 +302,12 @@ def _is_of(grant: Grant, action: str, resource: str) -> bool:
 
 def _granted(grants: Iterable[Grant], call: Call) -> bool:
     return any(_is_of(grant, call.action, call.resource) for grant in grants)
+
+
+def _bound(chain: Iterable[Task], call: Call) -> list[str]:
+    """Return the parameters that the grants of this thing are bound by; none where the profile says their values."""
+    grants = (grant for task in chain for grant in task.grants if _is_of(grant, call.action, call.resource))
+    return sorted({one.parameter for grant in grants for one in grant.conditions if one.parameter is not None})
 
 
 def _open(name: str | None, policies: PolicyDir) -> str:
