@@ -72,7 +72,7 @@ class Name:
         if self._is_taken:
             raise StoreUnavailable("another process serves as this node", hint="stop one of the two")
         if time.monotonic() - self._looked > SURE:
-            raise StoreUnavailable("whether another process serves as this node is not known")
+            raise StoreUnavailable("whether this node still has its name is not known")
 
     async def close(self) -> None:
         """Let go of it."""
