@@ -16,7 +16,7 @@ from unittest.mock import patch
 from taskbound.core.errors import Denied, StillLetIn, TargetUnavailable, Unauthenticated, Unavailable
 from taskbound.core.event import Kind
 from taskbound.core.grant import said
-from taskbound.core.identity import Claim, Identity, OneTime, Registration, Token
+from taskbound.core.identity import Claim, Facts, Identity, OneTime, Process, Registration, Token
 from taskbound.core.lease import STUCK, Lease
 from taskbound.core.organisation import operator_policy
 from taskbound.core.policy_dir import PolicyDir
@@ -78,6 +78,7 @@ Does = Callable[[Rig, Any], Awaitable[object]]
 CARLA = Claim("main", facts=replace(ALICE.facts, of={"uid": 1002}))  # type: ignore[type-var]
 KEY = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 READER = LeaseAsk("shopdb/reader")
+KEYED = replace(REFUND, idempotency_key="k")
 
 
 def does(step: Does) -> Act:
@@ -554,12 +555,31 @@ def opens_in(**ask: Any) -> Does:
     return act
 
 
-def opens_at(ask: TaskAsk, times: int = 1, who: Claim = ALICE) -> Does:
+def opens_at(ask: TaskAsk, who: Claim = ALICE) -> Does:
     async def act(rig: Rig, given: Any) -> None:
-        for _ in range(times):
-            await open_task(rig.world, rig.door, who, ask)
+        await open_task(rig.world, rig.door, who, ask)
 
     return act
+
+
+async def keyed(rig: Rig) -> Work:
+    return await begun(rig, KEYED)
+
+
+async def keyed_and_past(rig: Rig) -> Work:
+    """A task that was opened with a key, is over its time, and was ended by nobody yet."""
+    work = await keyed(rig)
+    rig.clock.advance(3600)
+    return work
+
+
+async def opens_again(rig: Rig, work: Work) -> None:
+    """Repeat a request with its key: its task comes with a new handle, and the first lets nobody in."""
+    task, handle = await open_task(rig.world, rig.door, ALICE, KEYED)
+    async with rig.store.transaction(rig.door) as tx:
+        (found,) = await tx.find(Task, handle=claim_of(handle).handle)
+        assert work.task.id == task.id == found.id
+        assert await tx.find(Task, handle=work.agent.handle) == []
 
 
 async def opens_after(rig: Rig, work: Work) -> None:
@@ -596,6 +616,8 @@ BAD_OPENS: tuple[TaskAsk, ...] = (
     replace(REFUND, parent="t-other"),
     TaskAsk(profile="none"),
     TaskAsk(intent=" "),
+    replace(REFUND, subject="human/carla"),
+    replace(KEYED, actor="agent//x"),
 )
 
 
@@ -688,11 +710,22 @@ async def suspends_another_s(rig: Rig, work: Work) -> None:
     await suspend_identity(rig.world, rig.door, CARLA, "agent/support")
 
 
-async def ownerless(rig: Rig) -> Claim:
-    async with rig.store.transaction(rig.door) as tx:
-        (alice,) = await tx.find(Registration, spiffe_id="spiffe://example.org/human/alice")
-        await tx.record(Kind.IDENTITY_SUSPENDED, advance(alice, Kind.IDENTITY_SUSPENDED))
-    return TESTER
+def ownerless(why: Kind) -> Prepare:
+    async def prepare(rig: Rig) -> Claim:
+        async with rig.store.transaction(rig.door) as tx:
+            (alice,) = await tx.find(Registration, spiffe_id="spiffe://example.org/human/alice")
+            await tx.record(why, advance(alice, why))
+        return TESTER
+
+    return prepare
+
+
+async def suspended_dora(rig: Rig) -> Claim:
+    """A human who does not own the machine, suspended: an administrator can resume her."""
+    dora = RegistrationAsk("human/dora", "human/dora", "oidc", {"sub": "dora"})
+    await register_identity(rig.world, rig.door, rig.door, dora)
+    await suspend_identity(rig.world, rig.door, rig.door, dora.name)
+    return Claim("main", facts=Facts("oidc", {"sub": "dora"}))
 
 
 async def nobody_s(rig: Rig) -> Work:
@@ -786,8 +819,12 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "permitted:sweep": (orphaned, does(sweeps)),
     # opening
     "permitted:open_because": (begun, does(opens_after)),
-    "permitted:open_key": (claims(ALICE), does(opens_at(replace(REFUND, idempotency_key="k")))),
-    "Conflict:open_key": (claims(ALICE), does(opens_at(replace(REFUND, idempotency_key="k"), times=2))),
+    "permitted:open_key": (claims(ALICE), does(opens_at(KEYED))),
+    "permitted:open_key_again": (keyed, does(opens_again)),
+    "AlreadyOpened:open_key_for_another": (keyed, does(opens_at(replace(KEYED, set={"order_id": "4712", "max": "5"})))),
+    "AlreadyOpened:open_key_to_hold": (keyed, does(opens_at(replace(KEYED, holder=Process(1, 7))))),
+    "InvalidRequest:open_key_without_a_digest": (keyed, does(opens_at(replace(KEYED, set={"order_id": "\ud800"})))),
+    "AlreadyOpened:open_key_too_late": (keyed_and_past, does(opens_at(KEYED))),
     "denied:opens": (gone, opens_none),
     "Denied:too_deep": (begun, does(delegates_too_deep)),
     "Denied:too_many_children": (begun, does(crowded(MOST_CHILDREN=1))),
@@ -832,10 +869,12 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "permitted:register_unwritten": (administered(full), registers_unwritten),
     "Conflict:register_other_facts": (administered(written), does(registers(replace(NEW, when={"script": "x"})))),
     "InvalidRequest:register_ownerless": (
-        administered(ownerless),
+        administered(ownerless(Kind.IDENTITY_SUSPENDED)),
         lambda rig, who: does(registers(NEW, who=rig.door))(rig, who),
     ),
-    "Unauthenticated:ownerless": (ownerless, GET),
+    "Unauthenticated:ownerless": (ownerless(Kind.IDENTITY_SUSPENDED), GET),
+    "Unauthenticated:owner_retired": (ownerless(Kind.IDENTITY_RETIRED), GET),
+    "Unauthenticated:human_suspended": (suspended_dora, GET),
     "Denied:suspend_what_one_owns_not": (administered(nobody_s), does(suspends_carla)),
     "Conflict:complete": (opened, does(completes_a_denied_one)),
     "denied:twice": (opened, denied_twice),
