@@ -11,7 +11,7 @@ import pytest
 
 from taskbound.core.errors import Denied, InvalidRequest
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Facts, OneTime, Registration
+from taskbound.core.identity import JOIN_TOKEN, Claim, Facts, OneTime, Registration
 from taskbound.core.organisation import operator_policy
 from taskbound.core.thing import advance
 from taskbound.plugins.policies.files import PolicyFiles
@@ -197,7 +197,7 @@ CHANGED = {
     "environment": ('"dev"', '"production"', "environment", "production"),
     "groups": ('["ci"]', "[]", "groups", ()),
     "purpose": ("attestor", 'purpose = "p"\nattestor', "purpose", "p"),
-    "attestor": ('"unix"', '"oidc"', "attestor", "oidc"),
+    "attestor": ('attestor = "unix"\nwhen = { uid = 1001 }', 'attestor = "join_token"', "attestor", JOIN_TOKEN),
 }
 
 
@@ -211,7 +211,8 @@ async def test_what_changed_in_the_file_is_registered_anew(rig, old, new, field,
     before = await registration(rig, "agent/nightly")
     register(rig, NIGHTLY.replace(old, new))
     await load_policy(rig.world, rig.door, ALICE)
-    assert await registration(rig, "agent/nightly") == replace(before, **{field: value})
+    when = {} if field == "attestor" else before.when  # whoever joins shows the facts of a token
+    assert await registration(rig, "agent/nightly") == replace(before, **{"when": when, field: value})
     rig.check()
 
 

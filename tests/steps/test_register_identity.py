@@ -147,6 +147,9 @@ async def test_a_name_is_registered_once(rig, retired):
         {"owner": "human/../agent/support"},
         {"name": "human/carol"},  # a human answers for itself
         {"when": {}},
+        {"when": {"uuid": 7}},
+        {"when": {"uid": 7, "name": "human/alice"}},  # a fact of another attestor
+        {"attestor": "oidc"},
     ],
     ids=repr,
 )
@@ -210,12 +213,12 @@ async def written(tmp_path):
 
 async def test_who_is_registered_stands_in_the_file_and_comments_stay(written):
     written.file.write_text(OWN)
-    odd = replace(NIGHTLY, purpose='"sums"\n\\ \x7f ü', groups=("ci", "night"), when={"uid": 7, "a key": "x\ty"})
+    odd = replace(NIGHTLY, purpose='"sums"\n\\ \x7f ü', groups=("ci", "night"), when={"uid": 7, "script": "x\ty"})
     known, why_not = await written.register(odd)
     assert (known.state, why_not) == ("registered", "")
     text = written.file.read_text()
     assert text.startswith(OWN + '\n[[registration]]\nid = "agent/nightly"\nowner = "human/alice"\n')
-    assert 'when = { uid = 7, "a key" = "x\\ty" }\n' in text
+    assert 'when = { uid = 7, script = "x\\ty" }\n' in text
     before = written.world.policies.current.version
     assert [one.name for one in written.world.policies.current.registrations] == [
         "agent/nightly"

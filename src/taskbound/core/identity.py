@@ -21,6 +21,7 @@ from typing import ClassVar, Protocol
 
 from taskbound.core.errors import InvalidRequest, Unauthenticated
 from taskbound.core.event import Kind
+from taskbound.core.refusal import nearest, quoted
 from taskbound.core.thing import Lifecycle
 from taskbound.formats.canonical import digest_parts
 from taskbound.formats.spiffe import MalformedSpiffeId, make
@@ -28,6 +29,12 @@ from taskbound.formats.spiffe import MalformedSpiffeId, make
 KINDS = ("human", "service", "agent")
 JOIN_TOKEN = "join_token"  # the attestor of who shows one
 PROOF_CODE = "invalid_dpop_proof"  # RFC 9449 7.1
+# What each attestor can learn: a registration that asks for anything else would match nobody.
+FACTS: Mapping[str, tuple[str, ...]] = {
+    "unix": ("uid", "gid", "pid", "started", "path", "sha256", "script", "script_sha256"),
+    "operator": ("uid", "name"),
+    JOIN_TOKEN: (),  # they come with the token that is issued
+}
 _JOIN_TOKEN = re.compile(r"tbj_[A-Za-z0-9_-]{43}\.([0-9]{1,10})")
 
 
@@ -195,6 +202,16 @@ def name_of(spiffe_id: str) -> str:
     return spiffe_id.split("/", 3)[3]
 
 
+def require_facts(attestor: str, when: Mapping[str, str | int]) -> None:
+    """Raises InvalidRequest unless there is such an attestor, and it can learn each of the facts."""
+    if attestor not in FACTS:
+        raise InvalidRequest(f"there is no attestor {quoted(attestor)}", hint=nearest(attestor, FACTS))
+    for fact in when:
+        if attestor != JOIN_TOKEN and fact not in FACTS[attestor]:
+            message = f"{attestor} learns no fact {quoted(fact)}"
+            raise InvalidRequest(message, hint=nearest(fact, FACTS[attestor]))
+
+
 def registration_of(id: str, org: str, trust_domain: str, entry: Entry) -> Registration:
     """Return the registration that an entry states, not yet registered. Raises InvalidRequest."""
     name, owner = entry.name, entry.owner
@@ -205,6 +222,7 @@ def registration_of(id: str, org: str, trust_domain: str, entry: Entry) -> Regis
         raise InvalidRequest(f"a human owns itself, so {name[:64]} has no other owner", hint=f"use owner {name[:64]}")
     if not owner.startswith("human/"):
         raise InvalidRequest(f"the owner of {name[:64]} must be a human", hint="use owner human/NAME")
+    require_facts(entry.attestor, entry.when)
     if entry.attestor == "operator" and kind != "human":
         # Two that match are a doubt, and doubt is refusal: nobody would administer any more, nor take it back.
         raise InvalidRequest(f"{name[:64]} is no human, so it is no operator", hint="use attestor unix")

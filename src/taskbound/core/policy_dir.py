@@ -23,7 +23,7 @@ from taskbound.core.cedar import parse_policy, validate
 from taskbound.core.errors import InvalidRequest
 from taskbound.core.expectation import Expectation, read_expectations
 from taskbound.core.grant import render
-from taskbound.core.identity import JOIN_TOKEN
+from taskbound.core.identity import JOIN_TOKEN, require_facts
 from taskbound.core.intent import Profile, read_profile
 from taskbound.core.organisation import BUILT_IN, places, read_organisation, shape
 from taskbound.core.policy import PolicySet
@@ -274,6 +274,10 @@ def _registration(where: str, entry: Any) -> RegistrationEntry:
         when = {}
     elif not isinstance(when, Mapping) or not when or not all(type(fact) in (str, int) for fact in when.values()):
         raise InvalidRequest(f"{where}: 'when' names no facts, so nobody could show them", hint="when = { uid = 1000 }")
+    try:
+        require_facts(entry["attestor"], when)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{where}: {error}", hint=error.hint) from None
     return RegistrationEntry(
         name=entry["id"],
         owner=entry["owner"],
