@@ -256,7 +256,33 @@ def test_a_second_place_that_cannot_be_written_fails(ground):  # noqa: F811
         (place.state / "taskbound.toml").write_text(f'checkpoints = "file:{shut}/below"\n')
         assert only(examined(place, 0), "second place")[:2] == ("ok", f"{shut}/below is on another disk")
         Path(shut).chmod(0o500)
-        assert only(examined(place, 1), "second place")[:2] == ("fail", f"{shut} cannot be written")
+        assert only(examined(place, 1), "second place")[:2] == ("fail", f"{shut} cannot be written: nothing is sealed")
+
+
+@unprivileged
+def test_where_nothing_can_be_written_on_the_same_disk_it_fails_too_and_so_does_a_sink(ground):  # noqa: F811
+    place, shut = Place(ground / "home"), ground / "shut"
+    shut.mkdir(mode=0o500)
+    (place.state / "taskbound.toml").write_text(f'checkpoints = "file:{shut}/below"\nsinks = ["file:{shut}/events"]\n')
+    found = examined(place, 1)
+    assert only(found, "second place")[:2] == ("fail", f"{shut} cannot be written: nothing is sealed")
+    assert only(found, "sinks")[:2] == ("fail", f"{shut}/events cannot be written: it receives no event")
+    shut.chmod(0o700)
+    assert only(examined(place, 0), "sinks")[:2] == ("ok", f"{shut}/events can be written")
+
+
+def test_a_certificate_may_be_read_by_all_and_its_key_may_not(place, tmp_path):
+    for name in ("certificate", "key"):
+        (tmp_path / name).write_text("PEM")
+        (tmp_path / name).chmod(0o644)
+    tls = f'[listen.tls]\ncertificate = "file:{tmp_path}/certificate"\nkey = "file:{tmp_path}/key"\n'
+    (place.state / "taskbound.toml").write_text(tls)
+    assert only(examined(place, 1), "secrets")[:2] == (
+        "fail",
+        f"listen.tls key: {tmp_path}/key may be read by others",
+    )
+    (tmp_path / "key").chmod(0o600)
+    assert only(examined(place, 0), "secrets")[:2] == ("ok", "2 references resolve")
 
 
 def test_the_second_place_is_the_one_that_up_has_whatever_the_environment_says(place, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from taskbound.app.integrity import integrity
-from taskbound.app.places import admin_login, likely_second_place, load_config, secret, told_second_place
+from taskbound.app.places import admin_login, likely_second_place, load_config, public, secret, told_second_place
 from taskbound.app.policy import try_policy
 from taskbound.app.world import now
 from taskbound.core.config import Config, TargetConfig
@@ -55,7 +55,7 @@ async def examine(state: Path, file: Path | None, running: Running | None) -> li
     named = file or state / "taskbound.toml"
     says = f"{named} is in order" if named.exists() else f"there is no {named}: the defaults are in force"
     found.append(Check("configuration", OK, says))
-    found += [*secrets(config), *second(config, state), *policy(config, state, running)]
+    found += [*secrets(config), *second(config, state), *sinks(config), *policy(config, state, running)]
     found += [one for target in config.targets async for one in at_target(target)]
     found += [one async for one in log(config, state, is_running=running is not None)]
     return found
@@ -114,15 +114,18 @@ def disk(state: Path) -> Iterator[Check]:
 
 def secrets(config: Config) -> Iterator[Check]:
     """Resolve every reference; no value is shown."""
-    references = {f"target {one.name}": one.admin for one in config.targets}
-    references |= {f"upstream {one.name} ca": one.ca for one in config.upstreams if one.ca}
-    if config.tls:
-        named = {"certificate": config.tls.certificate, "key": config.tls.key, "client_ca": config.tls.client_ca}
-        references |= {f"listen.tls {name}": value for name, value in named.items() if value}
+    references: dict[str, tuple[Callable[[str], object], str]] = {}
+    references |= {f"target {one.name}": (secret, one.admin) for one in config.targets}
+    references |= {f"upstream {one.name} ca": (secret, one.ca) for one in config.upstreams if one.ca}
+    if tls := config.tls:  # certificates may be read by all, as `up` reads them
+        references["listen.tls key"] = (secret, tls.key)
+        references["listen.tls certificate"] = (public, tls.certificate)
+        if tls.client_ca:
+            references["listen.tls client_ca"] = (public, tls.client_ca)
     broken = 0
-    for where, reference in references.items():
+    for where, (read, reference) in references.items():
         try:
-            secret(reference)
+            read(reference)
         except InvalidRequest as error:
             broken += 1
             yield Check("secrets", FAIL, f"{where}: {error}", error.hint)
@@ -138,14 +141,28 @@ def second(config: Config, state: Path) -> Iterator[Check]:
         yield Check("second place", WARN, says, "start taskbound up again, with this configuration")
     there = next(path for path in (place, *place.parents) if path.exists())
     here = next(path for path in (state, *state.parents) if path.exists())
-    if there.stat().st_dev == here.stat().st_dev:
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        yield Check("second place", FAIL, f"{there} cannot be written: nothing is sealed", _let_in())
+    elif there.stat().st_dev == here.stat().st_dev:
         hint = 'set checkpoints = "file:/mnt/other/taskbound" in taskbound.toml'
         says = f"{place} is on the disk of the log: whoever writes one writes both"
         yield Check("second place", WARN, says, hint)
-    elif not os.access(there, os.W_OK | os.X_OK):
-        yield Check("second place", FAIL, f"{there} cannot be written", f"let uid {os.geteuid()} write there")
     else:
         yield Check("second place", OK, f"{place} is on another disk")
+
+
+def sinks(config: Config) -> Iterator[Check]:
+    """Look whether each sink can be written: one that cannot holds up nothing, so nothing else says so."""
+    for sink in map(Path, config.sinks):
+        writable = os.access(sink, os.W_OK) if sink.exists() else os.access(sink.parent, os.W_OK | os.X_OK)
+        if writable and not sink.is_dir():
+            yield Check("sinks", OK, f"{sink} can be written")
+        else:
+            yield Check("sinks", FAIL, f"{sink} cannot be written: it receives no event", _let_in())
+
+
+def _let_in() -> str:
+    return f"let uid {os.geteuid()} write there"
 
 
 # --- policy and tools ------------------------------------------------------------------------------
