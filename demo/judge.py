@@ -10,8 +10,9 @@ from time import perf_counter
 from typing import Any
 
 import asyncpg
+import httpx2
 
-from demo.agent import DECISION, connected
+from demo.agent import DECISION
 from demo.stage import COMMAND, Stage
 
 
@@ -38,20 +39,18 @@ def denial(said: Mapping[str, Any]) -> str | None:
 
 
 async def shown(at: Stage, handle: str) -> str:
-    """Return what the gateway says to a call with this handle: "permitted", or why not."""
-    try:
-        async with connected(f"{at.gateway}/workspace", {"Authorization": f"Bearer {handle}"}) as client:
-            result = await client.call_tool("get_current_day", {})
-            decision = (result.meta or {}).get(DECISION)
-            return "permitted" if not result.is_error else str(decision["code"] if decision else result.content)
-    except Exception as error:  # the SDK's own, in groups of groups
-        return _deepest(error)
-
-
-def _deepest(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    """Return what the gateway says to a call with this handle, sent plainly: "permitted", or the code of why not."""
+    call = {"name": "get_current_day", "arguments": {}}
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    headers = {"Authorization": f"Bearer {handle}", "Accept": "application/json, text/event-stream"}
+    async with httpx2.AsyncClient(timeout=30) as http:
+        answer = await http.post(f"{at.gateway}/workspace", json=asked, headers=headers)
+    text = answer.text.partition("data: ")[2] if "event-stream" in answer.headers["content-type"] else answer.text
+    said = json.loads(text)
+    if "result" not in said:
+        return f"{answer.status_code} {said['error']}"
+    decision = said["result"].get("_meta", {}).get(DECISION)
+    return "permitted" if not said["result"].get("isError") else str(decision["code"] if decision else said["result"])
 
 
 def text_of(arguments: Mapping[str, Any]) -> str:

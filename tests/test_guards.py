@@ -52,6 +52,8 @@ GUARDS: dict[str, tuple[Off, str]] = {
     "core.errors:bounded": (nothing, "core/test_errors.py"),
     "core.expectation:_require_name":
         (nothing, "core/test_trial.py::test_a_broken_test_refuses_the_load_and_says_where"),
+    "core.identity:require_facts":
+        (nothing, "steps/test_register_identity.py::test_a_bad_name_or_owner_is_refused_and_nothing_happens"),
     "core.intent:_require_owned": (nothing, "core/test_intent.py::test_a_profile_says_what_for_whose_and_until_when"),
     "core.intent:require_distinct": (nothing, "core/test_intent.py::test_a_profile_that_cannot_be_meant_is_refused"),
     "core.organisation:_require_id":

@@ -520,7 +520,7 @@ async def test_http_is_as_the_transport_has_it(gate):
     assert (await gate.post(handle, asked("ping"), path="/workspace/more")).status_code == 404
     assert (await gate.post(handle, asked("ping"), content_type="text/plain")).status_code == 415
     large = await gate.post(handle, b" " * (2 << 20))
-    assert large.status_code == 413 and large.json()["hint"] == "send less in one request"
+    assert large.status_code == 413 and large.json()["hint"] == "send less, or in several requests"
     only_events = await gate.post(handle, asked("ping"), accept="text/event-stream")
     assert only_events.headers["content-type"] == "text/event-stream" and b'"result":{}' in only_events.content
 

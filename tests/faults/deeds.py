@@ -672,7 +672,7 @@ async def lists(rig: Rig, work: Work) -> None:
     assert await look_up_tasks(rig.world, rig.door, ALICE, "open", "", 10)
 
 
-NEW = RegistrationAsk("agent/new", "human/alice", "unix", {"script": "/srv/new.py", "s b": 1}, "p", "dev", ("g",))
+NEW = RegistrationAsk("agent/new", "human/alice", "unix", {"script": "/srv/new.py", "uid": 1}, "p", "dev", ("g",))
 
 
 def registers(ask: RegistrationAsk, who: Claim | Identity = ALICE, write: bool = True) -> Does:
@@ -722,10 +722,10 @@ def ownerless(why: Kind) -> Prepare:
 
 async def suspended_dora(rig: Rig) -> Claim:
     """A human who does not own the machine, suspended: an administrator can resume her."""
-    dora = RegistrationAsk("human/dora", "human/dora", "oidc", {"sub": "dora"})
+    dora = RegistrationAsk("human/dora", "human/dora", "unix", {"path": "/srv/dora"})
     await register_identity(rig.world, rig.door, rig.door, dora)
     await suspend_identity(rig.world, rig.door, rig.door, dora.name)
-    return Claim("main", facts=Facts("oidc", {"sub": "dora"}))
+    return Claim("main", facts=Facts("unix", {"path": "/srv/dora"}))
 
 
 async def nobody_s(rig: Rig) -> Work:
@@ -868,6 +868,8 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "Conflict:register": (administered(claims(ALICE)), does(registers(replace(NEW, name="agent/tester"), write=False))),
     "permitted:register_unwritten": (administered(full), registers_unwritten),
     "Conflict:register_other_facts": (administered(written), does(registers(replace(NEW, when={"script": "x"})))),
+    "InvalidRequest:register_by_nothing": (administered(claims(ALICE)), does(registers(replace(NEW, attestor="oidc")))),
+    "InvalidRequest:register_no_fact": (administered(claims(ALICE)), does(registers(replace(NEW, when={"ip": "x"})))),
     "InvalidRequest:register_ownerless": (
         administered(ownerless(Kind.IDENTITY_SUSPENDED)),
         lambda rig, who: does(registers(NEW, who=rig.door))(rig, who),
