@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from taskbound.core.catalogue import Target
-from taskbound.core.config import Ask, Config, LeaseCredential, Tls, origin_of, read_config
+from taskbound.core.config import Ask, Config, LeaseCredential, Tls, origin_of
+from taskbound.core.config_file import read_config
 from taskbound.core.errors import InvalidRequest
 
 WHOLE = """trust_domain = "example.org"

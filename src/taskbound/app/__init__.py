@@ -9,13 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taskbound.app.audit import (
-        audit_erase,
-        audit_export,
-        audit_has_second_place,
-        audit_tail,
-        file_sink,
-    )
+    from taskbound.app.audit import audit_erase, audit_export, audit_has_second_place, audit_tail, file_sink
     from taskbound.app.doctor import examine
     from taskbound.app.places import database_of, likely_second_place, load_config, state_directory
     from taskbound.app.policy import check_policy, explain_profile, policy_schema, try_policy

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from taskbound.core.config import Config, TargetConfig, read_config
+from taskbound.core.config import Config, TargetConfig
+from taskbound.core.config_file import read_config
 from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.core.secret import Secret
 from taskbound.formats.libpq import is_verified
