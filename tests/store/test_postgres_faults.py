@@ -273,18 +273,23 @@ async def test_an_aborted_transaction_that_commits_is_no_success(store, database
 
 
 async def test_a_node_that_stops_in_the_middle_holds_nobody_for_long(store, database, clock, monkeypatch):  # noqa: F811
-    monkeypatch.setitem(postgres_pool.SETTINGS, "idle_in_transaction_session_timeout", "300")
     monkeypatch.setattr(postgres_pool, "ANSWER_WITHIN", 4.0)
+    waiting = await database.open(clock)  # with a client's patience, which is longer than the stopped node may hold on
+    made = await opens(waiting)
+    monkeypatch.setitem(postgres_pool.SETTINGS, "idle_in_transaction_session_timeout", "300")
     stopped = await database.open(clock)
-    made = await opens(store)
-    async with refused_within(1), held(stopped) as tx:
-        await tx.get(Task, made.id, lock=True)
-        async with store.transaction(GATEWAY) as other:  # waits for the lock, which the server takes away
-            read = await other.get(Task, made.id, lock=True)
-            await other.record(Kind.TASK_ENDED, advance(read, Kind.TASK_ENDED, due=None))
-        await tx.record(Kind.TASK_EXTENDED, advance(read, Kind.TASK_EXTENDED, reason="too late"))
+    with pytest.raises(StoreUnavailable, match="InterfaceError"):  # closed by the server
+        async with held(stopped) as tx:
+            await tx.get(Task, made.id, lock=True)
+            start = time.monotonic()
+            async with waiting.transaction(GATEWAY) as other:  # waits for the lock, which the server takes away
+                read = await other.get(Task, made.id, lock=True)
+                await other.record(Kind.TASK_ENDED, advance(read, Kind.TASK_ENDED, due=None))
+            assert time.monotonic() - start < 1 + SLACK
+            await tx.record(Kind.TASK_EXTENDED, advance(read, Kind.TASK_EXTENDED, reason="too late"))
     async with store.transaction(GATEWAY) as tx:
         assert (await tx.get(Task, made.id)).state == "ended"
+    await waiting.close()
     await stopped.close()
 
 
