@@ -14,5 +14,5 @@ async def test_the_name_of_a_database_begins_no_statement(monkeypatch):
 
     monkeypatch.setattr(doctor, "CHECKED", {"postgres": lambda _: Check()})
     target: Any = SimpleNamespace(name="shopdb", provider="postgres", admin="env:ADMIN")
-    (check,) = [one async for one in doctor.at_target(target)]
+    (check,) = [one async for one in doctor.at_target(target, is_running=False)]
     assert check.hint == "GRANT a TO b;  -- in database 'shop\\nDROP TABLE orders; --'"

@@ -222,6 +222,18 @@ def test_a_secret_that_does_not_resolve_is_named_and_never_shown(ground):  # noq
     assert "the target gave no answer" in out and "hunter2" not in out + err
 
 
+def test_a_secret_that_only_up_was_given_is_not_looked_at(place):
+    (place.state / "taskbound.toml").write_text(ANY + TARGET.format(admin="env:SHOPDB_ADMIN"))
+    place.environ["SHOPDB_ADMIN"] = "postgresql://broker:hunter2@127.0.0.1:1/x"
+    with place.up():
+        del place.environ["SHOPDB_ADMIN"]
+        found = examined(place, 0)
+        for name in ("secrets", "target shopdb"):
+            verdict, says, hint = only(found, name)
+            assert verdict == "warn" and "env:SHOPDB_ADMIN is not set here" in says and "started with" in hint
+    assert only(examined(place, 1), "secrets")[0] == "fail"
+
+
 def test_a_policy_directory_that_is_not_in_order_is_told_whole(place):
     initialised(place)
     (place.state / "policy/registrations.toml").write_text('[[registration]]\nid = "x"\n[[registration]]\nid = "y"\n')

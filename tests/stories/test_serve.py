@@ -103,6 +103,14 @@ def second(first: Node, base: Path, store: str) -> Node:
     return node
 
 
+def test_doctor_beside_a_node_compares_what_a_node_has_in_force(first: Node) -> None:
+    with first.serve():
+        told = json.loads(first.done("doctor", "--json"))
+        checks = {one["name"]: (one["verdict"], one["says"]) for one in told["checks"]}
+        assert checks["policy"][0] == "ok" and checks["policy"][1].endswith("is in order and in force")
+        assert checks["log"][0] == "warn" and "in the database that it shares" in checks["log"][1]
+
+
 def test_what_begins_at_one_node_ends_at_another(first: Node, tmp_path: Path, store: str) -> None:
     with first.serve() as here:
         other = second(first, tmp_path, store)

@@ -12,7 +12,15 @@ from pathlib import Path
 from shlex import quote
 
 from taskbound.app.integrity import integrity
-from taskbound.app.places import admin_login, likely_second_place, load_config, public, secret, told_second_place
+from taskbound.app.places import (
+    admin_login,
+    likely_second_place,
+    load_config,
+    public,
+    secret,
+    told_node,
+    told_second_place,
+)
 from taskbound.app.policy import try_policy
 from taskbound.app.world import now
 from taskbound.core.config import Config, TargetConfig
@@ -25,6 +33,7 @@ from taskbound.store.reserve import RESERVE
 OK, WARN, FAIL = "ok", "warn", "fail"
 FULL = 0.8  # of a disk: from there on it is said (INTERFACES 2)
 TOLD = 20  # problems of one kind; more are counted
+AS_UP = "run doctor with the variables that taskbound up was started with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +64,11 @@ async def examine(state: Path, file: Path | None, running: Running | None) -> li
     named = file or state / "taskbound.toml"
     says = f"{named} is in order" if named.exists() else f"there is no {named}: the defaults are in force"
     found.append(Check("configuration", OK, says))
-    found += [*secrets(config), *second(config, state), *sinks(config), *policy(config, state, running)]
-    found += [one for target in config.targets async for one in at_target(target)]
-    found += [one async for one in log(config, state, is_running=running is not None)]
+    known = running is not None
+    found += [*secrets(config, is_running=known), *second(config, state), *sinks(config)]
+    found += policy(config, state, running)
+    found += [one for target in config.targets async for one in at_target(target, is_running=known)]
+    found += [one async for one in log(config, state, is_running=known)]
     return found
 
 
@@ -112,8 +123,8 @@ def disk(state: Path) -> Iterator[Check]:
 # --- the configuration -----------------------------------------------------------------------------
 
 
-def secrets(config: Config) -> Iterator[Check]:
-    """Resolve every reference; no value is shown."""
+def secrets(config: Config, *, is_running: bool) -> Iterator[Check]:
+    """Resolve every reference; no value is shown. What the `up` that runs has of its environment is not seen here."""
     references: dict[str, tuple[Callable[[str], object], str]] = {}
     references |= {f"target {one.name}": (secret, one.admin) for one in config.targets}
     references |= {f"upstream {one.name} ca": (secret, one.ca) for one in config.upstreams if one.ca}
@@ -124,6 +135,10 @@ def secrets(config: Config) -> Iterator[Check]:
             references["listen.tls client_ca"] = (public, tls.client_ca)
     broken = 0
     for where, (read, reference) in references.items():
+        if is_running and _is_absent(reference):
+            broken += 1
+            yield Check("secrets", WARN, f"{where}: not looked at, {reference} is not set here", AS_UP)
+            continue
         try:
             read(reference)
         except InvalidRequest as error:
@@ -131,6 +146,10 @@ def secrets(config: Config) -> Iterator[Check]:
             yield Check("secrets", FAIL, f"{where}: {error}", error.hint)
     if not broken:
         yield Check("secrets", OK, f"{len(references)} references resolve")
+
+
+def _is_absent(reference: str) -> bool:
+    return reference.startswith("env:") and not os.environ.get(reference.removeprefix("env:"))
 
 
 def second(config: Config, state: Path) -> Iterator[Check]:
@@ -175,11 +194,11 @@ def policy(config: Config, state: Path, running: Running | None) -> Iterator[Che
         yield Check("policy", WARN, f"there is no {directory}: nothing is permitted", "taskbound policy init")
         return
     try:
-        policies, outcomes = try_policy(directory, config)
+        policies, outcomes = try_policy(directory, config, node := told_node(state))
     except InvalidRequest as error:
         yield from (Check("policy", FAIL, str(one), one.hint) for one in problems_of(error))
         return
-    if len(policies.organisation.policies) <= 1:  # the operator's own is built in
+    if len(policies.organisation.policies) <= (0 if node else 1):  # in `up` the operator's own is built in
         yield Check("policy", WARN, "there is no policy: nothing is permitted", "taskbound policy init")
     elif running and running.policy not in ("", policies.version):
         says = f"in force is {running.policy[:12]}, on disk stands {policies.version[:12]}"
@@ -230,9 +249,12 @@ def _postgres(target: TargetConfig) -> Checked:
 CHECKED: Mapping[str, Callable[[TargetConfig], Checked]] = {"postgres": _postgres}
 
 
-async def at_target(target: TargetConfig) -> AsyncIterator[Check]:
+async def at_target(target: TargetConfig, *, is_running: bool) -> AsyncIterator[Check]:
     """Ask what a target lacks. The hint is the statement that its administrator runs."""
     name = f"target {target.name}"
+    if is_running and _is_absent(target.admin):
+        yield Check(name, WARN, f"not asked: {target.admin} is not set here", AS_UP)
+        return
     if (make := CHECKED.get(target.provider)) is None:
         yield Check(name, WARN, f"nothing is known of what {target.provider} needs")
         return
@@ -254,6 +276,10 @@ async def at_target(target: TargetConfig) -> AsyncIterator[Check]:
 
 async def log(config: Config, state: Path, *, is_running: bool) -> AsyncIterator[Check]:
     """Verify the log, and compare every row with the newest fact about it."""
+    if node := told_node(state):
+        says = f"not looked at: the log of node {node} is in the database that it shares"
+        yield Check("log", WARN, says, "taskbound audit export DIR, then taskbound audit verify DIR")
+        return
     if not (state / "taskbound.db").is_file():
         yield Check("log", OK, "there is none yet")
         return
@@ -281,5 +307,6 @@ async def log(config: Config, state: Path, *, is_running: bool) -> AsyncIterator
     if (more := len(compared.mismatches) - TOLD) > 0:
         yield Check("rows", FAIL, f"{more} more rows are not what the log says", hint)
     if not compared.mismatches:
-        erased = f"; {compared.erased} could not be, their bodies are erased" if compared.erased else ""
+        left = "rows, budgets and labels were not compared: bodies that they follow from, or may, are erased"
+        erased = f"; {compared.erased} {left}" if compared.erased else ""
         yield Check("rows", OK, f"{compared.compared} rows are what the log says{erased}")

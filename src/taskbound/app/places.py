@@ -42,8 +42,8 @@ def second_place(config: Config) -> Path:
     return Path(config.checkpoints or Path(base, "taskbound/checkpoints")).absolute()
 
 
-def tell_places(config: Config, state: Path) -> None:
-    """Make the second place, and write down where it is and which files the configuration refers to.
+def tell_places(config: Config, state: Path, node: str) -> None:
+    """Make the second place, and write down where it is, which files the configuration refers to, and the node.
 
     Others have another environment, and another `--config`: what they would find by themselves is a guess.
     """
@@ -53,16 +53,27 @@ def tell_places(config: Config, state: Path) -> None:
     told, fresh = state / TOLD, state / f".{TOLD}.new"
     told.unlink(missing_ok=True)  # before all else: `run` warns of what is not told, not of what is told wrongly
     with suppress(OSError):  # the disk is full
-        fresh.write_text(json.dumps({"second_place": str(second), "named": [*_named(asdict(config)), *config.sinks]}))
+        named = [*_named(asdict(config)), *config.sinks]
+        fresh.write_text(json.dumps({"second_place": str(second), "named": named, "node": node}))
         fresh.replace(told)
 
 
 def told_second_place(state: Path) -> Path | None:
     """Return where the `up` of a state directory keeps checkpoints, or last did; None where it does not say."""
+    place = _told(state, "second_place")
+    return Path(place) if place else None
+
+
+def told_node(state: Path) -> str:
+    """Return the name of the node of `serve` that works on a state directory, or last did; "" for `up`."""
+    return _told(state, "node")
+
+
+def _told(state: Path, member: str) -> str:
     try:
-        return Path(json.loads((state / TOLD).read_bytes())["second_place"])
+        return str(json.loads((state / TOLD).read_bytes())[member])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return ""
 
 
 def likely_second_place(config: Config, state: Path) -> Path:

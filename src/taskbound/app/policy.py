@@ -18,15 +18,18 @@ from taskbound.core.trial import Outcome, run_tests
 from taskbound.plugins.policies.files import PolicyFiles
 
 
-def check_policy(directory: Path, config: Config) -> PolicyDir:
-    """Return a policy directory as our `up` would load it, without whom it registers. Raises InvalidRequest."""
+def check_policy(directory: Path, config: Config, node: str = "") -> PolicyDir:
+    """Return a policy directory as our `up` would load it, or a `node` of `serve`, without whom it registers.
+
+    Raises InvalidRequest.
+    """
     targets = {resource: target for one in config.targets for resource, target in one.targets().items()}
-    return PolicyFiles(directory, targets, operator_policy(f"human/{login()}")).read()
+    return PolicyFiles(directory, targets, "" if node else operator_policy(f"human/{login()}")).read()
 
 
-def try_policy(directory: Path, config: Config) -> tuple[PolicyDir, tuple[Outcome, ...]]:
+def try_policy(directory: Path, config: Config, node: str = "") -> tuple[PolicyDir, tuple[Outcome, ...]]:
     """Return a policy directory and what becomes of each of its tests. Raises InvalidRequest."""
-    policies = check_policy(directory, config)
+    policies = check_policy(directory, config, node)
     return policies, run_tests(policies, policies.tests)
 
 

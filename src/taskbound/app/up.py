@@ -79,7 +79,7 @@ async def up(
         world = await stack.enter_async_context(
             open_world(config, state, operator=operator, lane=lane, database=database)
         )
-        tell_places(config, state)
+        tell_places(config, state, world.node)
         production = production or database is not None
         start = door(world.trust_domain, "door/start", ORG)
         warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config)]
