@@ -70,7 +70,7 @@ def test_what_is_stated_in_a_file_and_what_is_asked_become_the_same_registration
 @pytest.mark.parametrize("name", ["agent/nightly", "service/ci"])
 def test_nobody_but_a_human_is_registered_with_the_operator_s_facts(name):
     """Where two match nobody does: the operator could neither administer nor take it back."""
-    with pytest.raises(InvalidRequest, match="no operator"):
+    with pytest.raises(InvalidRequest, match="no 'operator'"):
         registration_of(
             "i1", "main", "example.org", RegistrationEntry(name, "human/alice", "", "", (), "operator", {"uid": 1000})
         )

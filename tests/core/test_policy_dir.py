@@ -242,6 +242,8 @@ REFUSED_FILES = {
                               "tools/crm.toml line 4: tool 'send': 'undo' is 'unsend'", ""),
     "unknown attestor":      (entry('"unix"', '"unx"'),
                               f"{R} line 6: registration 1: there is no attestor 'unx'", "'unix'"),
+    "an operator":           (entry('"unix"', '"operator"'),
+                              f"{R} line 6: registration 1: agent/nightly is no human", "attestor unix"),
     "unknown fact":          (entry("uid", "uuid"), f"{R} line 7: registration 1: unix learns no fact 'uuid'", "'uid'"),
     "registered twice":      ({R: 2 * REGISTRATIONS}, f"{R} line 2: 'agent/nightly' is registered twice", ""),
     "owned by an agent":     (entry("human/alice", "agent/b"),

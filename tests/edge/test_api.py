@@ -281,6 +281,7 @@ BAD = {
     "an unknown member": ({"nothing": 1}, 400, "invalid_request"),
     "too large": (b" " * (request.BODY_LIMIT + 1), 413, "content_too_large"),
 }
+BOB = {"name": "human/bob", "owner": "human/bob", "environment": "dev"}
 UNKNOWN: tuple[tuple[str, str, Any, int, str], ...] = (
     ("GET", "/v1/nowhere", None, 404, "not_found"),
     ("DELETE", "/v1/tasks", None, 405, "method_not_allowed"),
@@ -294,6 +295,8 @@ UNKNOWN: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/v1/tasks", {"profile": "nothing"}, 403, "unknown_profile"),
     ("POST", "/v1/tools/nothing/pin", {}, 404, "not_found"),
     ("POST", "/v1/identities/agent/nobody/suspend", {}, 404, "not_found"),
+    ("POST", "/v1/identities", {**BOB, "attestor": "operator", "when": {"name": "human/bob"}}, 400, "invalid_request"),
+    ("POST", "/v1/identities", {**BOB, "attestor": "unx", "when": {"uid": 1}}, 400, "invalid_request"),
     ("POST", "/v1/audit/export", {"directory": "here"}, 400, "invalid_request"),
     ("GET", "/v1/why/x", None, 404, "not_found"),
 )

@@ -272,7 +272,12 @@ async def test_a_file_that_cannot_be_written_is_told_and_the_name_is_registered(
     assert (known.state, why_not) == ("registered", "a full disk")
 
 
+async def test_nobody_else_makes_an_operator(written):
+    with pytest.raises(InvalidRequest, match="by taskbound up alone"):
+        await written.register(BOB)
+
+
 async def test_a_human_and_who_has_no_environment_stand_in_no_file(written):
-    assert "no file" in (await written.register(replace(BOB, environment="dev")))[1]
+    assert "no file" in (await written.register(replace(BOB, environment="dev", attestor="unix")))[1]
     assert "environment" in (await written.register(replace(NIGHTLY, environment="")))[1]
     assert not written.file.exists()

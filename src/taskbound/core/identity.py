@@ -202,14 +202,17 @@ def name_of(spiffe_id: str) -> str:
     return spiffe_id.split("/", 3)[3]
 
 
-def require_facts(attestor: str, when: Mapping[str, str | int]) -> None:
-    """Raises InvalidRequest unless there is such an attestor, and it can learn each of the facts."""
+def require_facts(name: str, attestor: str, when: Mapping[str, str | int]) -> None:
+    """Raises InvalidRequest unless there is such an attestor, for such a name, and it can learn each of the facts."""
     if attestor not in FACTS:
         raise InvalidRequest(f"there is no attestor {quoted(attestor)}", hint=nearest(attestor, FACTS))
     for fact in when:
         if attestor != JOIN_TOKEN and fact not in FACTS[attestor]:
             message = f"{attestor} learns no fact {quoted(fact)}"
             raise InvalidRequest(message, hint=nearest(fact, FACTS[attestor]))
+    if attestor == "operator" and not name.startswith("human/"):
+        # Two that match are a doubt, and doubt is refusal: nobody would administer any more, nor take it back.
+        raise InvalidRequest(f"{name[:64]} is no human, so it is no 'operator'", hint="use attestor unix")
 
 
 def registration_of(id: str, org: str, trust_domain: str, entry: Entry) -> Registration:
@@ -222,10 +225,7 @@ def registration_of(id: str, org: str, trust_domain: str, entry: Entry) -> Regis
         raise InvalidRequest(f"a human owns itself, so {name[:64]} has no other owner", hint=f"use owner {name[:64]}")
     if not owner.startswith("human/"):
         raise InvalidRequest(f"the owner of {name[:64]} must be a human", hint="use owner human/NAME")
-    require_facts(entry.attestor, entry.when)
-    if entry.attestor == "operator" and kind != "human":
-        # Two that match are a doubt, and doubt is refusal: nobody would administer any more, nor take it back.
-        raise InvalidRequest(f"{name[:64]} is no human, so it is no operator", hint="use attestor unix")
+    require_facts(name, entry.attestor, entry.when)
     if entry.attestor == JOIN_TOKEN and entry.when:
         # A token that somebody chose would have the life that they chose.
         raise InvalidRequest(f"{name[:64]} joins with a token that is issued", hint="leave `when` out")

@@ -275,7 +275,7 @@ def _registration(where: str, entry: Any) -> RegistrationEntry:
     elif not isinstance(when, Mapping) or not when or not all(type(fact) in (str, int) for fact in when.values()):
         raise InvalidRequest(f"{where}: 'when' names no facts, so nobody could show them", hint="when = { uid = 1000 }")
     try:
-        require_facts(entry["attestor"], when)
+        require_facts(entry["id"], entry["attestor"], when)
     except InvalidRequest as error:
         raise InvalidRequest(f"{where}: {error}", hint=error.hint) from None
     return RegistrationEntry(

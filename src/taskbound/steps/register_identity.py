@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from taskbound.core.errors import Conflict, InvalidRequest, Unavailable, bounded
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Identity, Registration, name_of, registration_of
+from taskbound.core.identity import Claim, Identity, Registration, name_of, registration_of, require_facts
 from taskbound.core.policy_dir import RegistrationEntry, read_policy_dir, with_files
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
@@ -71,6 +71,9 @@ async def register_and_write(
     the file, "" where it is: a human never is. Raises what `register_identity` does, InvalidRequest (`invalid_policy`)
     for a file that is broken, and Conflict for a name that stands there with other facts; then nothing happened.
     """
+    require_facts(ask.name, ask.attestor, ask.when)
+    if ask.attestor == "operator":  # it is what our own start attests
+        raise InvalidRequest("the operator is registered by taskbound up alone", hint="use attestor unix")
     kind = ask.name.partition("/")[0]
     if kind == "human" or not ask.environment:
         known = await register_identity(world, door, asker, ask)
