@@ -1,6 +1,7 @@
 """Listeners: beyond this machine TLS alone, with a certificate that can be used, or no start at all (A11)."""
 
 import asyncio
+import errno
 import os
 import resource
 import select
@@ -16,7 +17,7 @@ import uvloop
 
 from taskbound.app.listen import HANDSHAKE_SECONDS, Server, bind, certificate_of, share
 from taskbound.core.config import Tls
-from taskbound.core.errors import InvalidRequest
+from taskbound.core.errors import InvalidRequest, Unavailable
 from tests.certificates import Authority, written
 from tests.cli.nobody import ground, unprivileged  # noqa: F401
 from tests.stories.place import Place, until
@@ -126,6 +127,19 @@ def test_nothing_listens_beyond_this_machine_in_plain(tmp_path):
     listener = bind("unix:api.sock", tmp_path, certificate)
     assert listener.certificate is None
     listener.socket.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EADDRINUSE, "address_in_use"), (errno.EACCES, "address_not_usable")]
+)
+def test_an_address_that_is_not_ours_to_have_is_not_called_taken(tmp_path, monkeypatch, number, code):
+    def refused(self, address):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    with pytest.raises(Unavailable) as error:
+        bind("127.0.0.1:80", tmp_path)
+    assert error.value.code == code and error.value.hint
 
 
 @pytest.mark.parametrize(

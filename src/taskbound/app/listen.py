@@ -5,6 +5,7 @@ hosts that such a listener answers to, and what a proof of a key is compared wit
 """
 
 import asyncio
+import errno
 import os
 import resource
 import socket
@@ -258,7 +259,10 @@ def bind(address: str, state: Path, certificate: Certificate | None = None) -> L
         listener.bind((host, int(port)))
     except OSError as error:
         listener.close()
-        hint = "stop what listens there, or choose another address under [listen] (port 0: any)"
-        raise Unavailable(f"{address}: {error.strerror}", code="address_in_use", hint=hint) from None
+        if error.errno == errno.EADDRINUSE:
+            code, hint = "address_in_use", "stop what listens there, or choose another under [listen] (port 0: any)"
+        else:  # of another machine, or a port that is for root
+            code, hint = "address_not_usable", "choose an address of this machine, and a port from 1024 on"
+        raise Unavailable(f"{address}: {error.strerror}", code=code, hint=hint) from None
     where = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     return Listener(listener, where, None if is_loopback(host) else certificate)
