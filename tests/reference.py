@@ -79,7 +79,7 @@ def members() -> Iterator[str]:
 
 
 def codes() -> Iterator[tuple[str, ...]]:
-    """Yield each code of an answer, its status where a class of errors fixes it, and the modules that say it."""
+    """Yield each code of an answer, its status where a class of errors fixes it, and the modules that know it."""
     statuses = {one.code: str(one.status) for one in _classes(errors.TaskboundError)}
     said = defaultdict[str, set[str]](set)
     for path, text in _texts():
@@ -101,6 +101,17 @@ def _codes_in(node: ast.AST) -> Iterator[str]:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name in ("Deny", "Ask") and node.args and isinstance(node.args[0], ast.Constant):
             yield str(node.args[0].value)
+    if isinstance(node, ast.Match) and ast.unparse(node.subject).endswith(".code"):  # some are put together
+        patterns = (one for case in node.cases for one in ast.walk(case.pattern) if isinstance(one, ast.MatchValue))
+        yield from (str(one.value.value) for one in patterns if isinstance(one.value, ast.Constant))
+    if isinstance(node, ast.Assign):  # code, hint = "…", …; and PROOF_CODE = "…"
+        for target in node.targets:
+            names = target.elts if isinstance(target, ast.Tuple) else [target]
+            given = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            for variable, value in zip(names, given, strict=False):
+                is_code = isinstance(variable, ast.Name) and variable.id.split("_")[-1].lower() == "code"
+                if is_code and isinstance(value, ast.Constant):
+                    yield str(value.value)
     if isinstance(node, ast.ClassDef):
         for part in node.body:
             if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "code":
@@ -150,7 +161,7 @@ def page() -> str:
         "The whole catalogue; what later parts record stands in it already.\n",
         table(("Kind", "Leads a thing"), list(events())),
         "\n## Codes of refusals\n",
-        table(("Code", "Status", "Said by"), list(codes())),
+        table(("Code", "Status", "Known in"), list(codes())),
         "\n## Configuration\n",
         "As values; [configuration.md](configuration.md) shows them in a file.\n",
         table(("Value", "Type", "Default"), list(settings())),
