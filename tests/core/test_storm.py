@@ -7,7 +7,7 @@ import pytest
 
 from taskbound.core.call import Call
 from taskbound.core.identity import door
-from taskbound.core.storm import Denials, key_of
+from taskbound.core.storm import REASONS, Denials, Refusal, key_of
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 AGENT, OTHER = (door("example.org", f"agent/{name}", "main") for name in ("support", "other"))
@@ -103,3 +103,34 @@ def test_where_there_is_no_room_each_is_recorded():
     assert not denials
     denials.recorded(KEY, DENIED, AGENT)
     assert denials.repeated(KEY, AT) == DENIED, "there is room again"
+
+
+# --- what was shown at a door and refused ----------------------------------------------------------------
+
+
+def refusal(reason="unknown", seconds=0.0, id="r1"):
+    return Refusal(id, "main", later(seconds), "a task handle", "invalid_token", reason)
+
+
+def test_another_reason_is_no_repetition_and_of_very_many_the_rest_are_one():
+    denials = Denials()
+    firsts = [denials.is_first(refusal(f"reason {n}"), AGENT) for n in range(REASONS)]
+    assert all(firsts) and not denials.is_first(refusal("reason 3"), AGENT)
+    rest = [denials.is_first(refusal(f"reason {n}"), AGENT) for n in range(REASONS, 100)]
+    assert rest == [True] + [False] * (99 - REASONS)
+    assert denials.is_first(refusal("reason 3"), OTHER), "another door has its own"
+
+
+def test_what_comes_while_its_equal_is_noted_waits_for_nothing_and_is_counted():
+    denials = Denials()
+    with denials.noting(AGENT, "a task handle", "invalid_token", "unknown") as first:
+        assert first
+        for _ in range(3):
+            with denials.noting(AGENT, "a task handle", "invalid_token", "unknown") as again:
+                assert not again
+        with denials.noting(AGENT, "a task handle", "invalid_token", "another") as other:
+            assert other
+        assert denials.is_first(refusal(), AGENT)
+    assert counts(denials) == [("r1", 3, AT)]
+    with denials.noting(AGENT, "a task handle", "invalid_token", "unknown") as first:
+        assert first, "it is over"

@@ -6,6 +6,7 @@ in tests/stories/test_off_host.py.
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -434,6 +435,40 @@ async def test_a_flood_of_what_nobody_knows_is_two_events_a_second(remote, doors
         await doors.ask("POST", path, to="gateway", handle=f"tbh_{'z' * 43}")
         await doors.ask("POST", "/v1/tasks", to="tcp", handle=f"tbj_{'z' * 43}.1")
     assert len(doors.rig.store.events) == before + 5
+
+
+async def test_a_flood_hides_no_refusal_that_has_another_reason(remote, doors):
+    path = f"/v1/tasks/{remote.task}/heartbeat"
+    for _ in range(3):
+        await doors.ask("POST", path, to="tcp", handle=f"tbh_{'z' * 43}")
+    handle = (await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/support"})).json["handle"]
+    await doors.ask("POST", "/v1/identities/agent/support/suspend")
+    before = len(recorded(doors, Kind.TOKEN_REFUSED))
+    assert (await doors.ask("POST", path, to="tcp", handle=handle)).status == 401
+    (event,) = recorded(doors, Kind.TOKEN_REFUSED)[before:]
+    assert "agent/support is suspended" in event.detail["reason"]
+
+
+async def test_a_flood_holds_one_transaction_of_the_store(remote, doors, monkeypatch):
+    transaction, opened = doors.world.store.transaction, 0
+
+    @asynccontextmanager
+    async def slow(opener):
+        nonlocal opened
+        opened += 1
+        await asyncio.sleep(0.2)
+        async with transaction(opener) as tx:
+            yield tx
+
+    monkeypatch.setattr(doors.world.store, "transaction", slow)
+    wrong = {"authorization": "Basic canary"}
+    path = f"/v1/tasks/{remote.task}/heartbeat"
+    answers = await asyncio.gather(*(doors.ask("POST", path, to="tcp", **wrong) for _ in range(20)))
+    assert {answer.status for answer in answers} == {401} and opened == 1
+    monkeypatch.undo()
+    doors.rig.clock.at += timedelta(seconds=1)
+    assert await count_denials(doors.world, doors.rig.lane) == 1
+    assert recorded(doors, Kind.TOKEN_REFUSED)[-1].detail["count"] == 19
 
 
 async def test_who_shows_nothing_and_who_is_let_in_leave_no_refusal(remote, doors):

@@ -6,12 +6,13 @@ denial; who asks again within its second is answered with that call. How many th
 once, after the second. This is memory of one process: after a crash the count of the last second
 may be lost, the first denial never. Permits do not come here.
 
-What was shown as a proof and refused before anybody was known makes storms too: equal is what one door
-refuses of one sort for the same code. Whoever floods a door chooses what they show, so nothing of it
-makes two refusals differ: the log grows by two events a second and sort, however many knock.
+What was shown as a proof and refused makes storms too: equal is what one door refuses of one sort for the
+same code and reason. Whoever floods a door chooses what they show, so nothing of it stands in a reason, and of
+more than REASONS at once the rest are one: the log grows by a bounded number of events a second and sort.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from taskbound.core.identity import Identity
 from taskbound.formats import canonical
 
 SECOND = timedelta(seconds=1)
+REASONS = 16  # of one sort and code that are told apart at once
 MOST = 4_096  # storms kept at once; what comes beyond is recorded one by one
 
 Key = tuple[str | None, ...]
@@ -47,8 +49,8 @@ class Refusal:
     reason: str
 
 
-def _sort_of(refusal: Refusal, by: Identity) -> Key:
-    return refusal.org, by.spiffe_id, refusal.shown, refusal.code
+def _key_of(refusal: Refusal, by: Identity) -> Key:
+    return refusal.org, by.spiffe_id, refusal.shown, refusal.code, refusal.reason
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class Denials:
         self._most = most
         self._storms: dict[Key, Storm] = {}
         self._over: list[Storm] = []
+        self._noting: dict[Key, int] = {}
 
     def __len__(self) -> int:
         return len(self._storms) + len(self._over)
@@ -80,13 +83,32 @@ class Denials:
         storm = self._counted(key, at) if key is not None else None
         return storm.first if storm is not None and isinstance(storm.first, Call) else None
 
+    @contextmanager
+    def noting(self, by: Identity, shown: str, code: str, reason: str) -> Iterator[bool]:
+        """Say whether a refusal is to be noted in the block. One that comes while its equal is, is counted with that.
+
+        So a flood waits for the store once, and holds one of its connections.
+        """
+        key = by.org, by.spiffe_id, shown, code, reason
+        if key in self._noting:
+            self._noting[key] += 1
+            yield False
+            return
+        self._noting[key] = 0
+        try:
+            yield True
+        finally:
+            meanwhile = self._noting.pop(key)
+            if (storm := self._storms.get(self._sort_of(key))) is not None:
+                storm.count += meanwhile
+
     def is_first(self, refusal: Refusal, by: Identity) -> bool:
         """Whether a refusal is to be recorded; one that equals another within its second is counted.
 
         From the first on, before it is durable: no answer names it, and of a hundred at once one is recorded.
-        There are few sorts, so that there is room for each.
+        There are few sorts and reasons, so that there is room for each.
         """
-        key = _sort_of(refusal, by)
+        key = self._sort_of(_key_of(refusal, by))
         if self._counted(key, refusal.at) is not None:
             return False
         self._end(key)
@@ -95,9 +117,16 @@ class Denials:
 
     def lost(self, refusal: Refusal, by: Identity) -> None:
         """A refusal that is a first could not be recorded: the next one is, and what was counted is not."""
-        storm = self._storms.get(_sort_of(refusal, by))
+        key = self._sort_of(_key_of(refusal, by))
+        storm = self._storms.get(key)
         if storm is not None and storm.first is refusal:
-            del self._storms[_sort_of(refusal, by)]
+            del self._storms[key]
+
+    def _sort_of(self, key: Key) -> Key:
+        """Return the key, or where as many reasons are told apart already the one for all others."""
+        if key in self._storms or sum(known[:-1] == key[:-1] for known in self._storms) < REASONS:
+            return key
+        return (*key[:-1], None)
 
     def _counted(self, key: Key, at: datetime) -> Storm | None:
         """Return the storm that covers this moment, with one more in it; None without one."""

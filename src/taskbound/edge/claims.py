@@ -21,6 +21,7 @@ from enum import Flag, auto
 from functools import lru_cache
 from pathlib import Path
 
+import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskbound.core.errors import Conflict, InvalidRequest, Replayed, TaskboundError, Unauthenticated
@@ -42,6 +43,8 @@ from taskbound.ports import World
 from taskbound.steps.attest_workload import admit_token, attest_workload
 from taskbound.steps.issue_token import audience_of, issuer_of
 from taskbound.steps.note_refusal import note_refusal
+
+log = structlog.get_logger()
 
 PEER = "taskbound.peer"  # in scope["extensions"]: the Peer of a Unix socket, or None where the kernel knows none
 NAMES = "taskbound.names"  # in scope["extensions"]: the names that a listener with TLS has by its certificate
@@ -102,6 +105,10 @@ class Holders:
         """State that the process held the task before we were started again."""
         self._note(process, task)
         self._expected[task.id] = process, task
+
+    def held(self) -> frozenset[str]:
+        """Return the ids of the tasks that are held, or were before we were started again."""
+        return frozenset({*(task for _, task in self._streams), *self._expected})
 
     def unclaimed(self) -> list[Task]:
         """Return, once, the tasks whose holders did not come back."""
@@ -322,7 +329,10 @@ async def note_refused(scope: Scope, world: World, door: Identity, error: Taskbo
     if isinstance(error, TokenRefused) and error.is_recorded:
         return
     if isinstance(error, Unauthenticated | Replayed) and (shown := _sort_shown(scope)):
-        await note_refusal(world, door, shown, error)
+        try:
+            await note_refusal(world, door, shown, error)
+        except TaskboundError as failure:  # it is refused all the same
+            log.error("refusal not recorded", code=failure.code, reason=str(failure))
 
 
 _SORTS = (  # of what stands in Authorization; the first that it begins like

@@ -1,4 +1,4 @@
-"""Note a refusal: what was shown at a door and refused before anybody was known is on record, and nothing of it.
+"""Note a refusal: what was shown at a door and refused is on record, and nothing of it.
 
 Whoever knocks chooses how often: a storm of equal refusals is its first and one count (core.storm).
 """
@@ -15,6 +15,12 @@ async def note_refusal(world: World, door: Identity, shown: str, error: Refused)
 
     Of a storm the first. What cannot be recorded is refused all the same. The door is that of one request.
     """
+    with world.denials.noting(door, shown, error.code, str(error)) as is_to_be_noted:
+        if is_to_be_noted:
+            await _note(world, door, shown, error)
+
+
+async def _note(world: World, door: Identity, shown: str, error: Refused) -> None:
     refusal: Refusal | None = None
     try:
         async with world.store.transaction(door) as tx:
