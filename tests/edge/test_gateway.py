@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from mcp import MCPError
 
-from taskbound import app
+from taskbound import app, prove
 from taskbound.core import call as calls
 from taskbound.core.call import Call
 from taskbound.core.catalogue import pin_of
@@ -186,6 +186,8 @@ async def test_the_handle_of_a_task_that_ended_is_refused_whatever_is_asked(gate
             assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     for method in ("GET", "DELETE"):
         assert (await gate.post(handle, None, method=method, mcp_session_id=session)).status_code == 401
+    nowhere = await gate.post(handle, asked("tools/list"), path="/nowhere")
+    assert nowhere.status_code == 401 and "workspace" not in nowhere.text
     assert len(gate.events()) == events, "what calls nothing leaves nothing"
     result = (await gate.post(below, call("echo", text="x"))).json()["result"]
     assert decision_in(result)["code"] == "task_ended"
@@ -243,6 +245,31 @@ async def test_an_unknown_handle_is_refused(gate, workspace):
         assert response.status_code == 401 and response.headers["www-authenticate"].startswith("Bearer")
         assert response.json()["error"] == "invalid_token"
     assert workspace.requests == []
+
+
+async def test_who_is_not_known_is_not_told_which_upstreams_there_are(gate):
+    refused = await gate.post(f"tbh_{'a' * 43}", call("echo", text="x"), path="/nowhere")
+    assert refused.status_code == 401 and "workspace" not in refused.text
+    assert [str(event.kind) for event in gate.events()][-1] == "token.refused"
+    _, handle = await gate.task()
+    missing = await gate.post(handle, call("echo", text="x"), path="/nowhere")
+    assert missing.status_code == 404 and "known: workspace" in missing.json()["hint"]
+
+
+async def test_a_handle_that_ends_while_its_request_is_on_its_way_is_refused(gate):
+    task, handle = await gate.task()
+    body = json.dumps(asked("tools/list")).encode()
+    head = f"POST /mcp/workspace HTTP/1.1\r\nhost: 127.0.0.1:{gate.port}\r\nauthorization: Bearer {handle}\r\n"
+    kind = "content-type: application/json\r\naccept: application/json, text/event-stream\r\nconnection: close\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(f"{head}{kind}content-length: {len(body)}\r\n\r\n".encode() + body[:10])
+    await writer.drain()
+    await asyncio.sleep(0.3)
+    await end_task(gate.world, gate.door, gate.claim(handle), task, "done")
+    writer.write(body[10:])
+    answer = await asyncio.wait_for(reader.read(), PATIENT)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 401"), answer[:200]
 
 
 async def test_a_handle_that_there_is_not_is_on_record_once_a_second(gate):
@@ -732,6 +759,29 @@ async def test_when_the_store_cannot_be_read_running_calls_are_stopped(gate, wor
     assert "store_unavailable" in response.json()["result"]["content"][0]["text"]
     if broken is gone:
         assert (await gate.post(handle, call("echo", text="x"))).status_code == 503
+
+
+async def test_many_idle_tasks_do_not_keep_a_running_call_from_being_looked_at(gate, workspace, monkeypatch):
+    """Those without a running call are read a few at a time: they cost a slow store no more than that."""
+    _, handle = await gate.task()
+    waiting = asyncio.create_task(gate.post(handle, call("wait")))
+    await until(lambda: workspace.ran)
+    idle, read, chain_of = {f"t{n:020d}" for n in range(150)}, set(), prove.chain_of
+
+    async def slow(tx, task):
+        if task not in idle:
+            return await chain_of(tx, task)
+        read.add(task)
+        await asyncio.sleep(0.005)
+        return ()
+
+    monkeypatch.setattr(running, "STALE", 0.7)
+    monkeypatch.setattr(running, "POLL", 0.02)
+    monkeypatch.setattr(running, "chain_of", slow)
+    monkeypatch.setattr(gate.gate._upstreams, "tasks", lambda: idle)
+    await until(lambda: read == idle)
+    assert not waiting.done()
+    waiting.cancel()
 
 
 async def test_a_client_that_goes_away_stops_its_call(gate, workspace):

@@ -29,7 +29,7 @@ from taskbound.edge.gateway.asked import Asked, header, mcp_headers_of, server, 
 from taskbound.edge.gateway.calls import Calls
 from taskbound.edge.gateway.credentials import Credentials
 from taskbound.edge.gateway.offers import Offers, may_act
-from taskbound.edge.gateway.running import RunningCalls, TooMany
+from taskbound.edge.gateway.running import PROMPT_SECONDS, RunningCalls, TooMany
 from taskbound.edge.gateway.sessions import ClientSessions, UpstreamSessions
 from taskbound.edge.http import MethodNotAllowed, ended_response, error_response
 from taskbound.edge.request import read_body
@@ -129,7 +129,8 @@ class Gateway:
             response.headers["www-authenticate"] = "Bearer"  # RFC 6750 3.1: no code where nothing was shown
             return await answer.respond(response)
         asker = await proven(self._world, door, claim)
-        asked = await self._asked(door, asker, self._upstream_of(segments))
+        asked = await self._asked(door, asker)
+        asked.upstream = self._upstream_of(segments, asked)
         if scope["method"] != "POST":
             asked.require_live()
         if scope["method"] == "DELETE" and not _is_stateless(scope):
@@ -146,23 +147,24 @@ class Gateway:
         if id is not None:
             asked.session = self._clients.find(id, asked.task, asked.upstream)
 
-    async def _asked(self, door: Identity, claim: Claim | Identity, upstream: str | None) -> Asked:
+    async def _asked(self, door: Identity, claim: Claim | Identity) -> Asked:
         """Return who asks, and the tasks that it acts in. Each decision reads them again."""
         async with self._world.store.transaction(door) as tx:
             caller = await prove(tx, claim)
-            return Asked(door, caller, await chain_of(tx, caller.task), tx.now, upstream)
+            return Asked(door, caller, await chain_of(tx, caller.task), tx.now)
 
-    def _upstream_of(self, segments: tuple[str, ...]) -> str | None:
+    def _upstream_of(self, segments: tuple[str, ...], asked: Asked) -> str | None:
         match segments:
             case ("mcp",):
                 return None
             case ("mcp", name) if name in self._world.upstreams:
                 return name
+        asked.require_live()  # before it is told which there are
         raise NotFound("there is no such upstream", hint=f"known: {', '.join(sorted(self._world.upstreams))}")
 
     async def _take(self, scope: Scope, receive: Receive, answer: Answer, asked: Asked) -> None:
         try:
-            message = mcp.read_message(await read_body(scope, receive))
+            message = mcp.read_message(await self._body(scope, receive, asked))
             headers = mcp_headers_of(scope, None if isinstance(message, mcp.Notification) else message.id)
             asked.era = mcp_era.era_of(message, headers.get(mcp_era.VERSION_HEADER))
             answer.statuses = asked.era.statuses
@@ -200,6 +202,15 @@ class Gateway:
                 async with asyncio.timeout(LAST_WORD_SECONDS):
                     await answer.finish(stopped(message, asked, f"failed: {call.stopped}: the call was stopped"))
         return None
+
+    async def _body(self, scope: Scope, receive: Receive, asked: Asked) -> bytes:
+        """Return the body. Where it was long on its way, the tasks are read again: they may have ended meanwhile."""
+        start = _monotonic()
+        body: bytes = await read_body(scope, receive)
+        if _monotonic() - start > PROMPT_SECONDS:
+            again = await self._asked(asked.door, asked.claim)
+            asked.chain, asked.at = again.chain, again.at
+        return body
 
     def _noted(self, message: mcp.Notification, asked: Asked) -> None:
         # Without a session nobody knows whose request it was; a stateless one is cancelled by closing its answer.

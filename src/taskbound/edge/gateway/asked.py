@@ -27,7 +27,7 @@ class Asked:
     claim: Identity  # proved when the request came; every step reads its task again
     chain: tuple[Task, ...]
     at: datetime  # when both were read
-    upstream: str | None  # that the path names; None: all
+    upstream: str | None = None  # that the path names; None: all
     era: Era = mcp_era.SESSIONS
     session: ClientSession | None = None  # of an era that has them
     headers: Mapping[str, str] | None = None  # that mirror the body, of an era that has them

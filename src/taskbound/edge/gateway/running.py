@@ -1,14 +1,14 @@
 """Running: the calls that are under way, each of which is stopped when its client or its task is gone.
 
 Every decision reads its task; a call that runs made its decision before. So all tasks with a running
-call are read again each POLL seconds, in one transaction, and the calls of one that may no longer act
-are stopped (S2: within a second). When the store cannot be read for STALE seconds, nobody knows that
-a task still lives, and all are stopped.
+call are read again each POLL seconds, and the calls of one that may no longer act are stopped (S2: within
+a second). Of a task that was not read for STALE seconds nobody knows that it still lives, and its calls are
+stopped.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ TREE_CALLS = 128
 PROMPT_SECONDS = 0.1  # that a call runs before anybody looks whether its client is still there
 POLL = 0.25
 STALE = 2.0  # the bound for what is served from what was read before (D17, `max_staleness`)
-RARELY = 20  # tasks with no running call are read at each as many polls, to close their sessions
+AT_ONCE = 32  # tasks that are read in one transaction; of those without a running call, whose sessions wait, at a poll
 
 log = structlog.get_logger()
 
@@ -71,6 +71,7 @@ class RunningCalls:
         self._calls: set[Running] = set()
         self._count: Counter[tuple[str, str, bool]] = Counter()
         self._watch: asyncio.Task[None] | None = None
+        self._turn = ""  # the last task without a running call that was read
 
     @contextmanager
     def running(self, asked: Asked, id: Id, is_call: bool, gone: Callable[[], Awaitable[None]]) -> Iterator[Running]:
@@ -128,37 +129,47 @@ class RunningCalls:
         self._upstreams.close_task(task)
 
     async def _watching(self) -> None:
-        loop = asyncio.get_running_loop()
-        turn, read = 0, loop.time()
+        clock = asyncio.get_running_loop().time
+        seen: dict[str, float] = {}  # when each task with a running call was last read; a new one was, to decide on it
         while self._calls or self._upstreams:
             await asyncio.sleep(POLL)
-            turn += 1
-            tasks = {call.asked.task for call in self._calls}
-            if not turn % RARELY:
-                tasks |= self._upstreams.tasks()
+            seen = {task: seen.get(task, clock()) for task in {call.asked.task for call in self._calls}}
+            oldest = sorted(seen, key=seen.__getitem__)
             try:
-                async with asyncio.timeout_at(read + STALE):  # a store that hangs tells as little as one that is gone
-                    closed = await self._closed(tasks)
-                read = loop.time()
-                for task, code in closed.items():
-                    self.stop_task(task, code)
-            except Exception as error:  # whatever it is: nobody knows that a task still lives
-                if loop.time() - read >= STALE:
-                    log.warning("running calls stopped: the store cannot be read", error=type(error).__name__)
-                    self.stop("store_unavailable", lambda call: True)
-                    read = loop.time()  # what runs from here on was decided after this
+                async with asyncio.timeout_at(min(seen.values(), default=clock()) + STALE):  # it may hang
+                    for start in range(0, len(oldest), AT_ONCE):
+                        await self._look(oldest[start : start + AT_ONCE], seen)
+                    await self._look(self._next_idle(seen), {})
+            except Exception as error:  # whatever it is: of some nobody knows that they still live
+                late = {task for task, read in seen.items() if clock() - read >= STALE}
+                if late:
+                    log.warning("running calls stopped: their tasks were not read", error=type(error).__name__)
+                for call in self._calls:
+                    if call.asked.task in late:
+                        call.stop("store_unavailable")
+                seen = {task: read for task, read in seen.items() if task not in late}  # what comes is decided anew
             self._upstreams.close_idle()
 
-    async def _closed(self, tasks: set[str]) -> dict[str, str]:
-        """Return which of the tasks may no longer act, with the code of why."""
-        found: dict[str, str] = {}
+    def _next_idle(self, running: Container[str]) -> list[str]:
+        """Return the next tasks that have a session with an upstream and no running call, in turn."""
+        idle = sorted(task for task in self._upstreams.tasks() if task not in running)
+        found = ([task for task in idle if task > self._turn] or idle)[:AT_ONCE]
+        self._turn = found[-1] if found else ""
+        return found
+
+    async def _look(self, tasks: Sequence[str], seen: dict[str, float]) -> None:
+        """Stop what runs for those of the tasks that may no longer act; note when they were read."""
+        start = asyncio.get_running_loop().time()
+        closed: dict[str, str] = {}  # with the code of why
         if tasks:
             async with self._world.store.transaction(self._door) as tx:
                 for task in tasks:
                     for one in await chain_of(tx, task):
                         if code := one.why_not_open(tx.now):
-                            found[task] = code
-        return found
+                            closed[task] = code
+        seen.update(dict.fromkeys(tasks, start))
+        for task, code in closed.items():
+            self.stop_task(task, code)
 
     async def close(self) -> None:
         """Stop everything, and return when it is over."""
