@@ -2,9 +2,8 @@
 
 A state directory that is copied with its file `node` makes a second process of the same name, and each would
 end what agents hold at the other. So a process holds an advisory lock for its name, of a connection of its own;
-who comes second is refused before it writes anything. When the connection is lost the lock is taken again;
-should another hold it by then, or should it not be known for SURE seconds whether one does, nothing is read
-or written here any more.
+who comes second is refused before it writes anything. When the connection is lost, or nothing is heard of it for
+SURE seconds, nothing is read or written here until the lock is held again: another may have it by then.
 
 Where a machine vanishes without a word, the server learns it within GONE seconds, and the name is free.
 """
@@ -40,6 +39,11 @@ ALIVE = (
 SURE = 10.0
 
 
+def _clock() -> float:
+    """Return seconds, also those for which the machine slept: the server does not wait for it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Name:
     """The name of one node, as this process holds it."""
 
@@ -49,7 +53,8 @@ class Name:
         self._key = int.from_bytes(digest[:8], "big", signed=True)
         self._at: Connection | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._looked = float("-inf")  # when the last look began that found it ours, monotonic
+        self._looked = float("-inf")  # when the last look began that found it ours
+        self._lost = asyncio.Event()  # the connection, so that it is made again at once
         self._is_taken = False  # by another process, when we looked last
 
     async def take(self) -> None:
@@ -71,7 +76,7 @@ class Name:
         """Raises StoreUnavailable where another process has the name that this one held, or may have it."""
         if self._is_taken:
             raise StoreUnavailable("another process serves as this node", hint="stop one of the two")
-        if time.monotonic() - self._looked > SURE:
+        if self._at is None or self._at.is_closed() or _clock() - self._looked > SURE:
             raise StoreUnavailable("whether this node still has its name is not known")
 
     async def close(self) -> None:
@@ -83,7 +88,10 @@ class Name:
 
     async def _watching(self) -> None:
         while True:
-            await asyncio.sleep(LOOK)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), LOOK)
+                await asyncio.sleep(AGAIN)
+            self._lost.clear()
             with suppress(StoreUnavailable, *FOREIGN):  # who asks the store is told so
                 if not await self._is_held():
                     await self._try()
@@ -92,7 +100,7 @@ class Name:
         """Return whether the connection is there. One that is not has lost the lock, or will, and is dropped."""
         if self._at is None:
             return False
-        start = time.monotonic()
+        start = _clock()
         try:
             await self._at.fetchval("SELECT 1")
         except FOREIGN:
@@ -105,7 +113,8 @@ class Name:
         at = await connect(self._dsn)
         try:
             await at.execute(ALIVE)
-            start = time.monotonic()
+            at.add_termination_listener(lambda _: self._lost.set())
+            start = _clock()
             held = bool(await at.fetchval("SELECT pg_try_advisory_lock($1)", self._key))
         except BaseException as error:
             at.terminate()
