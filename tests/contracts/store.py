@@ -182,6 +182,20 @@ async def test_find_gives_what_matches_and_is_due_in_order_of_ids(store, clock):
         assert await tx.find(Task, due=later.deadline, state="open") == [second, later]
 
 
+async def test_a_task_is_found_by_the_key_that_it_was_opened_with(store):
+    text = f'\'asked\' "asked":"{"b" * 64}","request":""}}'
+    told = Intent(None, text, {"asked": "b" * 64}, asked="a" * 64, request="c" * 64)
+    keyed, other = replace(task(), intent=told), task("t" + "b" * 20)
+    async with store.transaction(GATEWAY) as tx:
+        for made in (keyed, other):
+            await tx.record(Kind.TASK_OPENED, made)
+        assert await tx.find(Task, asked="a" * 64) == [keyed]
+    async with store.transaction(GATEWAY) as tx:
+        assert await tx.find(Task, asked="a" * 64, state="open") == [keyed]
+        assert await tx.find(Task, asked="b" * 64) == []
+        assert await tx.find(Task, asked=None) == [other]
+
+
 async def test_count_counts_what_find_finds(store):
     made = [task("t" + letter * 20) for letter in "abc"]
     async with store.transaction(GATEWAY) as tx:

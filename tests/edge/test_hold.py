@@ -256,6 +256,18 @@ def _ours(doors):
     return door(doors.world.trust_domain, "door/api", "main")
 
 
+async def test_a_repeated_request_takes_no_handle_from_who_holds_its_task():
+    keyed = {"profile": "look-up-order", "set": {"order_id": "4711"}, "idempotency_key": "k1"}
+    async with served() as doors:
+        opened = (await doors.ask("POST", "/v1/tasks", keyed)).json
+        _, _, reader, writer = await hold(doors, "GET", f"/v1/tasks/{opened['task']}/hold")
+        await read_line(reader)
+        again = await doors.ask("POST", "/v1/tasks", keyed)
+        assert (again.status, again.json["error"]) == (409, "already_opened") and "is held" in str(again.json)
+        writer.close()
+        await ended(doors, opened["task"], 0.5)
+
+
 async def test_a_task_with_two_streams_ends_with_the_last():
     async with served() as doors:
         opened = await doors.task()

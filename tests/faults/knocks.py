@@ -379,6 +379,16 @@ async def unavailable(rig: Rig, made: Front) -> str:
     return await asks(OPENS)(rig, made)
 
 
+async def unnoted(rig: Rig, made: Front) -> str:
+    """What is refused cannot be recorded, for a reason that nobody thought of."""
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise Conflict("it cannot be recorded")
+
+    with patch("taskbound.store.memory.MemoryTransaction.record", refuse):
+        return await asks(replace(BEAT, show="unknown"))(rig, made)
+
+
 async def below_a_holder(rig: Rig, made: Front) -> str:
     """Another task comes to be held; who runs below the first holder is its agent still, and not the operator."""
     other, _ = await open_task(rig.world, rig.door, ALICE, REFUND)
@@ -446,6 +456,7 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "403:http_host_is_no_address": (front, asks(replace(ECHO, to="named"))),
     "408:http_slow": (front, slow_body),
     "503:http_store": (front, unavailable),
+    "401:http_unnoted": (front, unnoted),
     "200 401:http_proof_twice": (front, one_proof_twice),
     "200 409:http_join_twice": (front, one_join_twice),
     "denied:http_requests": (front, refuses(*BAD_REQUESTS)),

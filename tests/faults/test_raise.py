@@ -193,6 +193,8 @@ async def swept(line: Line, name: str, kind: type[BaseException], n: int) -> str
     fault = Fault(line, kind, n)
     rig, outcome = await run(name, fault)
     where = f"{FILES[line[0]]}:{line[1]} (run {n}) {kind.__name__} in {name}"
+    if not fault.raised and n > 1:  # ids are random, and with them how often some lines run
+        return await swept(line, name, kind, 1)
     assert fault.raised, f"{where}: the line was not reached again, {outcome} came out"
     assert outcome not in WRONG, f"{where}: {outcome}"
     assert rig.names_at_targets() <= rig.names_with_a_lease(), where

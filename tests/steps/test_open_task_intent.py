@@ -12,6 +12,8 @@ from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest,
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts, Process
 from taskbound.core.intent import DEFAULT_BUDGET
+from taskbound.core.task import Task
+from taskbound.core.thing import advance
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
@@ -220,6 +222,32 @@ async def test_what_ended_or_is_held_is_not_opened_again(rig):
         await open_task(rig.world, rig.door, ALICE, keyed)
     assert opened(rig) == [task.id]
     rig.check()
+
+
+async def test_a_repeated_request_is_decided_anew(rig):
+    """A policy that was loaded, a task that was suspended meanwhile: no handle then."""
+    keyed = replace(REFUND, idempotency_key="1")
+    task, handle = await open_task(rig.world, rig.door, ALICE, keyed)
+    await open_task(rig.world, rig.door, ALICE, keyed)
+    extended = [event for event in rig.store.events if event.kind == Kind.TASK_EXTENDED]
+    assert extended[0].detail["decision"] and extended[0].detail["policy"] == rig.world.policies.current.version
+    inside = replace(INSIDE, idempotency_key="2")
+    handle = (await open_task(rig.world, rig.door, ALICE, keyed))[1]
+    await open_task(rig.world, rig.door, claim_of(handle), inside)
+    async with rig.store.transaction(rig.door) as tx:
+        await tx.record(Kind.TASK_SUSPENDED, advance(await tx.get(Task, task.id), Kind.TASK_SUSPENDED))
+    with pytest.raises(Denied) as denied:
+        await open_task(rig.world, rig.door, claim_of(handle), inside)
+    assert denied.value.code == "task_suspended"
+
+
+async def test_what_a_process_holds_is_not_taken_from_it(rig):
+    keyed = replace(REFUND, idempotency_key="1")
+    task, handle = await open_task(rig.world, rig.door, ALICE, keyed)
+    with pytest.raises(Conflict, match="is held"):
+        await open_task(rig.world, rig.door, ALICE, replace(keyed, held={task.id}))
+    assert await permitted(rig, handle, "crm/get_order", {"id": "4711"})
+    await open_task(rig.world, rig.door, ALICE, replace(keyed, held={"t" + "b" * 20}))
 
 
 async def test_a_key_is_its_callers_and_its_tasks_own(rig):

@@ -103,6 +103,8 @@ def tables(select: Select) -> Stored:
             plain = {name: json.loads(row[name]) if name in NESTED else row[name] for name in row.keys()}  # noqa: SIM118
             if noun == "call":
                 state.calls[row["org"], row["id"]] = plain.pop("event")
+            if noun == "task":  # made by the database from the intent
+                assert plain.pop("asked") == (plain["intent"]["asked"] or None)
             state.things[row["org"], noun, row["id"]] = plain
     state.budgets = {(row["org"], row["task"], row["quantity"]): row["left"] for row in select(ALL.format("budgets"))}
     state.labels = {(row["org"], row["root"], row["label"]) for row in select(ALL.format("labels"))}

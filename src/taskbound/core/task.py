@@ -32,7 +32,7 @@ class Task:
         "ended":     {Kind.TASK_CLOSED: "closed"},
         "closed":    {},
     }  # fmt: skip
-    INDEXED: ClassVar[tuple[str, ...]] = ("actor", "subject", "parent", "root", "handle", "state")
+    INDEXED: ClassVar[tuple[str, ...]] = ("actor", "subject", "parent", "root", "handle", "asked", "state")
 
     id: str
     org: str
@@ -55,6 +55,11 @@ class Task:
     receipt: str = ""  # the signed note (core.receipt), once it is closed
     idle: int | None = None  # seconds in which nothing happens, after which it ends; None: never
     state: str = ""
+
+    @property
+    def asked(self) -> str | None:
+        """The idempotency key that it was opened with, as `Intent.asked`; None without one."""
+        return self.intent.asked or None
 
     def why_not_open(self, now: datetime) -> str | None:
         """Return the code for which it cannot act at this moment, or None."""

@@ -10,7 +10,7 @@ hash of a handle alone, so the first answer's handle cannot be given again: anot
 each moment one lets in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
@@ -64,6 +64,7 @@ class TaskAsk:
     budget: Mapping[str, int] | None = None
     idempotency_key: str | None = None
     holder: Process | None = None  # the task ends with it; said by the door, never by who asks
+    held: Container[str] = ()  # ids of the tasks that somebody holds at this moment; said by the door too
 
     def __post_init__(self) -> None:
         bounded("the intent", self.intent, 16_384)
@@ -108,24 +109,27 @@ async def _open(
     policies, task = world.policies.current, None
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
-        if (first := await _first(world, tx, caller, ask, handle)) is not None:
-            return first, Decision((), {}, permitted=True)
         parent = await tx.get(Task, caller.task, lock=True) if caller.task else None
         left = await tx.left(parent.id) if parent else {}
-        wish = _wish(policies, ask, parent, left)
-        if ask.cause is not None:
-            await tx.get(Task, ask.cause)
         case = await gather(world, tx, caller, "task/delegate" if parent else "task/open", ask.profile or "none")
         decision = decide(case)
         if decision.code == "unknown_profile":
             none = "none is written yet: docs/profiles.md tells how"
             decision = decision.hinted(nearest(ask.profile, policies.profiles) or none)
+        said: dict[str, Any] = {"decision": decision.record_of(), "policy": case.version}
         if decision.permitted:
             try:
-                if parent:
-                    await _require_room(tx, parent)
                 _require_own_subject(caller, parent, ask)
                 actor = await _actor(world, tx, caller, ask)
+                if (first := await _first(tx, caller, ask)) is not None:
+                    first = advance(first, Kind.TASK_EXTENDED, handle=handle)
+                    await tx.record(Kind.TASK_EXTENDED, first, by=caller, replaced="handle", **said)
+                    return first, decision
+                if parent:
+                    await _require_room(tx, parent)
+                if ask.cause is not None:
+                    await tx.get(Task, ask.cause)
+                wish = _wish(policies, ask, parent, left)
                 task = _opened(world.new_id("t"), tx, caller, actor, wish, parent, ask.cause, handle)
                 task = replace(task, holder=ask.holder and replace(ask.holder, node=world.node))
                 shared = _shares(task, wish, left)
@@ -138,26 +142,19 @@ async def _open(
             if parent:
                 busy = advance(parent, Kind.TASK_DELEGATED, due=parent.due_after(tx.now))
                 await tx.record(Kind.TASK_DELEGATED, busy, by=caller, child=task.id)
-            said = decision.record_of()
-            await tx.record(Kind.TASK_OPENED, task, by=caller, shared=shared, decision=said, policy=case.version)
+            await tx.record(Kind.TASK_OPENED, task, by=caller, shared=shared, **said)
     return task, decision
 
 
-async def _first(world: World, tx: Transaction, caller: Identity, ask: TaskAsk, handle: str) -> Task | None:
-    """Return the task that this request opened before, with this handle from now on; None where none of it lives.
+async def _first(tx: Transaction, caller: Identity, ask: TaskAsk) -> Task | None:
+    """Return the task that this request opened before; None where none of it lives.
 
     Raises AlreadyOpened where the key asked for something else, and for a task that is held: it has a holder.
     """
     if ask.idempotency_key is None:
         return None
-    try:
-        actor = caller.spiffe_id if ask.actor is None else str(make(world.trust_domain, ask.actor))
-    except MalformedSpiffeId:  # it is refused in its turn
-        return None
-    where: dict[str, Any] = {"parent": caller.task} if caller.task else {"actor": actor}
     asked = _key_of(caller, ask.idempotency_key)
-    live = [one for state in LIVE for one in await tx.find(Task, **where, state=state)]
-    found = next((one for one in live if one.intent.asked == asked), None)
+    found = next((one for one in await tx.find(Task, asked=asked) if one.state in LIVE), None)
     if found is None:
         return None
     task = await tx.get(Task, found.id, lock=True)
@@ -165,11 +162,9 @@ async def _first(world: World, tx: Transaction, caller: Identity, ask: TaskAsk, 
         return None
     if task.intent.request != _request_of(ask):
         raise AlreadyOpened(f"task {task.id} was opened with this idempotency key, by another request")
-    if task.holder is not None or ask.holder is not None:
+    if task.holder is not None or ask.holder is not None or task.id in ask.held:
         hint = f"hold it again: GET /v1/tasks/{task.id}/hold"
         raise AlreadyOpened(f"task {task.id} was opened with this idempotency key, and is held", hint=hint)
-    task = advance(task, Kind.TASK_EXTENDED, handle=handle)
-    await tx.record(Kind.TASK_EXTENDED, task, by=caller, replaced="handle")
     return task
 
 
@@ -181,7 +176,7 @@ async def _once(tx: Transaction, caller: Identity, task: Task, ask: TaskAsk) -> 
     try:
         await tx.once("open_task", asked, tx.now + REMEMBERED)
     except Replayed:
-        opened = [one.id for one in await tx.find(Task, actor=task.actor) if one.intent.asked == asked]
+        opened = [one.id for one in await tx.find(Task, asked=asked)]
         what = f"task {opened[-1]} was opened" if opened else "another task was opened"
         raise AlreadyOpened(f"{what} with this idempotency key, and is not to be opened again") from None
     return replace(task, intent=replace(task.intent, asked=asked, request=_request_of(ask)))
@@ -192,8 +187,9 @@ def _key_of(caller: Identity, key: str) -> str:
 
 
 def _request_of(ask: TaskAsk) -> str:
-    """Return the SHA-256 of what is asked, but for its key and its holder. Raises InvalidRequest."""
-    asked = {one.name: getattr(ask, one.name) for one in fields(ask) if one.name not in ("idempotency_key", "holder")}
+    """Return the SHA-256 of what is asked, but for its key and what the door says. Raises InvalidRequest."""
+    others = ("idempotency_key", "holder", "held")
+    asked = {one.name: getattr(ask, one.name) for one in fields(ask) if one.name not in others}
     try:
         return canonical.digest({**asked, "life": ask.life and ask.life.total_seconds()})
     except canonical.Malformed as error:
@@ -206,10 +202,7 @@ def _wish(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[
     if ask.profile is not None:
         if ask.profile in ("", "none"):  # "none" is what policy sees of a task without a profile
             raise InvalidRequest(f"there is no profile {ask.profile!r}", code="unknown_profile")
-        profile = policies.profiles.get(ask.profile)
-        if profile is None:
-            # No grants, no values: the decision says that the profile is unknown, and records it.
-            return Wish(Intent(ask.profile, ask.intent, {}), (), {}, DEFAULT_LIFE)
+        profile = policies.profiles[ask.profile]  # else it was denied
         values = bind(profile, ask.set)
         return Wish(
             Intent(profile.name, ask.intent, values),

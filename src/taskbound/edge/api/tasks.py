@@ -40,7 +40,7 @@ async def post_task(knock: Knock) -> Response:
     _require_own_token(knock, asked.get("actor"))
     holder = holder_of(knock) if held else None
     registered = await _register_actor(knock, asked.get("actor"))
-    ask = TaskAsk(life=life, details=details, holder=holder, **asked)
+    ask = TaskAsk(life=life, details=details, holder=holder, held=knock.holders.held(), **asked)
     task, handle = await open_task(knock.world, knock.door, knock.asker, ask)
     view = await _opened(knock, task, handle) | ({"registered": True} if registered else {})
     if not held:
