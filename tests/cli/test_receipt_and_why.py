@@ -98,6 +98,11 @@ def test_what_show_prints_verifies_as_it_is(served, told, say, tmp_path):  # noq
     assert say("receipt", "verify", str(tmp_path / "receipt"))[0] == 4
 
 
+def test_a_file_that_there_is_not_is_said_with_what_to_do(say, tmp_path):  # noqa: F811
+    status, out, err = say("receipt", "verify", str(tmp_path / "none"))
+    assert (status, out) == (1, "") and "No such file" in err and "hint: name a file that there is" in err
+
+
 def test_a_task_that_is_not_closed_has_none(api, say):  # noqa: F811
     answer = {
         "error": "not_closed",

@@ -400,6 +400,8 @@ def test_what_the_profile_does_not_let_in_is_refused_by_name(condition, argument
         bind(one(condition, argument, parameters=f"a = {{kind = 'name'{rules}}}"), given)
     assert refused.value.code == "invalid_request"
     assert "parameter 'a'" in str(refused.value) or "parameter 'b'" in str(refused.value)
+    assert refused.value.hint
+    assert says != "expected a JSON list" or """--set 'a=["a", "b"]'""" in refused.value.hint
 
 
 def detail(identifier="up/refund", **members):

@@ -478,6 +478,7 @@ async def test_a_malformed_or_unknown_call_is_an_error_and_reaches_nobody(gate, 
     for params in MALFORMED_CALLS:
         response = await gate.post(handle, {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params})
         assert response.json()["error"]["code"] == -32602 and response.json()["id"] == 7, params
+        assert "tools/list" in response.json()["error"]["data"]["hint"], params
     assert workspace.ran == []
 
 
@@ -533,6 +534,7 @@ async def test_what_is_no_message_is_answered_with_its_error(gate):
     for body, status, code in BODIES:
         response = await gate.post(handle, body)
         assert (response.status_code, response.json()["error"]["code"]) == (status, code), body
+        assert response.json()["error"]["data"]["hint"], body
 
 
 async def test_http_is_as_the_transport_has_it(gate):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from taskbound.core.call import Ask, Call, Decision, Deny
 from taskbound.core.errors import Denied, NotFound
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts
@@ -12,6 +13,7 @@ from taskbound.core.lease import orphan
 from taskbound.core.organisation import operator_policy
 from taskbound.core.policy_dir import read_policy_dir
 from taskbound.core.thing import advance
+from taskbound.steps import explain as explain_module
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.explain import explain, list_calls
@@ -20,6 +22,7 @@ from taskbound.steps.look_up import permit_administration
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from taskbound.steps.seal_log import seal_log
+from tests.denials import denial_codes
 from tests.rig import ALICE, Rig
 from tests.stories.story import REFUND, claim_of
 
@@ -296,3 +299,12 @@ async def test_what_happened_in_no_task_is_for_who_reads_the_log(rig):
 async def test_what_there_is_not_cannot_be_explained(rig, id):
     with pytest.raises(NotFound):
         await why(rig, id)
+
+
+@pytest.mark.parametrize("code", sorted(denial_codes()))
+def test_each_denial_has_a_plain_hint_and_a_command(rig, code):
+    denied = Call("c1", "main", "t1", "t1", "tools/call", "crm/refund", rig.clock.at, code=code, state="denied")
+    hint, command = explain_module._unblocking(denied, (), rig.world.policies.current, names=True)
+    assert hint and command.startswith("taskbound "), code
+    said = Decision((Ask("grant_asks", "x") if code == "approval_required" else Deny(code, "x"),), {})
+    assert said.hint and said.refusal().hint == said.hint, code

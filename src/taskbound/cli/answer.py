@@ -6,6 +6,7 @@ JSON value, an error's too. Nothing heavy is imported here: a command answers wi
 
 import argparse
 import difflib
+import errno
 import json
 import os
 import re
@@ -26,6 +27,14 @@ INTERRUPTED, NOBODY_READS = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as a shell 
 PATIENCE = 600.0  # seconds for what asks another server, or walks through the whole log
 PAGE = 500  # things in one answer
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+# What to do about a file that is in the way, by why it is.
+FILE_HINTS = {
+    errno.ENOENT: "name a file that there is",
+    errno.EEXIST: "name one that there is not yet",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOTDIR: "name a folder",
+    errno.ENOSPC: "make room on the disk",
+}
 STATUS = {"usage": USAGE, "invalid_config": USAGE, "log_broken": UNVERIFIED}  # by code; else by family
 
 
@@ -139,6 +148,7 @@ def _refuse(error: Exception, otherwise: str, *, as_json: bool) -> int:
     elif isinstance(error, OSError):
         file = "" if error.filename is None else str(error.filename)
         code, text = "not_possible", f"{file}: {error.strerror}" if file else str(error)
+        hint = FILE_HINTS.get(error.errno or 0, "")
     hint = _in_the_way(error) or hint or otherwise
     if as_json:
         show_json({"error": code, "error_description": text, "hint": hint, "request": request})

@@ -77,6 +77,28 @@ class Ask:
 
 Objection = Deny | Ask
 
+# What to do about an objection that says nothing of it itself, by its code. Who asks may be an agent: no commands.
+HINTS: Mapping[str, str] = {
+    "approval_required": "use a task whose grants ask nobody",
+    "check_failed": "nothing is permitted by what broke; the operator sees it in the server's log",
+    "forbidden": "the policy that is named says so for everybody: only who keeps organisation/ can change it",
+    "invalid_argument": "send the arguments that the tool's definition describes",
+    "no_task": "open a task that grants it",
+    "not_live": "somebody resumes it first (taskbound identity resume)",
+    "not_permitted": "do it outside of every task",
+    "not_yours": "leave it to whose it is",
+    "outside_grants": "ask for no more than the task above it holds",
+    "target_overdue": "wait until what is overdue at that target was taken back",
+    "too_deep": "do it in the task that there is",
+    "too_many_tasks": "end one of them, or wait until one ends",
+    "tool_changed": "open a new task",
+    "tool_not_pinned": "whoever keeps the policy reviews the change and pins it again",
+    "unknown_agent": "name one that is registered (taskbound identity list)",
+    "unknown_lease": "ask for one that the configuration has, as TARGET/GRANT",
+    "unknown_profile": "name a profile that there is",
+    "unknown_tool": "tools/list tells which there are",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -120,6 +142,12 @@ class Decision:
             return ""
         return self.objections[0].code if isinstance(self.objections[0], Deny) else "approval_required"
 
+    @property
+    def hint(self) -> str:
+        """What to do about the first objection."""
+        first = self.objections[0]
+        return first.hint or FAMILIES.get(self.code, Denied).hint or HINTS.get(self.code, "")
+
     def require_permit(self) -> None:
         """Raises Denied with the first objection's code, reason and hint, unless permitted."""
         if not self.permitted:
@@ -128,7 +156,7 @@ class Decision:
     def refusal(self) -> Denied:
         """Return the error that says the first objection."""
         first = self.objections[0]
-        return FAMILIES.get(self.code, Denied)(first.reason, code=self.code, hint=first.hint)
+        return FAMILIES.get(self.code, Denied)(first.reason, code=self.code, hint=self.hint)
 
     def refused(self, refusal: Denied) -> "Decision":
         """Return the decision with one more objection, raised while its effect was prepared."""
@@ -278,12 +306,12 @@ def within_grants(case: Case, answer: Answer) -> Objection | None:
     if (quantity := SPENDS.get(case.call.action)) is None or answer.forbidden:
         return None  # no grant is asked for; or a forbid hides the permits, and policy_permits says so
     if not case.chain:
-        return Deny("no_task", f"{resource} is used only inside a task", "open a task that grants it")
+        return Deny("no_task", f"{resource} is used only inside a task")
     ask: Ask | None = None
     for level, task in enumerate(case.chain):
         if isinstance(case.about, Tool) and any(grant.pin != case.about.pin for grant in case.offered[level]):
             # What the grant said of each argument, it said of another definition.
-            return Deny("tool_changed", f"{resource} was pinned anew since task {task.id} opened", "open a new task")
+            return Deny("tool_changed", f"{resource} was pinned anew since task {task.id} opened")
         if not answer.permitted_by(level):
             return Deny(
                 "outside_grants",

@@ -297,6 +297,9 @@ def _require_owned(table: Mapping[str, Any]) -> None:
 _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,4})?")
 
 
+EXAMPLES = {"Set": '["a", "b"]', "Bool": "true", "Long": "12", "decimal": "12.50"}  # of a `--set` text, by type
+
+
 def _parsed(text: str, type_: str) -> Value:
     """Return what a `--set` text means for a parameter of that type. Raises Unfit."""
     if type_ == "String":
@@ -327,7 +330,9 @@ def bind(profile: Profile, given: Mapping[str, str]) -> dict[str, Value]:
             for item in value if isinstance(value, tuple) else (value,):
                 _accept(parameter, item)
         except Unfit as error:
-            raise InvalidRequest(f"parameter {name!r} of profile {profile.name}: {error}") from None
+            said = EXAMPLES.get(parameter.type.partition("<")[0], "VALUE")
+            hint = f"give it as {name}={said} (--set '{name}={said}')"
+            raise InvalidRequest(f"parameter {name!r} of profile {profile.name}: {error}", hint=hint) from None
     return values
 
 

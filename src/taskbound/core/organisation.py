@@ -146,7 +146,7 @@ def _objection(policy: Policy, places: Iterable[Place], known: set[Uid]) -> tupl
     names = frozenset(path[1] for path in policy.reads if path[:1] in (("args",), ("origin",)) and len(path) > 1)
     declared = {name for _, _, _, arguments in met for name in arguments}
     for name in sorted(names - declared):  # a `has` would hide the typo
-        return f"no tool that it reaches has the argument {quoted(name)}", nearest(name, declared)
+        return f"no tool that it reaches has the argument {quoted(name)}", nearest(name, declared) or "it has none"
     seen: set[str] = set()
     for action, uid, _, arguments in met:
         # Only what it reads: tools that look alike to the policy need no second validation.

@@ -32,6 +32,7 @@ Effect = Call | Lease | Task
 NOUNS: Mapping[str, type[Effect]] = {"c": Call, "l": Lease, "t": Task}
 IDS = "name a call (d…), a lease (l…) or a task (t…)"
 KINDS = {"tools/call": "tool", "lease/issue": "lease"}  # what grants are of, as profiles name it
+LOAD = "taskbound policy load"
 DECIDED = frozenset((
     Kind.CALL_PERMITTED, Kind.CALL_DENIED, Kind.LEASE_REQUESTED, Kind.TASK_REQUESTED, Kind.TASK_OPENED,
 ))  # fmt: skip
@@ -261,12 +262,12 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
     upstream = call.resource.partition("/")[0]
     match call.code:
         case "outside_grants" if call.action not in KINDS:
-            return "ask for no more than the task above it holds", ""
+            return "ask for no more than the task above it holds", "taskbound task list"
         case "outside_grants" if all(_granted(task.grants, call) for task in chain):
             bound = _bound(chain, call)  # nothing: no value that a task is opened with would help
             if own and own in policies.profiles and not (bound and policies.profiles[own].parameters):
                 where = f"change its [[grant]] in profiles/{own}.toml"
-                return f"the profile grants it with other values: {where}", "taskbound policy load"
+                return f"the profile grants it with other values: {where}", LOAD
             of = f" of {', '.join(bound)}" if bound else ""
             return f"it was granted with other values{of}: open a task that is bound to these", _open(own, policies)
         case "outside_grants":
@@ -276,7 +277,7 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
             if granting:
                 return f"profile {granting[0]} grants it: open a task with that one", _open(granting[0], policies)
             entry = f'[[grant]] {KINDS[call.action]} = "{call.resource}"'
-            return f"no profile grants it: add {entry} to profiles/{own or 'NAME'}.toml", "taskbound policy load"
+            return f"no profile grants it: add {entry} to profiles/{own or 'NAME'}.toml", LOAD
         case "no_task" | "task_ended" | "tool_changed" | "budget_spent":
             return "open a new task", _open(own, policies)
         case "task_suspended":
@@ -284,15 +285,31 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
         case "tool_not_pinned":
             return "review how its definition changed, then pin it", f"taskbound tools derive {upstream} --write"
         case "forbidden":
-            return "the policy that is named forbids it, whatever a task grants: see organisation/", ""
+            return "the policy that is named forbids it, whatever a task grants: change organisation/", LOAD
         case "not_permitted" if call.task and call.action not in TASK_ACTIONS:
             return "it is administration: do it outside of every task", ""
         case "not_permitted":
-            return "add a permit to organisation/, then load it", "taskbound policy load"
+            return "add a permit to organisation/, then load it", LOAD
         case "unknown_tool":
             return "see which tools there are", "taskbound tools list"
         case "unknown_lease":
-            return "name one that taskbound.toml has, as [target.grants]: TARGET/GRANT", ""
+            return "add it to taskbound.toml, under [target.grants], and start again", "taskbound up"
+        case "unknown_profile":
+            return "see which profiles there are, or write one", "taskbound policy check"
+        case "unknown_agent":
+            return "register it first", "taskbound identity register agent/NAME --owner human/NAME"
+        case "not_live" | "not_yours":
+            return "see who it is, and whose", "taskbound identity list"
+        case "too_deep" | "too_many_tasks":
+            return "do it in a task that there is, or end one", "taskbound task list"
+        case "invalid_argument":
+            return "send the arguments that the tool's definition describes", "taskbound tools list"
+        case "approval_required":
+            return "approvals are not built: open a task with a profile that asks nobody", _open(None, policies)
+        case "target_overdue":
+            return "what is overdue at that target is taken back first", "taskbound lease list"
+        case "check_failed":
+            return "nothing is permitted by a check that broke: see the server's log", "taskbound doctor"
     return "", ""
 
 

@@ -86,7 +86,7 @@ async def _stuck(tx: Transaction, target: object) -> Denied | None:
                 message = (
                     f"{len(late)} leases at {target.name} could not be taken back for {STUCK.seconds // 60} minutes"
                 )
-                hint = f"make {target.name} reachable again, or see what blocks it: taskbound leases"
+                hint = f"make {target.name} reachable again, or see what blocks it: taskbound lease list"
                 return Denied(message, code="target_overdue", hint=hint)
     return None
 

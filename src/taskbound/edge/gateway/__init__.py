@@ -25,7 +25,7 @@ from taskbound.core.identity import Claim, Identity, for_request
 from taskbound.edge.claims import Holders, claim_of, note_refused, proven
 from taskbound.edge.enforce import Outcomes
 from taskbound.edge.gateway.answer import Answer, Unread, Writing
-from taskbound.edge.gateway.asked import Asked, header, mcp_headers_of, server, stopped
+from taskbound.edge.gateway.asked import Asked, header, mcp_headers_of, problem, server, stopped
 from taskbound.edge.gateway.calls import Calls
 from taskbound.edge.gateway.credentials import Credentials
 from taskbound.edge.gateway.offers import Offers, may_act
@@ -178,9 +178,9 @@ class Gateway:
         except InvalidRequest as error:
             if error.status != 400:
                 raise
-            return await answer.finish(mcp.error(None, mcp.PARSE_ERROR, str(error)), 400)
+            return await answer.finish(problem(None, mcp.PARSE_ERROR, str(error)), 400)
         except mcp.MalformedMessage as error:
-            return await answer.finish(mcp.error(error.id, error.code, str(error), error.data), 400)
+            return await answer.finish(problem(error.id, error.code, str(error), error.data), 400)
         if not (isinstance(message, mcp.Request) and message.method == "tools/call"):
             asked.require_live()
         if isinstance(message, mcp.Notification):
@@ -189,8 +189,8 @@ class Gateway:
             return await answer.respond(Response(status_code=202))
         method = self._methods.get(message.method)
         if method is None or message.method not in asked.era.methods:
-            problem = f"there is no method {message.method[:64]!r}"
-            return await answer.finish(mcp.error(message.id, mcp.METHOD_NOT_FOUND, problem))
+            unknown = f"there is no method {message.method[:64]!r}"
+            return await answer.finish(problem(message.id, mcp.METHOD_NOT_FOUND, unknown))
         is_call = message.method == "tools/call"
         try:
             with self._running.running(asked, message.id, is_call, partial(_gone, receive)) as call:
@@ -241,8 +241,7 @@ class Gateway:
 
     async def _list_tools(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
         if request.params.get("cursor") is not None:
-            problem = "the list has one page, and no cursor"
-            return await answer.finish(mcp.error(request.id, mcp.INVALID_PARAMS, problem))
+            return await answer.finish(problem(request.id, mcp.INVALID_PARAMS, "the list has one page, and no cursor"))
         session = asked.session
         if session is None or session.tools is None:
             if may_act(asked.chain):

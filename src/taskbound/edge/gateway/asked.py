@@ -63,7 +63,7 @@ def denied(call: Call, decision: Decision) -> dict[str, Any]:
     """Return the result that a refusal is to a client (INTERFACES 6)."""
     first = decision.objections[0]
     id = f"d{call.id[1:]}"
-    said = {"code": decision.code, "call": id, "task": call.task, "hint": first.hint}
+    said = {"code": decision.code, "call": id, "task": call.task, "hint": decision.hint}
     # People read what the model passes on, and no _meta: the command tells them what would unblock it.
     text = f"denied: {decision.code}: {first.reason} (for a person: taskbound why {id})"
     return mcp.text_result(text, {f"{mcp.OURS}decision": said})
@@ -74,11 +74,27 @@ def failed(asked: Asked, error: TaskboundError, text: str) -> dict[str, Any]:
     return mcp.text_result(text, {f"{mcp.OURS}failure": {"code": error.code, "task": asked.task, "hint": error.hint}})
 
 
+_HINTS = {  # what to do about an error of ours, by its code
+    mcp.PARSE_ERROR: "send one JSON value in UTF-8, no member twice, no number that JSON has not",
+    mcp.INVALID_REQUEST: "send one message of JSON-RPC 2.0: jsonrpc, id, method, params, and nothing else",
+    mcp.METHOD_NOT_FOUND: "initialize, server/discover, ping, tools/list and tools/call are served",
+    mcp.INVALID_PARAMS: "tools/list tells the tools, and which arguments they take",
+    mcp.INTERNAL_ERROR: "ask again in a moment",
+    mcp.HEADER_MISMATCH: "send headers that say what the body says, each once",
+    mcp.UNSUPPORTED_VERSION: "speak one of the versions that are named",
+}
+
+
+def problem(id: mcp.Id | None, code: int, message: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the response with an error of ours: with what to do about it."""
+    return mcp.error(id, code, message, {**(data or {}), "hint": _HINTS[code]})
+
+
 def stopped(request: mcp.Request, asked: Asked, why: str) -> dict[str, Any]:
     """Return the answer to a request that is not worked on, or no longer."""
     if request.method == "tools/call":
         return asked.result(request.id, mcp.text_result(why))
-    return mcp.error(request.id, mcp.INTERNAL_ERROR, why)
+    return problem(request.id, mcp.INTERNAL_ERROR, why)
 
 
 def header(scope: Scope, name: str) -> str | None:

@@ -8,7 +8,7 @@ from taskbound.core.catalogue import Tool
 from taskbound.core.errors import InvalidRequest, Refused, TargetUnavailable, TaskboundError, UpstreamUnavailable
 from taskbound.edge.enforce import Outcomes, Permit, Refusal, enforce
 from taskbound.edge.gateway.answer import Answer
-from taskbound.edge.gateway.asked import Asked, denied, failed
+from taskbound.edge.gateway.asked import Asked, denied, failed, problem
 from taskbound.edge.gateway.offers import Offers, granted, may_act
 from taskbound.edge.gateway.sessions import UpstreamSessions
 from taskbound.formats import mcp, mcp_era, mcp_headers
@@ -34,7 +34,7 @@ class Calls:
             if asked.headers is not None:
                 mcp_headers.check(self._mirrored(f"{upstream}/{tool}"), call.arguments, asked.headers, request.id)
         except mcp.MalformedMessage as error:
-            return await answer.finish(mcp.error(request.id, error.code, str(error)))
+            return await answer.finish(problem(request.id, error.code, str(error)))
         return await answer.finish(await self._enforced(request, asked, answer, call, upstream, tool))
 
     async def _deny_unknown(self, resource: str, arguments: Mapping[str, Any], asked: Asked) -> None:
