@@ -331,7 +331,7 @@ def bind(profile: Profile, given: Mapping[str, str]) -> dict[str, Value]:
                 _accept(parameter, item)
         except Unfit as error:
             said = EXAMPLES.get(parameter.type.partition("<")[0], "VALUE")
-            hint = f"give it as {name}={said} (--set '{name}={said}')"
+            hint = f"give it in `set` as {said} (--set '{name}={said}')"
             raise InvalidRequest(f"parameter {name!r} of profile {profile.name}: {error}", hint=hint) from None
     return values
 
