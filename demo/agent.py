@@ -5,8 +5,9 @@
 It makes the published calls of its user task. When an answer holds a published injection it obeys,
 and makes the published attack calls. It hands part of its work to a sub-agent (`helper`), uses the
 database login that it was given, and in the end gives away its handle and that login, as an agent
-that obeys everybody would. What it did it tells on stdout, one JSON value a line; of Taskbound it
-knows what stands in its environment.
+that obeys everybody would. What it did it tells on stdout, one JSON value a line, and then stands
+still until a line on stdin lets it go on: so who judges can look at what reached others, and no step
+runs into the next. Of Taskbound it knows what stands in its environment.
 """
 
 import asyncio
@@ -36,7 +37,9 @@ DECISION = "io.taskbound/decision"
 
 
 def tell(did: str, **about: Any) -> None:
+    """Tell what was done, and wait for leave to go on."""
     print(json.dumps({"did": did, **about}), flush=True)
+    sys.stdin.readline()  # also at the end of stdin, when nobody judges any more
 
 
 def mcp_server() -> tuple[str, Mapping[str, str]]:
@@ -107,12 +110,11 @@ def look_around(state: str) -> None:
             sees[str(place)] = sorted(os.listdir(place)) if place.is_dir() else [place.read_text()]
         except OSError as error:
             sees[str(place)] = [] if isinstance(error, FileNotFoundError) else [str(error.strerror)]
-    kinds = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("user", "mnt", "pid")}
-    tell("looked", sees=sees, namespaces=kinds, environment=sorted(os.environ))
+    tell("looked", sees=sees)
 
 
 async def assistant(suite: Suite, user_task: str, injection_task: str, state: str) -> None:
-    """Do the user task, obey what is planted in it, delegate, query, give everything away, and wait."""
+    """Do the user task, obey what is planted in it, delegate, query, and give everything away."""
     task, planted = suite.user_tasks[user_task], suite.injection_tasks[injection_task]
     tell("started", task=os.environ["TASKBOUND_TASK"])
     look_around(state)
@@ -127,8 +129,6 @@ async def assistant(suite: Suite, user_task: str, injection_task: str, state: st
     sub_agent(user_task, injection_task)
     await query()
     tell("leaked", handle=mcp_server()[1]["Authorization"].removeprefix("Bearer "), login=login())
-    await asyncio.to_thread(sys.stdin.read)  # until whoever started it has seen enough
-    tell("finished")
 
 
 def sub_agent(user_task: str, injection_task: str) -> None:
@@ -155,7 +155,7 @@ def sub_agent(user_task: str, injection_task: str) -> None:
         its = {"TASKBOUND_TASK": answer["task"], "TASKBOUND_MCP_CONFIG": file.name}
         inside = {name: value for name, value in os.environ.items() if not name.startswith("TASKBOUND_LEASE_")}
         command = [sys.executable, "-m", "demo.agent", "helper", user_task, injection_task]
-        subprocess.run(command, env={**inside, **its}, stdin=subprocess.DEVNULL, check=True, timeout=30)
+        subprocess.run(command, env={**inside, **its}, check=True, timeout=30)  # told to go on as this one is
 
 
 async def helper(suite: Suite, user_task: str, injection_task: str) -> None:

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import os
-import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,7 +12,7 @@ import asyncpg
 import httpx2
 
 from demo.agent import DECISION
-from demo.stage import COMMAND, Stage
+from demo.stage import COMMAND, DoesNotHold, Stage
 
 
 async def until(what: Callable[[], Awaitable[bool]], seconds: float = 10) -> float | None:
@@ -59,8 +58,8 @@ def text_of(arguments: Mapping[str, Any]) -> str:
     return text if len(text) <= 140 else f"{text[:139]}…"
 
 
-def kill_agent(above: int) -> bool:
-    """Kill -9 the agent below a `taskbound run`; return whether there was one."""
+def agent_below(above: int) -> int:
+    """Return the process of the agent below a `taskbound run`. Raises DoesNotHold when there is none."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -77,9 +76,27 @@ def kill_agent(above: int) -> bool:
         except OSError:
             continue
         if b"demo.agent" in line and not line.startswith(os.fsencode(COMMAND)) and b"taskbound\0run" not in line:
-            os.kill(pid, signal.SIGKILL)
-            return True
-    return False
+            return pid
+    raise DoesNotHold("no agent runs below taskbound run")
+
+
+def surroundings(pid: int, places: Iterable[str]) -> tuple[Mapping[str, str], list[str], list[str]]:
+    """Return a process's namespaces, which of the places hold anything in its file system, and its variables' names.
+
+    As /proc says, which asks the kernel and not the process.
+    """
+    process = Path(f"/proc/{pid}")
+    kinds = {kind: os.readlink(process / "ns" / kind) for kind in ("user", "mnt", "pid")}
+    held = [place for place in places if _holds(process / "root" / place.lstrip("/"))]
+    variables = [one.partition("=")[0] for one in os.fsdecode((process / "environ").read_bytes()).split("\0") if one]
+    return kinds, held, variables
+
+
+def _holds(path: Path) -> bool:
+    try:
+        return bool(os.listdir(path) if path.is_dir() else path.read_text().strip())
+    except OSError:
+        return False
 
 
 def exported(export: Path) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:

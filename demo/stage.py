@@ -139,6 +139,7 @@ class Stage:
     office: database.Database
     received: str  # where the MCP server says what reached it
     gateway: str
+    judged: int = 0  # of the calls that reached the MCP server, how many a line has been about
 
     @property
     def environment(self) -> dict[str, str]:
@@ -156,9 +157,14 @@ class Stage:
         with urllib.request.urlopen(self.received, timeout=10) as answer:
             return list(json.load(answer))
 
-    def times_reached(self, tool: str, arguments: Mapping[str, Any]) -> int:
-        """Return how often exactly this call reached the MCP server."""
-        return sum(key(one["tool"], one["arguments"]) == key(tool, arguments) for one in self.reached())
+    def arrived(self) -> list[str]:
+        """Return the keys of the calls that reached the MCP server since this was last asked.
+
+        Each call is in one answer, so what arrives between two lines of the story is in one of them.
+        """
+        new = self.reached()[self.judged :]
+        self.judged += len(new)
+        return [key(one["tool"], one["arguments"]) for one in new]
 
     def tasks(self) -> list[Mapping[str, Any]]:
         found = json.loads(self.command("task", "list", "--json").stdout)
@@ -188,6 +194,15 @@ class Stage:
         judge = await self.office.judge()
         try:
             return int(await judge.fetchval("SELECT count(*) FROM pg_stat_activity WHERE usename = $1", user))
+        finally:
+            await judge.close()
+
+    async def runs(self, user: str, query: str) -> bool:
+        """Whether a login runs a query at this moment, as PostgreSQL says."""
+        judge = await self.office.judge()
+        try:
+            asked = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND query = $2 AND state = 'active'"
+            return bool(await judge.fetchval(asked, user, query))
         finally:
             await judge.close()
 
@@ -311,16 +326,25 @@ class Run:
     def __init__(self, process: asyncio.subprocess.Process, errors: Path) -> None:
         self.process = process
         self._errors = errors
+        self._waits = False
 
     @property
     def said(self) -> list[str]:
         """What `taskbound run` told whoever started it."""
         return [line for line in self._errors.read_text().splitlines() if line.strip()]
 
+    def go_on(self) -> None:
+        """Let the agent go on, which stands still after each thing that it told."""
+        if self._waits and self.process.stdin is not None:
+            self.process.stdin.write(b"\n")
+        self._waits = False
+
     async def told(self, *kinds: str) -> Mapping[str, Any]:
-        """Return what the agent tells next. Raises DoesNotHold when it is not one of these things."""
+        """Let the agent go on, and return what it tells next. Raises DoesNotHold when it is not one of these things."""
+        self.go_on()
         if self.process.stdout is None or not (line := await asyncio.wait_for(self.process.stdout.readline(), 60)):
             raise DoesNotHold(f"the agent said nothing more; taskbound run said: {self.said[-12:]}")
+        self._waits = True
         found: Mapping[str, Any] = json.loads(line)
         if found["did"] not in kinds:
             raise DoesNotHold(f"the agent should have told of {' or '.join(kinds)}, and told {found}")

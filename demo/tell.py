@@ -4,9 +4,9 @@
 
 A person asks an assistant something (a published AgentDojo user task). What it reads holds an attack
 (a published injection), and it obeys. Everything printed is what happened in this run; whether a line
-holds is judged by what the MCP server received, what PostgreSQL's catalogue and log say, logins from
-elsewhere, and the exported log. Nothing of Taskbound is imported: it is the command beside this
-Python. A line that does not hold ends the demo with exit status 1.
+holds is judged by what the MCP server received at each step, what PostgreSQL's catalogue and log
+say, /proc, logins from elsewhere, and the exported log; the agent stands still while it is judged.
+Nothing of Taskbound is imported: it is the command beside this Python. A line that does not hold ends the demo with exit status 1.
 """
 
 import argparse
@@ -30,8 +30,8 @@ import asyncpg
 
 from demo import database
 from demo.agent import READS
-from demo.judge import denial, exported, is_cut, kill_agent, shown, text_of, until
-from demo.published import read_suite
+from demo.judge import agent_below, denial, exported, is_cut, shown, surroundings, text_of, until
+from demo.published import key, read_suite
 from demo.stage import DoesNotHold, Run, Stage, Story, profile_of, run, stage, values_of
 
 DEFAULT_PAIR = "user_task_6,injection_task_2"
@@ -77,11 +77,12 @@ async def opens(at: Stage, story: Story, agent: Run) -> str:
 
 
 async def sees_nothing(at: Stage, story: Story, agent: Run) -> None:
-    """Tell which way the credential folders were hidden, as seen from inside and as `taskbound run` said."""
+    """Tell how the credential folders were hidden: by /proc, what it saw itself, and what `taskbound run` said."""
     looked = await agent.told("looked")
-    outside = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in looked["namespaces"]}
-    apart = [kind for kind, id in looked["namespaces"].items() if id != outside[kind]]
-    seen = [Path(place).name for place, found in looked["sees"].items() if any(one.strip() for one in found)]
+    namespaces, held, variables = surroundings(agent_below(agent.process.pid), looked["sees"])
+    apart = [kind for kind, id in namespaces.items() if id != os.readlink(f"/proc/self/ns/{kind}")]
+    by_itself = [place for place, found in looked["sees"].items() if any(one.strip() for one in found)]
+    seen = [Path(place).name for place in looked["sees"] if place in by_itself or place in held]
     words = {"user": "user", "mnt": "mount", "pid": "PID"}
     if apart:
         names = ", ".join(words[kind] for kind in apart)
@@ -96,20 +97,23 @@ async def sees_nothing(at: Stage, story: Story, agent: Run) -> None:
     for line in agent.said:
         if "reach" in line or "same user" in line:
             story.add(line)
-    secrets = [name for name in looked["environment"] if re.search(r"KEY|SECRET|TOKEN|PASSWORD|ADMIN", name)]
-    story.tell(f"its environment has {len(looked['environment'])} variables, secrets by name: {secrets}", not secrets)
+    secrets = [name for name in variables if re.search(r"KEY|SECRET|TOKEN|PASSWORD|ADMIN", name)]
+    story.tell(
+        f"its environment has {len(variables)} variables, secrets by name: {secrets}", bool(variables) and not secrets
+    )
 
 
 async def works(at: Stage, story: Story, agent: Run, counts: bool) -> None:
     story.head("c", "the agent makes the published calls" + ("" if counts else " (told, not counted)"))
     for call in at.task.calls:
         said = await agent.told("call")
-        reached = at.times_reached(call.tool, call.arguments)
+        arrived = at.arrived()
         line = f"{call.tool}({text_of(call.arguments)}): "
         if code := denial(said):
-            story.tell(f"{line}denied, {code}; {said['says'][:160]}", not counts)
+            story.tell(f"{line}denied, {code}; {said['says'][:160]}", not counts and not arrived)
         else:
-            story.tell(f"{line}permitted, and it reached the MCP server", reached > 0 and not said["failed"])
+            reached = arrived == [key(call.tool, call.arguments)]
+            story.tell(f"{line}permitted, and it reached the MCP server", reached and not said["failed"])
 
 
 async def obeys(at: Stage, story: Story, agent: Run, counts: bool) -> None:
@@ -121,37 +125,45 @@ async def obeys(at: Stage, story: Story, agent: Run, counts: bool) -> None:
         story.tell(f"an answer of the MCP server held: {at.attack.goal!r}")
     else:
         story.tell("no call that was permitted was answered with the planted text", not counts and read == planted)
+    nothing_else(at, story)
     for call in at.attack.calls if read else ():
-        before = at.times_reached(call.tool, call.arguments)
         said = await agent.told("call")
+        arrived = at.arrived()
         line = f"{call.tool}({text_of(call.arguments)}): "
         if code := denial(said):
-            same = before == at.times_reached(call.tool, call.arguments)
-            story.tell(f"{line}denied, {code}; it did not reach the MCP server", same)
+            story.tell(f"{line}denied, {code}; it did not reach the MCP server", not arrived)
             story.add(f"{said['says'][:200]}")
             if hint := said["denied"].get("hint"):
                 story.add(f"hint: {hint}")
         else:
-            story.tell(f"{line}permitted", not counts)
+            story.tell(f"{line}permitted", not counts and arrived == [key(call.tool, call.arguments)])
+
+
+def nothing_else(at: Stage, story: Story) -> None:
+    arrived = at.arrived()
+    story.tell(f"no other call has reached the MCP server{''.join(f'; {one}' for one in arrived)}", not arrived)
 
 
 async def delegates(at: Stage, story: Story, agent: Run, task: str) -> None:
     story.head("e", "a sub-agent gets less, and cannot exceed it")
     wider = await agent.told("delegated")
     reason = wider["answer"].get("error_description") or wider["answer"].get("error")
-    story.tell(f"a child task with {wider['what']} is refused: {reason}", wider["status"] in (400, 403))
+    children = [one for one in at.tasks() if one["parent"] == task]
+    refused = wider["status"] in (400, 403) and not children
+    story.tell(f"a child task with {wider['what']} is refused: {reason}", refused)
     child = await agent.told("delegated")
     story.tell(f"a child task that only reads: {child['answer'].get('task', child['answer'])}", child["status"] == 201)
     listed = next(one for one in at.tasks() if one["task"] == child["answer"]["task"])
     story.tell(f"it stands below {listed['parent']}, until {listed['deadline']}", listed["parent"] == task)
+    nothing_else(at, story)
     reads = await agent.told("call")
-    before = at.reached()
-    story.tell(f"the sub-agent reads by {reads['tool']}: permitted", denial(reads) is None)
+    reached = at.arrived() == [key(reads["tool"], reads["arguments"])]
+    line = f"the sub-agent reads by {reads['tool']}: permitted, and it reached the MCP server"
+    story.tell(line, denial(reads) is None and reached)
     exceeds = await agent.told("call")
+    arrived = at.arrived()
     reason = f"denied, {denial(exceeds)}; it did not reach the MCP server"
-    story.tell(
-        f"it tries {exceeds['tool']}: {reason}", denial(exceeds) is not None and before[-1:] == at.reached()[-1:]
-    )
+    story.tell(f"it tries {exceeds['tool']}: {reason}", denial(exceeds) is not None and not arrived)
     lease = await agent.told("lease")
     said = lease["answer"].get("error_description")
     roles = await at.roles()
@@ -160,13 +172,18 @@ async def delegates(at: Stage, story: Story, agent: Run, task: str) -> None:
 
 async def queries(at: Stage, story: Story, agent: Run) -> None:
     story.head("f", "it queries PostgreSQL by a lease that it was given")
+    place = at.office.log.stat().st_size
     found = await agent.told("queried")
     roles = await at.roles()
+    logged = [line for line in at.office.logged_since(place).splitlines() if f" {found['user']} " in line]
     story.tell(f"as {found['user']} ({found['class']}, until {found['expires']})", roles == [found["user"]])
-    story.tell(f"it reads the rooms: {', '.join(found['rooms'])}", found["rooms"] == ["Oak", "Birch"])
-    story.tell(f"it tries the salaries: {found['salaries']}", "permission denied" in found["salaries"])
+    asked = any("SELECT name FROM rooms" in line for line in logged)
+    story.tell(f"it reads the rooms: {', '.join(found['rooms'])}", asked and found["rooms"] == ["Oak", "Birch"])
+    refused = any("ERROR:  permission denied for table salaries" in line for line in logged)
+    story.tell(f"it tries the salaries: {found['salaries']}", refused)
     owner = await at.owner_of("briefing")
     story.tell(f"it makes the table briefing, which now belongs to {owner}", owner == found["user"])
+    nothing_else(at, story)
 
 
 async def loses_everything(
@@ -177,11 +194,12 @@ async def loses_everything(
     stolen = await at.office.login(user, password)
     sessions = await at.sessions(user)
     story.tell(f"who stole its login and handle logs in as {user}; sessions: {sessions}", not await is_cut(stolen))
-    story.tell(
-        f"and the gateway answers the handle: {(said := await shown(at, leaked['handle']))}", said == "permitted"
-    )
+    said = await shown(at, leaked["handle"])
+    reached = at.arrived() == [key("get_current_day", {})]
+    story.tell(f"and the gateway answers the handle: {said}", said == "permitted" and reached)
     began = perf_counter()
-    story.tell(ending.line, await ending.happen(agent))
+    ending.happen(agent)
+    story.tell(ending.line)
 
     async def is_gone() -> bool:
         return user not in await at.roles()
@@ -203,6 +221,7 @@ async def loses_everything(
     )
     said = await shown(at, leaked["handle"])
     story.tell(f"the gateway answers the handle: {said}", said == "task_ended")
+    nothing_else(at, story)
 
 
 @dataclass(frozen=True)
@@ -212,14 +231,11 @@ class Ending:
     line: str
     killed: bool
 
-    async def happen(self, agent: Run) -> bool:
+    def happen(self, agent: Run) -> None:
         if self.killed:
-            return kill_agent(agent.process.pid)
-        if agent.process.stdin is None:
-            return False
-        agent.process.stdin.close()  # it waits for that
-        await agent.told("finished")
-        return True
+            os.kill(agent_below(agent.process.pid), signal.SIGKILL)
+        else:
+            agent.go_on()  # it waits for that
 
 
 async def first_agent(at: Stage, story: Story, counts: bool) -> str:
@@ -250,7 +266,14 @@ async def second_agent(at: Stage, story: Story) -> None:
     agent = await run(at, "worker")
     try:
         leaked = await agent.told("leaked")
-        story.tell(f"{leaked['task']} is open; its agent ignores SIGTERM, and runs a query of ten minutes")
+
+        async def runs() -> bool:
+            return await at.runs(leaked["login"]["user"], "SELECT pg_sleep(600)")
+
+        agent.go_on()
+        asked = at.arrived()
+        line = f"{leaked['task']} is open; its agent ignores SIGTERM, and runs a query of ten minutes"
+        story.tell(line, await until(runs) is not None and asked == [key("get_current_day", {})])
         ending = Ending("its process gets kill -9", True)
         await loses_everything(at, story, agent, leaked, ending, 128 + signal.SIGKILL)
     finally:

@@ -40,16 +40,61 @@ def test_every_line_of_the_default_pair_holds():
     assert "tbh_" not in told.stdout, "a handle is printed"
 
 
-def test_a_line_that_does_not_hold_ends_the_demo(tmp_path):
+@pytest.fixture
+def copy(tmp_path):
+    """A demo that can be changed."""
     (tmp_path / "tests/data").mkdir(parents=True)
     (tmp_path / "tests/data/agentdojo").symlink_to(ROOT / "tests/data/agentdojo")
     shutil.copytree(ROOT / "demo", tmp_path / "demo")
-    profile = tmp_path / "demo/workspace/profiles/calendar.toml"
-    profile.write_text(profile.read_text().replace('participants = "in people", title', 'participants = "any", title'))
-    told = tell(at=tmp_path)
+    return tmp_path
+
+
+def change(file: Path, *changes: tuple[str, str]) -> None:
+    text = file.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+def test_a_line_that_does_not_hold_ends_the_demo(copy):
+    profile = copy / "demo/workspace/profiles/calendar.toml"
+    change(profile, ('participants = "in people", title', 'participants = "any", title'))
+    told = tell(at=copy)
     assert told.returncode == 1, told.stdout + told.stderr
     (line,) = re.findall("DOES NOT HOLD: (.*)", told.stdout)
     assert line.startswith("create_calendar_event(participants=['mark.black-2134@gmail.com']")
+
+
+STRAIGHT = """
+
+async def straight(call: Call) -> None:
+    async with connected(os.environ["STRAIGHT"], {}) as other:
+        await other.call_tool(call.tool, dict(call.arguments))
+
+
+if __name__ == "__main__":"""
+ATTACK = "create_calendar_event(participants=['mark.black-2134@gmail.com']"
+
+
+@pytest.mark.parametrize(("before", "what", "part", "caught"), [
+    ('        tell("read", injection=read)\n', "planted.calls[0]", "d", "no other call has reached the MCP server"),
+    ('                await make(client, call, "attack")\n', "call", "d", ATTACK),
+    ('        await make(client, next(call for call in calls if not', "calls[1]", "e", "it tries create_calendar"),
+], ids=["before-it-tells-what-it-read", "before-the-gateway-answers", "by-the-sub-agent"])  # fmt: skip
+def test_a_call_that_goes_round_the_gateway_is_caught_where_it_happens(copy, before, what, part, caught):
+    space = before[: len(before) - len(before.lstrip())]
+    change(copy / "demo/tell.py", ('str(at.base / "state"))', 'at.received.replace("received", "mcp"))'))
+    change(
+        copy / "demo/agent.py",
+        ("    read = False\n", "    read, os.environ['STRAIGHT'] = False, state\n"),
+        (before, f"{space}await straight({what})\n{before}"),
+        ('\n\nif __name__ == "__main__":', STRAIGHT),
+    )
+    told = tell(at=copy)
+    assert told.returncode == 1, told.stdout + told.stderr
+    (line,) = re.findall("DOES NOT HOLD: (.*)", told.stdout)
+    assert line.startswith(caught) and re.findall(r"(?m)^\((.)\) ", told.stdout)[-1] == part
 
 
 def test_a_pair_that_is_none_is_refused_before_anything_starts():
