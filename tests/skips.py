@@ -1,10 +1,15 @@
 """A pytest plug-in (`-p tests.skips`): a run that skips more than a handful of tests has not passed.
 
-Workers count nothing: they report to the process that started them, and only that one has a terminal.
+A test that was deselected counts as skipped (SECURITY-DESIGN part D, rule 5), whatever deselected it: a word in
+PYTEST_ADDOPTS or in pyproject.toml does it as quietly as a mark. Only `make test` loads this plug-in: who picks tests
+by hand, with `pytest -k`, is not judged.
+
+Workers judge nothing: they report to the process that started them, and only that one has a terminal. What was
+deselected does not come with the reports, so each says it when it ends; all deselect the same tests.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +17,23 @@ import pytest
 ALLOWED = 5
 
 
+DESELECTED = pytest.StashKey[int]()
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    if items:
+        items[0].config.stash[DESELECTED] = items[0].config.stash.get(DESELECTED, 0) + len(items)
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[DESELECTED] = getattr(node, "workeroutput", {}).get("deselected", 0)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if exitstatus == pytest.ExitCode.OK and sum(skips(session.config).values()) > ALLOWED:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["deselected"] = session.config.stash.get(DESELECTED, 0)
+    elif exitstatus == pytest.ExitCode.OK and sum(skips(session.config).values()) > ALLOWED:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -26,9 +46,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def skips(config: pytest.Config) -> Counter[str]:
-    """Return how often each reason was given in this run."""
+    """Return how often each reason was given in this run, and how many tests were deselected."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    return Counter(reasons_of(reporter.stats.get("skipped", [])) if reporter else ())
+    counted = Counter(reasons_of(reporter.stats.get("skipped", [])) if reporter else ())
+    return counted + Counter(deselected=config.stash.get(DESELECTED, 0))  # the sum has no zero
 
 
 def reasons_of(reports: list[Any]) -> Iterator[str]:
