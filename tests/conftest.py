@@ -41,6 +41,7 @@ for deaf, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
     if signal.getsignal(deaf) is signal.SIG_IGN:
         signal.signal(deaf, handler)
 
+pytest_plugins = ["tests.notes"]
 PORTS = ("store", "provider", "log", "keys", "checkpoints", "sink", "upstream", "probes")
 
 pytest.register_assert_rewrite(*(f"tests.contracts.{port}" for port in PORTS), "tests.rig", "tests.logs")

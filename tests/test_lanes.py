@@ -22,6 +22,7 @@ from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import open_task
+from tests.notes import note
 from tests.profile import trials
 from tests.rig import ALICE, Rig
 from tests.shop.targets import TARGETS
@@ -192,7 +193,7 @@ async def ends(rig, *, wakes):
 
 async def test_the_login_of_a_task_that_ended_is_cut_at_once(rig):
     took = await ends(rig, wakes=True)
-    print(f"end to cut: p50 {took[ENDS // 2] * 1000:.1f} ms, most {took[-1] * 1000:.1f} ms")
+    note(f"end to cut: p50 {took[ENDS // 2] * 1000:.1f} ms, most {took[-1] * 1000:.1f} ms")
     assert took[ENDS // 2] < 0.1
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from taskbound.lanes import revoking as module
 from taskbound.lanes.progress import RETRY, Lanes
+from tests.notes import note
 from tests.test_lanes import Mute, due, is_cut, is_revoked, kinds, lanes_of, quick, rig, running, state_of, until  # noqa: F401
 
 
@@ -20,7 +21,7 @@ async def test_a_target_that_comes_back_is_rid_of_what_is_due_at_once(rig):  # n
         provider.all("up")
         first = await until(lambda: not lanes.progress.failing, 5)
         rest = await until(is_revoked(rig, *leases), 5)
-        print(f"back: first answer after {first:.2f} s, all {len(leases)} revoked {rest * 1000:.0f} ms later")
+        note(f"back: first answer after {first:.2f} s, all {len(leases)} revoked {rest * 1000:.0f} ms later")
         assert rest < 0.5
     assert all(kinds(rig, lease)[-2:] == ["lease.cut", "lease.revoked"] for lease in leases)
 
@@ -50,7 +51,7 @@ async def test_a_target_in_trouble_delays_no_other(rig, mode):  # noqa: F811
             lanes.progress.wake()
             took.append(await until(is_revoked(rig, lease), 1))
     took.sort()
-    print(f"revoked beside a target that {mode}: p50 {took[25] * 1000:.1f} ms, p99 {took[-1] * 1000:.1f} ms")
+    note(f"revoked beside a target that {mode}: p50 {took[25] * 1000:.1f} ms, p99 {took[-1] * 1000:.1f} ms")
     assert took[-1] < 0.1
 
 

@@ -30,6 +30,7 @@ from taskbound.formats.tlog import (
 )
 from taskbound.steps.erase_bodies import erase_bodies
 from tests.logs import Files, log_rig
+from tests.notes import note
 from tests.profile import trials
 
 SIZE = trials(2_000, 200)
@@ -167,7 +168,7 @@ def test_every_tamper_at_an_event_is_found_and_the_event_is_named(log, memory):
             assert verdict.problems, (name, index)
             assert verdict.first == first, (name, index, verdict.problems[:3])
             tried += 1
-    print(f"{tried} tampers at {SIZE} events, all found, all named")
+    note(f"{tried} tampers at {SIZE} events, all found, all named")
 
 
 def test_what_is_altered_together_with_its_tile_is_found_and_the_smallest_range_named(log, memory):
@@ -181,7 +182,7 @@ def test_what_is_altered_together_with_its_tile_is_found_and_the_smallest_range_
         expected = (start, start + WIDTH - 1) if start + WIDTH <= SIZE else (0, SIZE - 1)
         assert [(p.first, p.last) for p in verdict.problems] == [expected], index
         tried += 1
-    print(f"{tried} events altered with their tiles, all found")
+    note(f"{tried} events altered with their tiles, all found")
 
 
 def test_a_checkpoint_that_was_kept_makes_the_range_at_the_edge_smaller(log, memory):
@@ -310,7 +311,7 @@ def test_every_tamper_at_a_body_is_found_and_its_event_named(log, memory):
             named = {p.first for p in verdict.problems}
             assert index in named, (name, index, verdict.problems[:3])
             tried += 1
-    print(f"{tried} tampers at {SIZE} bodies, all found, all named")
+    note(f"{tried} tampers at {SIZE} bodies, all found, all named")
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b"x", b'{"index":"0","salt":"","body":""}', b"\xff"])

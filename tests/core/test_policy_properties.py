@@ -20,6 +20,7 @@ from taskbound.core import call, cedar, policy
 from taskbound.core.cedar import Entity, Policy, Scope, Uid, parse_policies, parse_policy
 from taskbound.core.grant import Condition, Grant
 from taskbound.core.policy import Answer, PolicySet, Request, authorize
+from tests.notes import note
 from tests.profile import trials
 
 CASES = trials(full=20_000, short=4_000)
@@ -243,7 +244,7 @@ def make_request(world: World) -> Request:
 
 
 def cases(seed: int, count: int) -> Iterator[tuple[World, Request]]:
-    print(f"seed {seed}")
+    note(f"seed {seed}")
     rng = random.Random(seed)
     for number in range(count):
         if number % PER_WORLD == 0:
@@ -371,7 +372,7 @@ def test_slicing_trimming_and_reading_by_level_change_no_answer():
         wrong = checked.broken(world, request)
         assert not wrong, (wrong, world.organisation, request)
     seen = checked.seen
-    print(dict(seen))
+    note(dict(seen))
     assert seen["cases"] == CASES
     assert seen["permitted"] >= 0.25 * CASES, seen
     assert seen["forbidden"] >= 0.10 * CASES, seen
@@ -467,5 +468,5 @@ def test_a_planted_fault_is_found(name, monkeypatch):
             found.setdefault(one, number)
         if properties <= found.keys():
             break
-    print(f"{name}: {found}")
+    note(f"{name}: {found}")
     assert properties <= found.keys(), found

@@ -20,6 +20,7 @@ from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.end_task import end_due_tasks, end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
+from tests.notes import note
 from tests.profile import trials
 from tests.rig import ALICE, Rig
 from tests.store.stored import SqliteRig
@@ -98,7 +99,7 @@ class Tree:
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_fifty_racing_children_never_overspend_and_the_rest_flows_back(rig, number):
     seed = random.randrange(2**32)
-    print("seed:", seed)
+    note("seed:", seed)
     tree = Tree(rig, random.Random(seed))
     ask = TaskAsk(details=DETAILS, actor="agent/support", budget={"calls": 60, "leases": 9})
     root, handle = await open_task(rig.world, rig.door, ALICE, ask)
@@ -115,6 +116,6 @@ async def test_fifty_racing_children_never_overspend_and_the_rest_flows_back(rig
     rig.check()
     async with rig.store.transaction(rig.door) as tx:
         left = await tx.left(root.id)
-    print(f"spent {dict(tree.spent)}; refused {dict(tree.refused)}; {len(live)} outlived their work; left {left}")
+    note(f"spent {dict(tree.spent)}; refused {dict(tree.refused)}; {len(live)} outlived their work; left {left}")
     assert {name: left[name] + tree.spent[name] for name in HAS} == HAS, "not everything came back"
     assert tree.spent["calls"] and tree.refused["task/open"] + tree.refused["budget_spent"]

@@ -7,6 +7,7 @@ left, the sweep had no orphan to adopt, every task is closed). The controls call
 and must be found out.
 """
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -26,6 +27,7 @@ from taskbound.steps.decide_call import CallAsk, Outcome, decide_call
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import open_task
 from taskbound.steps.revoke_lease import sweep_target
+from tests.notes import note
 from tests.rig import ALICE, Crash, Crossings, Rig
 from tests.stories import story
 
@@ -135,7 +137,8 @@ async def verdicts(after: bool) -> list[tuple[str, bool, int, bool]]:
 @SIDES
 async def test_a_crash_leaves_no_credential_behind(after):
     seen = await verdicts(after)
-    print("crossings:", *(f"{n}:{name}" for n, (name, *_) in enumerate(seen, 1)))
+    crossed = Counter(name for name, *_ in seen)
+    note(f"{len(seen)} crossings: {', '.join(f'{n} × {name}' for name, n in crossed.items())}")
     provider = {f"provider.{method}" for method in ("create", "cut", "probe", "clean", "names")}
     assert {name for name, *_ in seen} == {"store.commit", "upstream.call", "keys.sign", *provider}
     assert len(seen) >= 30, "the story lost a crossing"

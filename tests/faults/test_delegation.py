@@ -24,6 +24,7 @@ from taskbound.steps.end_task import end_due_tasks, end_task
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.store import memory
 from tests.faults.scenarios import detail
+from tests.notes import note
 from tests.profile import trials
 from tests.rig import ALICE, Rig
 from tests.stories.story import claim_of
@@ -146,7 +147,7 @@ def chain(node: Node | None) -> list[Node]:
 
 async def widenings(seed: int, trees: int, tally: Counter[str]) -> AsyncIterator[str]:
     """Grow trees of tasks, and yield what one of them has that its parent has not."""
-    print("seed:", seed)
+    note("seed:", seed)
     pick = random.Random(seed)
     for number in range(trees):
         if number % PER_RIG == 0:
@@ -177,7 +178,7 @@ async def first(seed: int, trees: int, tally: Counter[str]) -> str | None:
 async def test_a_child_never_lives_longer_has_more_or_stands_deeper_and_ends_with_its_parent():
     tally: Counter[str] = Counter()
     assert await first(random.randrange(2**32), TREES, tally) is None
-    print(dict(tally))
+    note(dict(tally))
     assert sum(tally[f"depth {depth}"] for depth in (2, 3, 4)) >= 0.6 * TREES
     tried = (
         "opened",
@@ -239,5 +240,5 @@ def ends_alone(patch):
 async def test_a_planted_widening_is_found(monkeypatch, plant):
     plant(monkeypatch)
     found = await first(0, 1000, Counter())
-    print(found)
+    note(found)
     assert found is not None

@@ -35,6 +35,7 @@ import asyncpg
 import pytest
 
 from taskbound.core.lease import CREATE_WINDOW, SETTLE
+from tests.notes import note
 from tests.postgres.server import Server, running
 from tests.profile import trials
 
@@ -274,7 +275,7 @@ async def run_of(tmp_path: Path) -> AsyncIterator[Run]:
     folder = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else tmp_path))
     judge = await server.superuser()
     seed = random.randrange(2**32)
-    print("seed:", seed)
+    note("seed:", seed)
     try:
         yield Run(server, folder, seed, judge)
     finally:
@@ -319,17 +320,16 @@ def spoken(log: str, names: set[str]) -> tuple[Counter[str], list[str]]:
 
 
 async def judge(run: Run, named: Counter[tuple[str, str]]) -> None:
-    """Print what happened, and assert what T1.1 asks."""
+    """Note what happened, and assert what T1.1 asks."""
     killed = run.killed()
     states = Counter(trial.state for trial in killed)
     shown = ", ".join(f"{state} {n} ({n / len(killed):.0%})" for state, n in states.most_common())
-    print(f"{len(killed)} kills, {sum(named.values())} of them at {len(named)} named points; found: {shown}")
-    for (name, side), n in named.items():
-        print(f"  {n:3} × {side} {name}")
+    note(f"{len(killed)} kills, {sum(named.values())} of them at {len(named)} named points; found: {shown}")
+    note("named points: " + ", ".join(f"{n} × {side} {name}" for (name, side), n in named.items()))
     delivered = {name: password for trial in run.trials for name, password in trial.passwords.items()}
     holders = [holder for trial in run.trials for holder in trial.holders]
     let_in = sum(holder.was_let_in for holder in holders)
-    print(f"{len(delivered)} passwords delivered, {let_in} logins with them while they were to be usable")
+    note(f"{len(delivered)} passwords delivered, {let_in} logins with them while they were to be usable")
 
     assert states["pending"] + states["active"] + states["revoking"] >= 0.6 * len(killed)
     assert let_in >= 0.5 * len(delivered) > 0, "nobody could use what was delivered"
@@ -363,7 +363,7 @@ async def judge(run: Run, named: Counter[tuple[str, str]]) -> None:
     by_login, late = spoken(log, names)
     created = set(re.findall(r"CREATE ROLE (tb_\w+)", log)) & names
     dropped = set(re.findall(r"DROP ROLE (tb_\w+)", log)) & names
-    print(f"log: {len(created)} names created, {len(dropped)} dropped, {by_login.total()} statements by leases")
+    note(f"log: {len(created)} names created, {len(dropped)} dropped, {by_login.total()} statements by leases")
     assert len(by_login) >= 0.5 * let_in and late == []
     assert delivered.keys() <= created and delivered.keys() <= dropped
     assert not any(password in log for password in delivered.values())
@@ -382,10 +382,10 @@ async def test_a_killed_broker_leaves_no_credential_behind(tmp_path):
             }, points
             named = points * PER_POINT
             await run.kills(at, named, KILLS)
-        print(f"{time.monotonic() - start:.1f} s of killing and restarting")
+        note(f"{time.monotonic() - start:.1f} s of killing and restarting")
         assert len(run.killed()) >= KILLS
         await judge(run, Counter(named))
-        print(f"{time.monotonic() - start:.1f} s in all")
+        note(f"{time.monotonic() - start:.1f} s in all")
 
 
 async def test_a_broker_that_was_not_forked_leaves_nothing_either(tmp_path):
@@ -424,7 +424,7 @@ async def test_control_calling_the_target_first_is_found_out(tmp_path):
         orphans = [trial for trial in killed if trial.unexplained]
         where = Counter(trial.job.get("die_at", ("a random moment", "at")) for trial in orphans)
         shown = ", ".join(f"{n} {side} {name}" for (name, side), n in where.items())
-        print(f"control: {len(orphans)} orphans in {len(killed)} kills ({len(orphans) / len(killed):.1%}): {shown}")
+        note(f"control: {len(orphans)} orphans in {len(killed)} kills ({len(orphans) / len(killed):.1%}): {shown}")
         assert len(orphans) >= 0.05 * len(killed)
         assert all(where[point] == PER_POINT_CONTROL for point in BETWEEN), where
         assert all(trial.orphans == 1 for trial in orphans), "the sweep did not adopt them"

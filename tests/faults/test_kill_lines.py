@@ -19,6 +19,7 @@ from taskbound.app import world as made
 from taskbound.core.lease import Lease
 from taskbound.steps import end_task, issue_lease, revoke_lease
 from tests.faults.test_crash import target_first
+from tests.notes import note
 from tests.profile import FULL
 from tests.store.stored import SqliteRig
 from tests.stories import story
@@ -147,7 +148,7 @@ def test_killed_at_any_line_nothing_is_left(tmp_path, monkeypatch):
     seed = random.randrange(2**32)
     at = range(1, lines + 1) if FULL else sorted(random.Random(seed).sample(range(1, lines + 1), SHORT))
     wrong = {k: said for k in at if (said := verdict(base, tmp_path / "trial", k))}
-    print(f"seed {seed}; killed at {len(at)} of {lines} lines; wrong: {wrong}")
+    note(f"seed {seed}; killed at {len(at)} of {lines} lines; wrong: {wrong}")
     assert wrong == {}
 
 

@@ -34,6 +34,7 @@ from taskbound.steps.open_task import open_task
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from taskbound.steps.revoke_lease import due_leases, mark_due, revoke_lease, sweep_target
 from taskbound.store.sqlite import open_store
+from tests.notes import note
 from tests.postgres.server import Server, running
 from tests.profile import trials
 from tests.rig import ALICE, PEOPLE, POLICY
@@ -193,7 +194,7 @@ async def world_at(server: Server, tmp_path):
 async def races(world: World, server: Server, count: int, *, careless: bool = False) -> list[Race]:
     seed = int.from_bytes(os.urandom(4), "big")
     chance, seen = random.Random(seed), list[Race]()
-    print("seed:", seed)
+    note("seed:", seed)
 
     todo = iter(range(count))
 
@@ -235,11 +236,11 @@ async def test_what_is_made_while_its_task_ends_is_never_held_and_alive(tmp_path
     async with world_at(server, tmp_path) as world:
         start = time.monotonic()
         seen = await races(world, server, RACES)
-        print(f"{time.monotonic() - start:.1f} s of racing")
-        for (point, ending, order, answer), n in sorted(
-            Counter((r.point, r.ending, r.order, r.answer) for r in seen).items()
-        ):
-            print(f"  {n:4} × waited {point}, to end {ending}, {order}: {answer}")
+        note(f"{time.monotonic() - start:.1f} s of racing")
+        spread = sorted(Counter((r.point, r.ending, r.order, r.answer) for r in seen).items())
+        note(
+            ", ".join(f"{n} × {point} / {ending} / {order} / {answer}" for (point, ending, order, answer), n in spread)
+        )
         assert len(seen) == RACES
         assert [r for r in seen if r.alive] == [], "delivered, and alive 2 s after its task ended"
         assert [r for r in seen if r.ending == "while it waits" and r.answer == "delivered"] == []
@@ -259,5 +260,5 @@ async def test_control_delivering_without_a_second_look_is_found_out(tmp_path, m
     async with world_at(server, tmp_path) as world:
         seen = await races(world, server, CONTROL, careless=True)
         alive = sum(r.alive for r in seen)
-        print(f"control: {alive} of {len(seen)} alive after the end")
+        note(f"control: {alive} of {len(seen)} alive after the end")
         assert alive >= CONTROL / 10

@@ -51,6 +51,7 @@ import taskbound.steps.register_identity as register_identity
 import taskbound.steps.revoke_lease as revoke_lease
 from taskbound.core.errors import InvalidRequest
 from tests.faults import deeds, knocks, scenarios
+from tests.notes import note
 from tests.profile import FULL
 from tests.rig import Rig
 
@@ -215,11 +216,14 @@ async def test_an_exception_at_any_line_is_never_a_permit():
         for kind in KINDS if FULL else (draw.choice(KINDS),):
             n = 1 if kind is KINDS[0] else draw.randint(1, times)
             outcomes[await swept(line, name, kind, n)] += 1
-    for path, module in FILES.items():
-        print(f"{module}: {sum(line[0] == path for line, _ in lines)} lines swept")
+    swept_in = Counter(FILES[path] for (path, _), _ in lines)
+    note(
+        "lines swept: "
+        + ", ".join(f"{swept_in[module]} of {module.removeprefix('taskbound.')}" for module in FILES.values())
+    )
     kinds = len(KINDS) if FULL else 1
-    print(f"seed {seed}; {len(lines)} lines, {kinds} kinds each: {outcomes.total()} trials, 0 permits")
-    print("what came out: " + ", ".join(f"{outcome} {n}" for outcome, n in outcomes.most_common()))
+    note(f"seed {seed}; {len(lines)} lines, {kinds} kinds each: {outcomes.total()} trials, 0 permits")
+    note("what came out: " + ", ".join(f"{outcome} {n}" for outcome, n in outcomes.most_common()))
 
 
 async def test_the_sweep_covers_the_authorization_path():
@@ -232,11 +236,10 @@ async def test_the_sweep_covers_the_authorization_path():
         left = [(line, getline(path, line).strip()) for path, line in sorted(own - lines)]
         total, missed = total + len(own), missed + [one for _, one in left]
         share = 1 - len(left) / len(own)
-        print(
-            f"{module.__name__}: {len(own) - len(left)} of {len(own)} lines, {100 * share:.1f} %; not executed: {left}"
-        )
+        print(f"{module.__name__}: not executed: {left}")
+        note(f"{module.__name__.removeprefix('taskbound.')} {100 * share:.1f} %")
         assert share >= 0.9, f"{module.__name__}: {len(left)} of {len(own)} lines are executed by no scenario"
-    print(f"all: {total - len(missed)} of {total} lines, {100 * (1 - len(missed) / total):.1f} %")
+    note(f"all: {total - len(missed)} of {total} lines, {100 * (1 - len(missed) / total):.1f} %")
     assert sorted(missed) == sorted(UNREACHED), "what is not executed is not what is said to be"
 
 

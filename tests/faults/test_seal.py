@@ -12,6 +12,7 @@ from taskbound.core.leaf import render_leaf
 from taskbound.formats.tlog import edge, grow, leaf_hash, parse_checkpoint
 from taskbound.steps.seal_log import seal_log
 from tests.logs import Counted, Files, log_rig
+from tests.notes import note
 from tests.profile import trials
 from tests.rig import Crash, Crossings
 
@@ -69,7 +70,7 @@ async def test_a_crash_at_any_crossing_leaves_one_log(kind, after, tmp_path):
             await check(rig, FIRST + THEN + 7)
         if not crashed:
             break
-    print(f"{crossing - 1} crossings: {', '.join(dict.fromkeys(crossings.names))}")
+    note(f"{crossing - 1} crossings: {', '.join(dict.fromkeys(crossings.names))}")
     assert crossing > 10
 
 
@@ -101,7 +102,7 @@ async def test_two_sealers_at_once_make_one_log(kind, tmp_path):
     """Interleaved at every crossing, in random order; a loser tries again."""
     seed = random.randrange(2**32)
     draw = random.Random(seed)
-    print(f"seed {seed}")
+    note(f"seed {seed}")
 
     class Interleaved(Counted):
         def __getattr__(self, method):
@@ -135,7 +136,7 @@ async def test_two_sealers_at_once_make_one_log(kind, tmp_path):
             await asyncio.gather(sealer(), writer(), sealer())
             rig.log, rig.checkpoints = log, checkpoints
             await check(rig, len(await log.read(rig.lane, 0, 10_000)) + len(await log.unsealed(rig.lane, 10_000)))
-    print(f"{losses} times one was first")
+    note(f"{losses} times one was first")
     assert losses > 0
 
 
@@ -149,7 +150,7 @@ async def test_a_bit_that_flipped_before_signing_is_never_signed(tmp_path):
     """T7.6: in SQLite's rows, between storing and signing: header, commitment, salt, body, tile, old edge."""
     seed = random.randrange(2**32)
     draw = random.Random(seed)
-    print(f"seed {seed}")
+    note(f"seed {seed}")
     columns = ["kind", '"by"', "noun", "thing", "request", "commitment"]
     places = [*(("events", column) for column in columns), ("bodies", "salt"), ("bodies", "body"), ("tiles", "hashes")]
     tried = 0
@@ -182,7 +183,7 @@ async def test_a_bit_that_flipped_before_signing_is_never_signed(tmp_path):
             tried += 1
         assert "keys.sign" not in crossings.names
         assert (await rig.seal()).size == 600  # whole again, it goes on
-    print(f"{tried} flips, none signed")
+    note(f"{tried} flips, none signed")
 
 
 async def _leaves(rig):

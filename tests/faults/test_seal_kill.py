@@ -14,6 +14,7 @@ from taskbound.formats.note import make_key
 from taskbound.steps.export_log import export_log
 from taskbound.steps.seal_log import seal_log
 from tests.logs import Archive, Files
+from tests.notes import note
 from tests.profile import trials
 
 CHILD = """
@@ -79,4 +80,4 @@ def test_a_killed_sealer_leaves_one_log_that_goes_on(tmp_path):
     for path in kept:  # every checkpoint that was ever signed is a beginning of the log as it is now
         verdict = verify(Files(files), earlier=path.read_bytes())
         assert verdict.problems == [], (seed, path.name)
-    print(f"seed {seed}: {size} events, {len(kept)} checkpoints, all of one log")
+    note(f"seed {seed}: {size} events, {len(kept)} checkpoints, all of one log")

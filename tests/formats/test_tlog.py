@@ -36,6 +36,7 @@ from taskbound.formats.tlog import (
     verify_consistency,
     verify_inclusion,
 )
+from tests.notes import note
 
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 ROOTS = [
@@ -124,7 +125,7 @@ def test_every_proof_between_two_sizes_is_accepted():
         for index in range(new):
             assert verify_inclusion(tree.node(0, index), index, new, inclusion_proof(tree.node, index, new), roots[new])
             pairs += 1
-    print(f"{pairs} proofs between {sizes + 1} sizes, all accepted")
+    note(f"{pairs} proofs between {sizes + 1} sizes, all accepted")
 
 
 def forge(proof: list[bytes], draw: random.Random, strangers: list[bytes]) -> list[bytes]:
@@ -190,7 +191,7 @@ def test_no_forged_proof_is_accepted():
             assert not verify_consistency(old, new, strangers[0], roots[new], extends)
             assert not verify_consistency(old, new, roots[old], strangers[0], extends)
             tried += 5
-    print(f"seed {seed}: {tried} forged proofs, none accepted")
+    note(f"seed {seed}: {tried} forged proofs, none accepted")
 
 
 @pytest.mark.parametrize(

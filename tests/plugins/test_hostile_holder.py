@@ -13,6 +13,7 @@ import pytest
 from taskbound.app import now
 from taskbound.core.errors import TargetUnavailable
 from taskbound.plugins.providers.postgres import FOREIGN, PostgresProvider, sql
+from tests.notes import note
 from tests.postgres.server import server  # noqa: F401
 from tests.postgres.target import at, new_lease  # noqa: F401
 from tests.profile import trials
@@ -163,7 +164,7 @@ async def test_a_storm_of_logins_does_not_survive_the_cut(at, statement):  # noq
                 await asyncio.to_thread(thread.join)
         assert statements_after(at.server.log, made.name, end) == []
         await at.provider.clean(made)
-    print(f"cut in a storm: at most {slowest * 1000:.0f} ms, {len(logins)} logins")
+    note(f"cut in a storm: at most {slowest * 1000:.0f} ms, {len(logins)} logins")
     assert slowest < 2 and logins
 
 

@@ -22,6 +22,7 @@ import pytest
 
 from taskbound.core.errors import TargetUnavailable
 from taskbound.core.secret import Secret
+from tests.notes import note
 from tests.plugins.test_postgres_faults import OTHER, Bench
 from tests.postgres import server as postgres
 from tests.postgres.server import PASSWORD, Server
@@ -142,7 +143,7 @@ async def test_what_cannot_be_written_is_overdue_and_taken_back_when_it_can_be(o
     assert all(bench.state(lease) == "revoking" for lease, _ in issued), "said to be cut, and it was not"
     mend()  # in this thread: the server ends with the thread that started it
     took = await bench.until(lambda: all(bench.state(lease) == "revoked" for lease, _ in issued), 60)
-    print(f"{fault.__name__}: {LEASES} leases revoked {took:.1f} s after the fault")
+    note(f"{fault.__name__}: {LEASES} leases revoked {took:.1f} s after the fault")
     judge = await own.server.superuser()
     assert await judge.fetch("SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'tb_')") == []
     await judge.close()

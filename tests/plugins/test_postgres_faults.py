@@ -23,6 +23,7 @@ from taskbound.lanes import run_lanes
 from taskbound.lanes.progress import Lanes
 from taskbound.plugins.providers.postgres import PostgresProvider, sql
 from taskbound.store.memory import MemoryStore
+from tests.notes import note
 from tests.postgres.proxy import proxy_before
 from tests.postgres.server import BROKER, PASSWORD, server  # noqa: F401
 from tests.postgres.target import INSTANCE, at, new_lease  # noqa: F401
@@ -210,7 +211,7 @@ async def test_what_is_due_is_taken_back_when_the_fault_is_over_and_no_other_tar
     await mend()
     took = await bench.until(lambda: all(bench.state(lease) == "revoked" for lease in leases), 60)
     half, last = len(calm) // 2, -1
-    print(
+    note(
         f"{fault.__name__}: {len(leases)} leases revoked {took:.1f} s after the fault;"
         f" end to cut beside it p50 {calm[half] * 1000:.0f} → {busy[half] * 1000:.0f} ms,"
         f" p99 {calm[last] * 1000:.0f} → {busy[last] * 1000:.0f} ms"
@@ -281,7 +282,7 @@ async def test_a_lost_answer_to_creating_leaves_one_login_that_a_retry_makes_usa
                 assert not await at.exists(made.name)
                 made = new_lease()
         lost_yes = outcomes.count((True, True, True))
-        print(f"{len(outcomes)} tries: {outcomes.count((True, True, False))} lost before, {lost_yes} after the commit")
+        note(f"{len(outcomes)} tries: {outcomes.count((True, True, False))} lost before, {lost_yes} after the commit")
         assert lost_yes == ROUNDS, "the answer to COMMIT, once a round"
 
 
@@ -318,7 +319,7 @@ async def test_a_lost_answer_to_taking_back_leaves_nothing_after_a_retry(at, met
                 await taken_back(made, password)  # what was done is done again
                 made, password = await ready()
             await taken_back(made, password)
-        print(f"{method}: {tries} tries, each with another answer lost, {done} of them after it was done")
+        note(f"{method}: {tries} tries, each with another answer lost, {done} of them after it was done")
         assert done >= ROUNDS
 
 
@@ -342,7 +343,7 @@ async def test_lanes_get_done_what_loses_its_answers(bench):
         await loser
     bench.proxy.lose = 0
     took = await bench.until(lambda: all(bench.state(lease) == "revoked" for lease, _ in issued), 60)
-    print(f"{bench.proxy.lost} answers lost, all revoked {took:.1f} s later")
+    note(f"{bench.proxy.lost} answers lost, all revoked {took:.1f} s later")
     for lease, password in issued:
         assert bench.said(lease).count("lease.cut") == bench.said(lease).count("lease.revoked") == 1
         assert not await bench.at.exists(lease.name) and not await bench.at.server.lets_in(lease.name, password)

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from taskbound.plugins.providers.postgres import sql
+from tests.notes import note
 from tests.postgres.server import Server, running
 from tests.secrets.sweep import leaks
 from tests.secrets.watch import Shown, watching
@@ -354,7 +355,7 @@ def test_no_secret_stands_anywhere_but_in_the_answer_that_delivers_it(told):
     story, shown = told
     places = [*story.places, *shown.places()]
     size = sum(len(data) for _, data in places)
-    print(f"{len(story.secrets)} secrets, {len(places)} places, {size >> 10} KiB; processes seen {shown.looks} times")
+    note(f"{len(story.secrets)} secrets, {len(places)} places, {size >> 10} KiB; processes seen {shown.looks} times")
     found = leaks(story.secrets, places)
     assert not found, "\n".join(sorted({str(leak) for leak in found}))
 

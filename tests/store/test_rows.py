@@ -24,6 +24,7 @@ from taskbound.core.intent import Intent
 from taskbound.core.lease import Lease, Recipe
 from taskbound.core.task import Task
 from taskbound.store.rows import TABLES, Table, body
+from tests.notes import note
 from tests.profile import trials
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -155,5 +156,5 @@ def test_a_task_with_three_grants_is_read_fast():
     row = tuple(table.row(task))
     assert table.thing(row) == task
     fastest = min(timeit.repeat(lambda: table.thing(row), number=500, repeat=9)) / 500
-    print(f"{fastest * 1e6:.1f} µs")
+    note(f"{fastest * 1e6:.1f} µs")
     assert fastest < 25e-6

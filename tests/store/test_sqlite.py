@@ -26,6 +26,7 @@ from taskbound.store.sqlite import commits, open_store
 from taskbound.store.sqlite.facts import REMEMBERED
 from tests.contracts.store import *  # noqa: F403
 from tests.contracts.store import GATEWAY, Clock, call, lease, task
+from tests.notes import note
 from tests.profile import trials
 from tests.store.recorder import record_until_killed
 from tests.store.stored import check, reading
@@ -477,7 +478,7 @@ def test_a_kill_while_it_is_made_leaves_what_opens_again(clock, tmp_path):
         check(path)
         hear.close()
         say.close()
-    print("versions found:", stopped)
+    note("versions found:", stopped)
     assert 0 in stopped, "no kill was early enough"
 
 

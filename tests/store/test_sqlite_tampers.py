@@ -13,6 +13,7 @@ from taskbound.core.audit import verify
 from taskbound.formats.tlog import WIDTH, entries_path, render_entries, tiles
 from taskbound.steps import export_log
 from tests.logs import Files, log_rig
+from tests.notes import note
 from tests.profile import trials
 
 SIZE = trials(2_000, 400)
@@ -96,7 +97,7 @@ class Pieces(Files):
 async def test_every_tamper_at_a_row_is_found_and_its_event_named(tmp_path):
     seed = random.randrange(2**32)
     draw = random.Random(seed)
-    print(f"seed {seed}")
+    note(f"seed {seed}")
     patch = pytest.MonkeyPatch()
     # What is pure and asked the same thousands of times is worked out once.
     for module, name in (
@@ -137,7 +138,7 @@ async def test_every_tamper_at_a_row_is_found_and_its_event_named(tmp_path):
             if index % 50 == 0:
                 assert not verify(Pieces(await bundles(rig, files, index)), rig.key).problems, "put back"
     patch.undo()
-    print(f"{tried} tampers at the rows of {SIZE} events, all found, all named")
+    note(f"{tried} tampers at the rows of {SIZE} events, all found, all named")
 
 
 def flip(value: str | bytes, draw: random.Random) -> bytes:
