@@ -11,6 +11,7 @@ import inspect
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from taskbound.core.call import CHECKS
+from tests.postgres import server
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/taskbound"
@@ -158,8 +160,12 @@ def is_red_without(guard: str, instead: Off, test: str) -> bool:
             options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={ROOT}"]
             status = int(pytest.main([*options, f"{ROOT}/tests/{test}"]))
         finally:
-            os._exit(status)
+            try:
+                server.end()
+            finally:
+                os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert not list(Path(tempfile.gettempdir()).glob(f"taskbound-{child}-*")), "the folder of its PostgreSQL is left"
     return status == pytest.ExitCode.TESTS_FAILED or status < 0  # a crash is what some guards stand against
 
 

@@ -21,6 +21,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,16 +113,32 @@ class Server:
         return True
 
 
+_ending: dict[int, ExitStack] = {}  # by process: what is to be done when it ends
+
+
 @functools.cache
 def running(version: int = 18) -> Server:
     """Return this process's server, started at the first call."""
-    folder, ours = Path(tempfile.mkdtemp(prefix="taskbound-")), os.getpid()
-    atexit.register(_remove, folder, ours)
+    folder = Path(tempfile.mkdtemp(prefix=f"taskbound-{os.getpid()}-"))
+    ending = _ending.setdefault(os.getpid(), ExitStack())
+    ending.callback(shutil.rmtree, folder, ignore_errors=True)
     server = made(folder, version)
     process = launched(server)
-    atexit.register(_stop, process, ours)  # runs before the folder is removed
+    ending.callback(_stop, process)  # before the folder is removed
     prepare(server, process)
     return server
+
+
+@atexit.register
+def end() -> None:
+    """Stop this process's server and remove its folder.
+
+    Who leaves by `os._exit` calls it before: nothing else does then, and the folder of 100 MB would stay. A forked
+    child ends what it started itself, never its parent's.
+    """
+    if ending := _ending.pop(os.getpid(), None):
+        running.cache_clear()
+        ending.close()
 
 
 def made(folder: Path, version: int = 18) -> Server:
@@ -166,15 +183,9 @@ def launched(server: Server, **more: str) -> "subprocess.Popen[bytes]":
         )
 
 
-def _stop(process: "subprocess.Popen[bytes]", ours: int) -> None:
-    if os.getpid() == ours:  # not in a forked child
-        process.send_signal(signal.SIGQUIT)  # what `pg_ctl -m immediate` sends
-        process.wait(10)
-
-
-def _remove(folder: Path, ours: int) -> None:
-    if os.getpid() == ours:
-        shutil.rmtree(folder, ignore_errors=True)
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGQUIT)  # what `pg_ctl -m immediate` sends
+    process.wait(10)
 
 
 def answers(server: Server, process: "subprocess.Popen[bytes]") -> None:
