@@ -211,7 +211,13 @@ def told(story: Callable[[Story], Coroutine[Any, Any, None]], disk: Disk, tmp_pa
             await made.open_tasks()
             await story(made)
 
+        ballast = disk.place / "ballast"
+        ballast.write_bytes(bytes(10 << 20))  # with the reserve that is more than four fifths of it
         with place.up() as about:
+            log = disk.place / "up.log"
+            until(lambda: "disk_nearly_full" in log.read_text())
+            assert log.read_text().count("disk_nearly_full") == 1
+            ballast.unlink()
             made.about = about
             place.done("tools", "derive", "workspace", "--write")
             agent = ("agent/worker", "--owner", about["operator"], "--attestor", "unix", "--environment", "dev")

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from taskbound_sdk import Refused
@@ -52,6 +53,9 @@ def test_the_steps_of_the_readme_work_as_they_stand_there(place, workspace):
     with place.up():
         for line in once[2:]:
             place.done(*shlex.split(line)[1:])
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(place.state / "run/api.sock"))) as client:
+            (used,) = re.findall(r"(?m)^taskbound_disk_used_ratio (.*)$", client.get("http://localhost/metrics").text)
+        assert 0 < float(used) < 1
         agent = "import json, os; print(json.load(open(os.environ['TASKBOUND_MCP_CONFIG']))['mcpServers'].keys())"
         line = shlex.split(each[0])[1:]
         assert line[-1] == "my-agent"

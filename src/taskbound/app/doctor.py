@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from taskbound.app.disk import FULL, room
 from taskbound.app.integrity import integrity
 from taskbound.app.places import (
     admin_login,
@@ -31,7 +32,6 @@ from taskbound.ports import Checked
 from taskbound.store.reserve import RESERVE
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-FULL = 0.8  # of a disk: from there on it is said (INTERFACES 2)
 TOLD = 20  # problems of one kind; more are counted
 AS_UP = "run doctor with the variables that taskbound up was started with"
 
@@ -104,13 +104,11 @@ def disk(state: Path) -> Iterator[Check]:
     """Look at the room on the disk, and at the reserve (INTERFACES 2)."""
     if not state.is_dir():
         return
-    about = os.statvfs(state)
-    free, total = about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize
-    used = 1 - free / total if total else 1.0
-    says = f"{free >> 20} MiB free, {used:.0%} used"
-    if free < RESERVE:
+    found = room(state)
+    says = f"{found.free >> 20} MiB free, {found.used:.0%} used"
+    if found.free < RESERVE:
         yield Check("disk", FAIL, f"{says}: nothing new is permitted", "make room; what runs can still be ended")
-    elif used >= FULL:
+    elif found.used >= FULL:
         yield Check("disk", WARN, says, "make room before it is full: then nothing is permitted")
     else:
         yield Check("disk", OK, says)

@@ -23,6 +23,7 @@ from typing import Any
 import structlog
 
 from taskbound.app import audit
+from taskbound.app.disk import room, watch
 from taskbound.app.listen import Listener, Server, bound, share
 from taskbound.app.places import login, only_one, tell_places
 from taskbound.app.world import open_world
@@ -224,7 +225,10 @@ async def _serving(
     servers = [(Server(app, certificate, limit=limit), sockets) for app, certificate, sockets in groups]
     async with asyncio.TaskGroup() as running:
         running.create_task(run_lanes(world, lanes, stopping))
-        unclaimed = running.create_task(api.end_unclaimed(world, doors["api"], holders))
+        beside = [
+            running.create_task(api.end_unclaimed(world, doors["api"], holders)),
+            running.create_task(watch(state)),
+        ]
         for server, listening in servers:
             running.create_task(server.serve(sockets=listening))
         while not all(server.started for server, _ in servers):  # noqa: ASYNC110 - uvicorn has no event for it
@@ -233,7 +237,8 @@ async def _serving(
             yield
         finally:
             stopping.set()
-            unclaimed.cancel()
+            for task in beside:
+                task.cancel()
             for server, _ in servers:
                 server.should_exit = True
     await mcp.close()  # what it records last is recorded while the store is open
@@ -249,7 +254,7 @@ async def _expect(world: World, door: Identity, holders: claims.Holders) -> None
 
 
 def _measures(lanes: Lanes, state: Path) -> dict[str, float]:
-    disk, progress = os.statvfs(state), lanes.progress
+    disk, progress = room(state), lanes.progress
     followed = [progress.followed.get(number, -1) for number in range(len(lanes.sinks))]
     age = time.time() - progress.sealed_at if progress.sealed_at else float("inf")
     return {
@@ -259,5 +264,6 @@ def _measures(lanes: Lanes, state: Path) -> dict[str, float]:
         "sealed_events": progress.sealed,
         "sink_lag_events": max((progress.sealed - 1 - last for last in followed), default=0),
         "checkpoint_age_seconds": age,
-        "disk_free_bytes": disk.f_bavail * disk.f_frsize,
+        "disk_free_bytes": disk.free,
+        "disk_used_ratio": disk.used,
     }
