@@ -26,6 +26,21 @@ from tests.served import Workspace, served
 from tests.stories.place import ANY, Place, call, until, upstream
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
+# The commands that stand within its sentences about an agent of one's own.
+PROSE = re.sub(r"\s+", " ", README.split("### Your own agent")[1].split("\n## ")[0])
+INLINE = re.findall(r"`(taskbound [^`]+)`", PROSE)
+SAYS = {
+    "taskbound doctor": "0 FAIL",
+    "taskbound policy test": "",
+    "taskbound run --help": "--intent",
+    "taskbound call list --denied": "workspace/count",
+    "taskbound why d…": "outside_grants",
+    "taskbound task list --state open": "open",
+    "taskbound task end ID": "ended",
+    "taskbound lease list": "",
+    "taskbound audit export DIR": "",
+    "taskbound audit verify DIR": "verified",
+}
 
 
 @pytest.fixture
@@ -44,6 +59,7 @@ def workspace() -> Iterator[tuple[Workspace, str]]:
 
 @unprivileged
 def test_the_steps_of_the_readme_work_as_they_stand_there(place, workspace):
+    assert list(SAYS) == INLINE, "the README names another command, or in another order"
     once, each = (re.findall(r"^    (taskbound .*?)(?:  +#.*)?$", part, re.M) for part in README.split("Then, once:")[1]
                   .split("And for each piece of work:")[:2])  # fmt: skip
     assert [line.split()[1] for line in once] == ["policy", "up", "tools", "policy"]
@@ -62,9 +78,17 @@ def test_the_steps_of_the_readme_work_as_they_stand_there(place, workspace):
         out = place.done(*line[:-1], sys.executable, "-c", agent)
         assert "dict_keys(['workspace'])" in out or "dict_keys([])" in out
         assert "ended" in place.done("task", "list") or "closed" in place.done("task", "list")
-    exported = place.state.parent / "export"
-    place.done("audit", "export", str(exported))
-    assert "verified" in place.done("audit", "verify", str(exported))
+        task = place.client.open_task(authorization_details=[ECHO])
+        assert call(task, "workspace.count", steps=1)["isError"]
+        stands_for = {"ID": task["task"], "DIR": str(place.state.parent / "export")}
+        said: dict[str, str] = {}
+        for line in INLINE:
+            words = [stands_for.get(word, word) for word in shlex.split(line)[1:]]
+            said[line] = place.done(*words)
+            if line == "taskbound call list --denied":
+                (stands_for["d…"],) = re.findall(r"\bd[a-z0-9]{20}\b", said[line])
+        assert call(task, "workspace.echo", text="it ended")["isError"]
+    assert {line: words for line, words in SAYS.items() if words not in said[line]} == {}
 
 
 @unprivileged
