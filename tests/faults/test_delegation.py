@@ -29,7 +29,7 @@ from tests.profile import trials
 from tests.rig import ALICE, Rig
 from tests.stories.story import claim_of
 
-TREES, PER_RIG = trials(5000, 300), 10
+TREES, PER_RIG = trials(5000, 1000), 10
 DEEPEST = 4  # tasks on a chain (DESIGN 4)
 DETAILS = (detail("crm/get_order", {"id": '= "4711"'}),)
 READ = CallAsk("crm/get_order", {"id": "4711"})

@@ -31,7 +31,7 @@ from tests.profile import trials
 from tests.rig import POLICY
 from tests.shop.targets import TARGETS
 
-LEASES = trials(50, 6)
+LEASES = trials(50, 10)
 LASTS = trials(15, 1)  # seconds of each fault
 BESIDE = trials(50, 8)  # leases at the other target, before and during the fault
 LANE = door("example.org", "lane/revoke", "main")

@@ -253,7 +253,7 @@ def test_a_mark_that_the_target_would_change_is_refused(epoch):
 
 
 async def test_what_is_not_ours_is_neither_listed_nor_touched(at):  # noqa: F811
-    ours = [new_lease() for _ in range(trials(200, 5))]
+    ours = [new_lease() for _ in range(trials(200, 40))]
     for lease in ours:
         await at.provider.create(replace(lease, create_by=now() + timedelta(seconds=5)))
     letters = "a" * 20
@@ -264,7 +264,7 @@ async def test_what_is_not_ours_is_neither_listed_nor_touched(at):  # noqa: F811
         f"tb-{INSTANCE}_{letters}",
         f"tЬ_{INSTANCE}_{letters}",
     ]
-    decoys = odd + [f"tb_zzzzzz_{new_id('l')[1:]}" for _ in range(trials(1000, 20))]
+    decoys = odd + [f"tb_zzzzzz_{new_id('l')[1:]}" for _ in range(trials(1000, 200))]
     for name in decoys:
         await at.superuser.execute(f"CREATE ROLE {sql.quote_ident(name)} LOGIN")
     before = await at.superuser.fetch("SELECT oid, rolname, rolcanlogin FROM pg_roles WHERE rolname = ANY ($1)", decoys)

@@ -412,15 +412,17 @@ def test_control_a_second_place_that_is_not_told_of_or_cannot_be_hidden_is_open_
 
 # How alice uses each of these commands. psql is the real one, at a real server. The others are the real ones only
 # where they are installed, which they rarely are; else a stand-in looks where the command would look for a login,
-# and that is then all that is tested. aws asks an STS of ours; `gh auth token` tells what `gh auth status` would send.
+# and that is then all that is tested. aws asks an STS of ours. gh asks nobody but GitHub, which does not know alice's
+# token: what counts is whether it found one to show there, for without one it says that nobody is logged in.
 USES = """
 aws sts get-caller-identity --region us-east-1 --endpoint-url {sts} && echo aws works
-gh auth token && echo gh works
+gh auth status 2>&1 | grep -q "not logged into any GitHub hosts" || echo gh works
 psql -X -w -h 127.0.0.1 -p {server.port} -U {broker} -c "SELECT 'it'" shop && echo psql works
 """
 STAND_INS = {
     "aws": 'grep -qs canary ~/.aws/credentials "$AWS_SHARED_CREDENTIALS_FILE" || test -n "$AWS_SECRET_ACCESS_KEY"',
-    "gh": 'grep -qs canary ~/.config/gh/hosts.yml || test -n "$GH_TOKEN$GITHUB_TOKEN"',
+    "gh": 'grep -qs canary ~/.config/gh/hosts.yml || test -n "$GH_TOKEN$GITHUB_TOKEN" ||'
+    ' { echo "You are not logged into any GitHub hosts."; exit 1; }',
 }
 STANDING = {
     ".aws/credentials": "[default]\naws_access_key_id = AKIACANARY\naws_secret_access_key = canary\n",
