@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from tests.contracts import SUITES
+
 # A worker takes the next file when it is done with one: a long one at the end would leave the other worker idle.
 # One that is missing here only runs later.
 LONGEST = (
@@ -42,9 +44,9 @@ for deaf, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
         signal.signal(deaf, handler)
 
 pytest_plugins = ["tests.notes"]
-PORTS = ("store", "provider", "log", "keys", "checkpoints", "sink", "upstream", "probes")
-
-pytest.register_assert_rewrite(*(f"tests.contracts.{port}" for port in PORTS), "tests.rig", "tests.logs")
+pytest.register_assert_rewrite(
+    *(f"tests.contracts.{suite}" for suite in set(SUITES.values())), "tests.rig", "tests.logs"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
