@@ -6,7 +6,8 @@ A person asks an assistant something (a published AgentDojo user task). What it 
 (a published injection), and it obeys. Everything printed is what happened in this run; whether a line
 holds is judged by what the MCP server received at each step, what PostgreSQL's catalogue and log
 say, /proc, logins from elsewhere, and the exported log; the agent stands still while it is judged.
-Nothing of Taskbound is imported: it is the command beside this Python. A line that does not hold ends the demo with exit status 1.
+Nothing of Taskbound is imported: it is the command beside this Python.
+A line that does not hold ends the demo with exit status 1.
 """
 
 import argparse
