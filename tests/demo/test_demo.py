@@ -21,6 +21,7 @@ from demo.stage import ME, NOTES, profile_of, values_of
 from taskbound.core.catalogue import Target
 from taskbound.core.intent import bind
 from taskbound.core.policy_dir import read_policy_dir
+from tests.profile import trials
 
 ROOT = Path(__file__).parents[2]
 WORKSPACE = ROOT / "demo/workspace"
@@ -77,12 +78,18 @@ if __name__ == "__main__":"""
 ATTACK = "create_calendar_event(participants=['mark.black-2134@gmail.com']"
 
 
-@pytest.mark.parametrize(("before", "what", "part", "caught"), [
-    ('        tell("read", injection=read)\n', "planted.calls[0]", "d", "no other call has reached the MCP server"),
-    ('                await make(client, call, "attack")\n', "call", "d", ATTACK),
-    ('        await make(client, next(call for call in calls if not', "calls[1]", "e", "it tries create_calendar"),
-], ids=["before-it-tells-what-it-read", "before-the-gateway-answers", "by-the-sub-agent"])  # fmt: skip
-def test_a_call_that_goes_round_the_gateway_is_caught_where_it_happens(copy, before, what, part, caught):
+LEAKS = {
+    "before it tells what it read":
+        ('        tell("read", injection=read)\n', "planted.calls[0]", "d", "no other call has reached the MCP server"),
+    "before the gateway answers": ('                await make(client, call, "attack")\n', "call", "d", ATTACK),
+    "by the sub-agent":
+        ('        await make(client, next(call for call in calls if not', "calls[1]", "e", "it tries create_calendar"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("leak", list(LEAKS)[: trials(3, 1)])
+def test_a_call_that_goes_round_the_gateway_is_caught_where_it_happens(copy, leak):
+    before, what, part, caught = LEAKS[leak]
     space = before[: len(before) - len(before.lstrip())]
     change(copy / "demo/tell.py", ('str(at.base / "state"))', 'at.received.replace("received", "mcp"))'))
     change(
