@@ -2,13 +2,18 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from taskbound.runner.namespaces import loose_on_the_way
+from tests.cli.nobody import ground, unprivileged  # noqa: F401
 from tests.runner import person as person_module
 from tests.runner.as_person import NOT_POSSIBLE
 from tests.runner.person import Person, as_person, person
@@ -427,8 +432,84 @@ def test_a_link_on_the_way_to_the_state_is_told_of(alice):
     alice.state = alice.home / "link/taskbound"
     done = alice.run("/bin/echo", "it runs")
     assert done.stdout == "it runs\n"
-    assert f"{alice.home}/link leads to {alice.state} and can be replaced" in done.stderr
+    assert f"{alice.home}/link leads to {alice.home}/.local/state/taskbound and can be replaced" in done.stderr
     assert alice.run("/bin/true", must_contain=True).returncode == 125
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Ways to the state of alice, and a folder of root's in /tmp, in which alice can replace nothing."""
+
+    alice: Person
+    roots: Path
+
+    def chain(self) -> tuple[Path, Path]:
+        """Make root's link, which leads to one of alice's; return the way and the step that she can replace."""
+        hop = self.link(self.alice.home / "hop", self.alice.state)
+        return self.link(self.roots / "state", hop, of=0), hop
+
+    def sticky(self) -> tuple[Path, Path]:
+        """Make alice's own link in /tmp: its mode keeps it from all others."""
+        link = self.link(Path(f"/tmp/{self.alice.base.name}.link"), self.alice.state)
+        return link, link
+
+    def folder_of_root(self) -> tuple[Path, Path]:
+        """Make root's link in root's folder, which stands in a folder of alice's, so that it can be renamed."""
+        folder = self.alice.home / "roots"
+        folder.mkdir()
+        return self.link(folder / "state", self.alice.state, of=0), folder
+
+    def and_back(self) -> tuple[Path, Path]:
+        """Make a way without a link, into a folder and back: with a link in its place, `..` is elsewhere."""
+        folder = self.alice.home / "there"
+        folder.mkdir()
+        return folder / ".." / self.alice.state.relative_to(self.alice.home), folder
+
+    def link(self, at: Path, to: Path, *, of: int | None = None) -> Path:
+        at.symlink_to(to)
+        os.chown(at, *(2 * [self.alice.uid if of is None else of]), follow_symlinks=False)
+        return at
+
+
+@pytest.fixture
+def ways(alice: Person) -> Iterator[Ways]:
+    if os.getuid() != 0:
+        pytest.skip("needs root")
+    roots = Path(tempfile.mkdtemp(prefix="tb-roots-", dir="/tmp"))
+    roots.chmod(0o755)
+    yield Ways(alice, roots)
+    shutil.rmtree(roots)
+    Path(f"/tmp/{alice.base.name}.link").unlink(missing_ok=True)
+
+
+REPLACE = 'mv "$1" "$1.away" && ln -s /nowhere "$1" && echo replaced'
+
+
+@pytest.mark.parametrize("made", [Ways.chain, Ways.sticky, Ways.folder_of_root, Ways.and_back])
+def test_whatever_of_the_way_to_the_state_can_be_replaced_is_told_of(ways, made):
+    alice, real = ways.alice, ways.alice.state
+    alice.state, step = made(ways)
+    done = alice.run("/bin/true", must_contain=True)
+    assert (done.returncode, alice.api.asked) == (125, [])
+    assert [line for line in done.stderr.splitlines() if "can be replaced" in line] == [
+        f"taskbound: {step} leads to {real} and can be replaced: no symbolic link may stand on that way"
+    ]
+    assert alice.run("/bin/sh", "-c", REPLACE, "sh", str(step)).stdout == "replaced\n"  # so what is said is true
+
+
+def test_control_a_link_that_nobody_but_root_can_replace_is_none(ways):
+    ways.alice.state = ways.link(ways.roots / "state", ways.alice.state, of=0)
+    done = ways.alice.run("/bin/sh", "-c", REPLACE, "sh", str(ways.alice.state), must_contain=True)
+    assert ("can be replaced" in done.stderr, "taskbound: task" in done.stderr) == (False, True)
+    assert done.stdout == ""
+
+
+@unprivileged
+def test_a_way_that_leads_nowhere_comes_to_an_end(ground):  # noqa: F811
+    for name, to in (("one", "two"), ("two", "one")):
+        (ground / name).symlink_to(to)
+    assert {*loose_on_the_way(ground / "one", ())} == {ground, ground / "one", ground / "two"}
+    assert [*loose_on_the_way(ground / "none/x", ())] == [ground, ground / "none"]
 
 
 def test_root_is_told_what_cannot_be_hidden_from_it(root):

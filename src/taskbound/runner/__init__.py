@@ -31,7 +31,7 @@ from taskbound.runner.namespaces import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
     Hidden,
-    links_to,
+    loose_on_the_way,
     prctl,
     to_hide,
 )
@@ -174,8 +174,9 @@ def _uncovered(state: Path, second: Path | None, also: Sequence[Path], hidden: S
         if not _covers(hidden, path):
             yield f"{path} can be reached when it is there: taskbound up names it, and there is none to hide"
     for named in (state, *([second] if second else [])):
-        for link in links_to(named):
-            yield f"{link} leads to {named} and can be replaced: name the place itself, without symbolic links"
+        real = os.path.realpath(named)
+        for step in dict.fromkeys(loose_on_the_way(named, hidden)):
+            yield f"{step} leads to {real} and can be replaced: no symbolic link may stand on that way"
 
 
 def _covers(hidden: Sequence[Hidden], path: Path) -> bool:

@@ -32,6 +32,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS =
 # One that does not exist is not hidden when it is made later, outside: to make it empty would change what programs do.
 KEYS = (".aws", ".ssh", ".kube", ".config/gh", ".config/gcloud", ".docker", ".netrc", ".pgpass")  # below the home
 
+LINKS = 40  # on one way; with more the kernel does not go it (path_resolution(7))
 EMPTY = "empty"  # the file in the child's folder that stands where a file is hidden
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -139,16 +140,42 @@ def above(hidden: Sequence[Hidden]) -> list[Path]:
     return sorted({folder for one in hidden for folder in one.path.parents} - {Path("/")})
 
 
-def links_to(place: Path) -> list[Path]:
-    """Return the symbolic links on the way to a place that this user can replace: no mount keeps one as it is."""
-    way = [place.absolute(), *place.absolute().parents]
-    return [one for one in way if one.is_symlink() and _is_ours(one.parent)]
+def loose_on_the_way(place: Path, hidden: Sequence[Hidden]) -> Iterator[Path]:
+    """Yield each link and folder on the way to a place, through every link, that this user can replace.
+
+    What is hidden, and every folder above it, is kept as it is by its mount; what lies below is out of reach.
+    """
+    kept = {one.path for one in hidden} | {*above(hidden)}
+    here, left, links = Path("/"), [*place.absolute().parts[1:]], 0
+    while left:
+        name = left.pop(0)
+        if name == "..":
+            here = here.parent
+            continue
+        step = here / name
+        try:
+            target = os.readlink(step) if step.is_symlink() else None
+            if step not in kept and not any(here.is_relative_to(one.path) for one in hidden) and _is_replaceable(step):
+                yield step
+        except OSError:
+            return  # there it ends, for whoever goes it
+        if target is None:
+            here = step
+            continue
+        links += 1
+        if links > LINKS:
+            return
+        to = Path(target)
+        here, left = (Path("/"), [*to.parts[1:], *left]) if to.is_absolute() else (here, [*to.parts, *left])
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether this user may replace what a folder holds."""
-    about = folder.stat()
-    return about.st_uid == os.getuid() or (os.access(folder, os.W_OK) and not about.st_mode & stat.S_ISVTX)
+def _is_replaceable(step: Path) -> bool:
+    """Whether this user may put another in the place of a link, file or folder. Raises OSError."""
+    folder, uid = step.parent.stat(), os.getuid()
+    if folder.st_uid == uid:
+        return True  # whatever its mode: that is its owner's to change
+    is_sticky = bool(folder.st_mode & stat.S_ISVTX)  # only who owns an entry of it replaces that
+    return os.access(step.parent, os.W_OK) and (not is_sticky or step.lstat().st_uid == uid)
 
 
 def _unshare_user() -> None:
