@@ -504,6 +504,22 @@ def test_control_a_link_that_nobody_but_root_can_replace_is_none(ways):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("at", ["second", "sink", "key", ".netrc", ".config/gh"])
+def test_a_link_to_anything_else_that_is_hidden_is_told_of_too(alice, at):
+    for name in ("real/file", "second/file", "sink", "key", ".config/gh/hosts.yml"):
+        alice.put(name, "canary")
+    told = {"second_place": f"{alice.home}/second", "named": [f"{alice.home}/sink", f"{alice.home}/key"]}
+    alice.put(".local/state/taskbound/places.json", json.dumps(told))
+    alice.own_everything(alice.home)
+    assert "can be replaced" not in typed(alice, "/bin/true", flags=["--must-contain"]).stderr  # as it is without one
+    (alice.home / at).rename(alice.home / "real/it")
+    (alice.home / at).symlink_to(alice.home / "real/it")
+    alice.own_everything(alice.home)
+    done = typed(alice, "/bin/true", flags=["--must-contain"])
+    assert done.returncode == 125
+    assert f"{alice.home}/{at} leads to {alice.home}/real/it and can be replaced" in done.stderr
+
+
 @unprivileged
 def test_a_way_that_leads_nowhere_comes_to_an_end(ground):  # noqa: F811
     for name, to in (("one", "two"), ("two", "one")):

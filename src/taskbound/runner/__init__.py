@@ -31,6 +31,7 @@ from taskbound.runner.namespaces import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
     Hidden,
+    keys,
     loose_on_the_way,
     prctl,
     to_hide,
@@ -97,7 +98,11 @@ def run(
                 )
             walls, reason = walls_for(own)
             walls = replace(walls, hidden=hidden)
-            reachable = [*_reachable(walls, hidden, reason), *_uncovered(state, second, also, hidden)]
+            reachable = [
+                *_reachable(walls, hidden, reason),
+                *_uncovered(second, also, hidden),
+                *_replaceable([state, *([second] if second else []), *also, *keys(outside).values()], hidden),
+            ]
             if must_contain and reachable:
                 _say(*reachable)
                 raise NotStarted(
@@ -164,8 +169,8 @@ def _reachable(walls: Walls, hidden: Sequence[Hidden], reason: str) -> list[str]
     return found
 
 
-def _uncovered(state: Path, second: Path | None, also: Sequence[Path], hidden: Sequence[Hidden]) -> Iterator[str]:
-    """Yield what should be out of reach and cannot be hidden, and what leads there and can be replaced."""
+def _uncovered(second: Path | None, also: Sequence[Path], hidden: Sequence[Hidden]) -> Iterator[str]:
+    """Yield what should be out of reach and cannot be hidden."""
     if second is None:
         yield "taskbound up does not say where it keeps its checkpoints: they can be reached; start it again"
     elif not _covers(hidden, second):
@@ -173,9 +178,15 @@ def _uncovered(state: Path, second: Path | None, also: Sequence[Path], hidden: S
     for path in also:
         if not _covers(hidden, path):
             yield f"{path} can be reached when it is there: taskbound up names it, and there is none to hide"
-    for named in (state, *([second] if second else [])):
-        real = os.path.realpath(named)
-        for step in dict.fromkeys(loose_on_the_way(named, hidden)):
+
+
+def _replaceable(places: Sequence[Path], hidden: Sequence[Hidden]) -> Iterator[str]:
+    """Yield what leads to a hidden place, by the name that others know it by, and can be replaced."""
+    for one in places:
+        if not _covers(hidden, one):
+            continue
+        for step in dict.fromkeys(loose_on_the_way(one, hidden)):
+            real = os.path.realpath(one)
             yield f"{step} leads to {real} and can be replaced: no symbolic link may stand on that way"
 
 

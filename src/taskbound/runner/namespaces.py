@@ -63,16 +63,20 @@ def to_hide(state: Path, outside: Mapping[str, str], second: Path | None, also: 
     return tuple(Hidden(path, name) for path, name in found.items() if not found.keys() & {*path.parents})
 
 
+def keys(outside: Mapping[str, str]) -> dict[str, Path]:
+    """Return where the home's own keys are, each by its name below the home, whether they are there or not."""
+    return {name: Path(outside.get("HOME") or "/") / name for name in KEYS}
+
+
 def _unwanted(
     state: Path, outside: Mapping[str, str], second: Path | None, also: Sequence[Path]
 ) -> Iterator[tuple[Path, str]]:
-    home, uid = Path(outside.get("HOME") or "/"), os.getuid()
     wanted = [(state, "taskbound's own keys, log and operator socket")]
     wanted += [(second, f"taskbound's checkpoints: {second}")] if second else []
     wanted += [(path, str(path)) for path in also]
-    wanted += [(home / name, f"~/{name}") for name in KEYS]
+    wanted += [(path, f"~/{name}") for name, path in keys(outside).items()]
     wanted += [(path, f"other tasks' passwords: {path}") for path in shared_folders(outside)]
-    wanted += _sockets(outside, uid)
+    wanted += _sockets(outside, os.getuid())
     for path, name in wanted:
         try:
             real = path.resolve(strict=True)  # a folder behind a symbolic link is hidden where it is
