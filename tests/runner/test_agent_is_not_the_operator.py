@@ -377,7 +377,7 @@ def test_the_second_place_is_hidden_wherever_run_would_look_for_it(up, elsewhere
     assert (got, f"taskbound's checkpoints: {second}" in said) == ("", True)
 
 
-def test_a_second_place_and_a_secret_that_only_up_is_told_of_are_hidden_too():
+def test_a_second_place_a_secret_and_a_configuration_that_only_up_is_told_of_are_hidden_too():
     with running() as up:
         second, admin, file = (up.alice.base / name for name in ("other/second", "admin", "other.toml"))
         admin.write_text(f"postgresql://broker:{CANARY}@127.0.0.1:1/shop")
@@ -390,8 +390,10 @@ def test_a_second_place_and_a_secret_that_only_up_is_told_of_are_hidden_too():
         again = begun(up.alice, "", "--config", str(file))
         try:
             got, said = at_second_place(again, second)
-            assert (got, f"taskbound's checkpoints: {second}; {admin}" in said) == ("", True)
-            assert again.command("run", "--profile", "work", "--", "/bin/cat", str(admin)).stdout == ""
+            assert (got, f"taskbound's checkpoints: {second}; {admin}; {file}" in said) == ("", True)
+            look = f"cat {admin} {file}; echo '# mine' > {file}; mv {file} {file}.away && echo moved"
+            assert again.command("run", "--profile", "work", "--", "/bin/sh", "-c", look).stdout == ""
+            assert file.read_text() == OTHER.format(second=second, admin=admin)
         finally:
             again.process.terminate()
             again.process.wait(timeout=10)

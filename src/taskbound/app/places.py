@@ -42,8 +42,10 @@ def second_place(config: Config) -> Path:
     return Path(config.checkpoints or Path(base, "taskbound/checkpoints")).absolute()
 
 
-def tell_places(config: Config, state: Path, node: str) -> None:
+def tell_places(config: Config, file: Path | None, state: Path, node: str) -> None:
     """Make the second place, and write down where it is, which files the configuration refers to, and the node.
+
+    `file` is the configuration itself where it is not the state directory's: who writes it says where all else is.
 
     Others have another environment, and another `--config`: what they would find by themselves is a guess.
     """
@@ -53,7 +55,7 @@ def tell_places(config: Config, state: Path, node: str) -> None:
     told, fresh = state / TOLD, state / f".{TOLD}.new"
     told.unlink(missing_ok=True)  # before all else: `run` warns of what is not told, not of what is told wrongly
     with suppress(OSError):  # the disk is full
-        named = [*_named(asdict(config)), *config.sinks]
+        named = [*_named(asdict(config)), *config.sinks, *([str(file.absolute())] if file else [])]
         fresh.write_text(json.dumps({"second_place": str(second), "named": named, "node": node}))
         fresh.replace(told)
 

@@ -54,11 +54,14 @@ async def up(
     state: Path,
     *,
     announce: Callable[[Mapping[str, Any]], None],
+    file: Path | None = None,
     database: Secret | None = None,
     production: bool = False,
     resume_operator: bool = False,
 ) -> None:
     """Run until SIGTERM or SIGINT; `announce` is told once what listens. SIGHUP loads the policy again.
+
+    `file` is where the configuration was read, if not in the state directory.
 
     An operator who was suspended stays so, and nobody administers, unless `resume_operator`.
 
@@ -80,7 +83,7 @@ async def up(
         world = await stack.enter_async_context(
             open_world(config, state, operator=operator, lane=lane, database=database)
         )
-        tell_places(config, state, world.node)
+        tell_places(config, file, state, world.node)
         production = production or database is not None
         start = door(world.trust_domain, "door/start", ORG)
         warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config)]

@@ -70,9 +70,8 @@ def serve(
     config = app.load_config(asked.config, state)
     announce = answer.show_json if asked.json else _announce
     dsn = app.database_of(database, state) if database else None
-    uvloop.run(
-        up(config, state, announce=announce, database=dsn, production=production, resume_operator=resume_operator)
-    )
+    how = {"production": production, "resume_operator": resume_operator}
+    uvloop.run(up(config, state, announce=announce, file=asked.config, database=dsn, **how))
     return answer.DONE
 
 
