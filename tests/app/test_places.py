@@ -25,6 +25,12 @@ def test_a_target_elsewhere_that_proves_nothing_is_refused(monkeypatch: pytest.M
         assert admin_login(TARGET).reveal() == address
 
 
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGPASSFILE", "PGSSLKEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.mark.parametrize("reference", ["file:{}/dsn", "postgresql://tb@127.0.0.1/tb?passfile={}/dsn"])
 def test_a_secret_of_the_store_lies_where_run_hides_it(tmp_path: Path, reference: str) -> None:
     (tmp_path / "state").mkdir()
@@ -34,3 +40,22 @@ def test_a_secret_of_the_store_lies_where_run_hides_it(tmp_path: Path, reference
     assert database_of(reference.format(tmp_path / "state"), tmp_path / "state").reveal().startswith("postgresql://")
     with pytest.raises(InvalidRequest, match="outside of the state directory"):
         database_of(reference.format(tmp_path), tmp_path / "state")
+
+
+@pytest.mark.parametrize(("variable", "member"), [("PGPASSFILE", "passfile"), ("PGSSLKEY", "sslkey")])
+def test_a_secret_of_the_store_that_the_environment_names_lies_there_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, member: str
+) -> None:
+    address = "postgresql://tb@127.0.0.1/tb"
+    monkeypatch.setenv(variable, str(tmp_path / "state/secret"))
+    assert database_of(address, tmp_path / "state").reveal() == address
+    monkeypatch.setenv(variable, str(tmp_path / "secret"))
+    with pytest.raises(InvalidRequest, match=f"{variable}: .* outside of the state directory"):
+        database_of(address, tmp_path / "state")
+    own = f"{address}?{member}={tmp_path}/state/secret"  # then asyncpg does not look at the variable
+    assert database_of(own, tmp_path / "state").reveal() == own
+
+
+def test_a_service_is_no_address_of_the_store(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="names a service"):
+        database_of("postgresql://tb@127.0.0.1/tb?service=shop", tmp_path)

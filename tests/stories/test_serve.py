@@ -246,6 +246,7 @@ def test_an_agent_is_not_registered_by_its_first_use(first: Node) -> None:
         ("nonsense", 2, "is no URL"),
         ("postgresql+asyncpg://taskbound:secret-of-the-store@127.0.0.1/taskbound", 2, "is no URL"),
         ("postgresql://taskbound@127.0.0.1/taskbound?passwor%64=secret-of-the-store", 2, "on the command line"),
+        ("postgresql://taskbound@127.0.0.1/taskbound?sslpassword=secret-of-the-store", 2, "on the command line"),
         ("host=127.0.0.1 password=secret-of-the-store", 2, "is no URL"),
         ("file:/etc/hostname", 2, "outside of the state directory"),
         ("postgresql://taskbound@127.0.0.1/taskbound?passfile=/etc/hostname", 2, "outside of the state directory"),

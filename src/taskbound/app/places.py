@@ -24,6 +24,8 @@ from taskbound.core.secret import Secret
 from taskbound.formats.libpq import is_verified
 
 TOLD = "places.json"  # in the state directory: what `up` alone knows, for `run` and `doctor`
+# Files with a secret of a database, as an address names them, and where it names none the environment (asyncpg).
+SECRET_FILES = {"passfile": "PGPASSFILE", "sslkey": "PGSSLKEY"}
 SECRET_LIMIT = 64 << 10  # bytes; a certificate chain is the largest of them
 
 
@@ -162,7 +164,7 @@ def database_of(reference: str, state: Path) -> Secret:
     """
     if named := re.fullmatch(r"(env:[A-Za-z_][A-Za-z0-9_]*)|file:(/[^\0]+)", reference):
         if named[2]:
-            _require_hidden(named[2], state)
+            _require_hidden("file", named[2], state)
         address = secret(reference)
     else:
         address = Secret(reference)
@@ -173,12 +175,17 @@ def database_of(reference: str, state: Path) -> Secret:
         raise _no_address() from None
     if parts.scheme not in ("postgresql", "postgres"):
         raise _no_address()
-    if not named and (parts.password is not None or "password" in query):
+    if not named and (parts.password is not None or query.keys() & {"password", "sslpassword"}):
         hint = "--store env:NAME or file:/path, or keep the password in ~/.pgpass"
         raise InvalidRequest("a password on the command line is seen by everybody", code="invalid_config", hint=hint)
-    for member in ("passfile", "sslkey"):
+    if "service" in query:
+        message = "the store's address names a service, of a file that may name others with secrets"
+        raise InvalidRequest(message, code="invalid_config", hint="write out what the service says")
+    for member, variable in SECRET_FILES.items():
         if member in query:
-            _require_hidden(query[member], state)
+            _require_hidden(member, query[member], state)
+        elif path := os.environ.get(variable):
+            _require_hidden(variable, path, state)
     return address
 
 
@@ -187,9 +194,9 @@ def _no_address() -> InvalidRequest:
     return InvalidRequest("the store's address is no URL of a PostgreSQL database", code="invalid_config", hint=hint)
 
 
-def _require_hidden(path: str, state: Path) -> None:
+def _require_hidden(named: str, path: str, state: Path) -> None:
     if not Path(path).resolve().is_relative_to(state.resolve()):
-        message = "a file with a secret of the store lies outside of the state directory, where agents can read it"
+        message = f"{named}: a file with a secret of the store lies outside of the state directory: agents read it"
         raise InvalidRequest(message, code="invalid_config", hint=f"put it below {state}, mode 0600")
 
 

@@ -30,7 +30,10 @@ MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 
 # One that does not exist is not hidden when it is made later, outside: to make it empty would change what programs do.
-KEYS = (".aws", ".ssh", ".kube", ".config/gh", ".config/gcloud", ".docker", ".netrc", ".pgpass")  # below the home
+KEYS = (  # below the home
+    ".aws", ".ssh", ".kube", ".config/gh", ".config/gcloud", ".docker", ".netrc", ".pgpass",
+    ".postgresql/postgresql.key",
+)  # fmt: skip
 
 LINKS = 40  # on one way; with more the kernel does not go it (path_resolution(7))
 EMPTY = "empty"  # the file in the child's folder that stands where a file is hidden
