@@ -100,6 +100,8 @@ GUARDS: dict[str, tuple[Off, str]] = {
     "steps.open_task:_require_room":
         (nothing, "steps/test_open_task.py::test_a_task_has_no_more_children_at_once_than_can_be_ended_at_once"),
     "steps.require_keys:require_keys": (nothing, "steps/test_require_keys.py::test_another_key_is_refused_each_time"),
+    "steps.require_trust_domain:require_trust_domain":
+        (nothing, "steps/test_require_trust_domain.py::test_another_one_than_that_of_the_operators_is_refused"),
     "steps.seal_log:_require_seen":
         (nothing, "steps/test_seal_log.py::test_nothing_is_signed_when_the_second_place_has_seen_something_else[memory-longer]"),  # noqa: E501
     "store.memory:MemoryTransaction._require_follows":

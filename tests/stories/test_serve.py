@@ -111,6 +111,17 @@ def test_doctor_beside_a_node_compares_what_a_node_has_in_force(first: Node) -> 
         assert checks["log"][0] == "warn" and "in the database that it shares" in checks["log"][1]
 
 
+def test_a_node_of_another_trust_domain_does_not_start(first: Node, tmp_path: Path, store: str) -> None:
+    with first.serve():
+        other = second(first, tmp_path, store)
+        other.like(first)
+        file = other.state / "taskbound.toml"
+        file.write_text(file.read_text().replace("example.org", "example.net"))
+        refused = other.command("serve", "--store", "env:TASKBOUND_STORE")
+        assert refused.returncode == 2 and "is of example.org (invalid_config)" in refused.stderr
+        first.done("identity", "list")
+
+
 def test_what_begins_at_one_node_ends_at_another(first: Node, tmp_path: Path, store: str) -> None:
     with first.serve() as here:
         other = second(first, tmp_path, store)

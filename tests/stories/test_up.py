@@ -11,10 +11,12 @@ import resource
 import shlex
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -110,6 +112,28 @@ def test_what_goes_wrong_at_the_start_is_said_and_changes_nothing(place):
         assert not (other.state / "taskbound.db").exists()
     away = place.command("task", "list")
     assert away.returncode == 3 and f"no answer from unix:{place.state}/run/api.sock: " in away.stderr
+
+
+@unprivileged
+def test_another_trust_domain_is_refused_and_the_operator_is_not_locked_out(place):
+    file, old = place.state / "taskbound.toml", 'trust_domain = "old.example"\n'
+
+    def known() -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(place.state / "taskbound.db")) as db:
+            return db.execute("SELECT * FROM events").fetchall()
+
+    file.write_text(old + ANY)
+    with place.up():
+        place.done("identity", "list")
+    before = known()
+    for other in ('trust_domain = "new.example"\n', ""):
+        file.write_text(other + ANY)
+        refused = place.command("up")
+        assert refused.returncode == 2 and "invalid_config" in refused.stderr
+        assert "old.example" in refused.stderr and known() == before
+    file.write_text(old + ANY)
+    with place.up():
+        place.done("identity", "list")
 
 
 @unprivileged

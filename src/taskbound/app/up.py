@@ -42,6 +42,7 @@ from taskbound.prove import registered
 from taskbound.steps.load_policy import load_policy, warnings_of
 from taskbound.steps.register_identity import RegistrationAsk, register_identity, resume_identity
 from taskbound.steps.require_keys import require_keys
+from taskbound.steps.require_trust_domain import require_trust_domain
 
 log = structlog.get_logger()
 
@@ -83,9 +84,10 @@ async def up(
         world = await stack.enter_async_context(
             open_world(config, state, operator=operator, lane=lane, database=database)
         )
+        start = door(world.trust_domain, "door/start", ORG)
+        await require_trust_domain(world, start)
         tell_places(config, file, state, world.node)
         production = production or database is not None
-        start = door(world.trust_domain, "door/start", ORG)
         warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config)]
         stopping = asyncio.Event()
         _listen_to_signals(world, start, stopping)
