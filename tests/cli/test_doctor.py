@@ -271,16 +271,34 @@ def test_a_second_place_that_cannot_be_written_fails(ground):  # noqa: F811
         assert only(examined(place, 1), "second place")[:2] == ("fail", f"{shut} cannot be written: nothing is sealed")
 
 
+@pytest.mark.parametrize("mode", [0o500, 0o000], ids=["to be read", "closed"])
 @unprivileged
-def test_where_nothing_can_be_written_on_the_same_disk_it_fails_too_and_so_does_a_sink(ground):  # noqa: F811
+def test_where_nothing_can_be_written_on_the_same_disk_it_fails_too_and_so_does_a_sink(ground, mode):  # noqa: F811
     place, shut = Place(ground / "home"), ground / "shut"
-    shut.mkdir(mode=0o500)
+    shut.mkdir(mode=mode)
     (place.state / "taskbound.toml").write_text(f'checkpoints = "file:{shut}/below"\nsinks = ["file:{shut}/events"]\n')
     found = examined(place, 1)
     assert only(found, "second place")[:2] == ("fail", f"{shut} cannot be written: nothing is sealed")
     assert only(found, "sinks")[:2] == ("fail", f"{shut}/events cannot be written: it receives no event")
     shut.chmod(0o700)
     assert only(examined(place, 0), "sinks")[:2] == ("ok", f"{shut}/events can be written")
+
+
+@unprivileged
+def test_checkpoints_that_nobody_here_may_read_are_a_failure_of_the_log(ground):  # noqa: F811
+    place, shut = Place(ground / "home"), ground / "shut"
+    shut.mkdir()
+    (place.state / "taskbound.toml").write_text(f'checkpoints = "file:{shut}/below"\n{ANY}')
+    initialised(place)
+    with place.up():
+        until(lambda: any(shut.glob("below/*/main/*")))
+    shut.chmod(0o000)
+    try:
+        found = examined(place, 1)
+    finally:
+        shut.chmod(0o700)
+    assert only(found, "second place")[:2] == ("fail", f"{shut} cannot be written: nothing is sealed")
+    assert only(found, "log")[0] == "fail"
 
 
 def test_a_certificate_may_be_read_by_all_and_its_key_may_not(place, tmp_path):

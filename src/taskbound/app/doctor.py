@@ -156,9 +156,8 @@ def second(config: Config, state: Path) -> Iterator[Check]:
     if (told := told_second_place(state)) not in (None, place):
         says = f"taskbound up keeps checkpoints in {told}, configured is {place}"
         yield Check("second place", WARN, says, "start taskbound up again, with this configuration")
-    there = next(path for path in (place, *place.parents) if path.exists())
-    here = next(path for path in (state, *state.parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    there, here = _nearest(place), _nearest(state)
+    if not (os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)):
         yield Check("second place", FAIL, f"{there} cannot be written: nothing is sealed", _let_in())
     elif there.stat().st_dev == here.stat().st_dev:
         hint = 'set checkpoints = "file:/mnt/other/taskbound" in taskbound.toml'
@@ -171,11 +170,16 @@ def second(config: Config, state: Path) -> Iterator[Check]:
 def sinks(config: Config) -> Iterator[Check]:
     """Look whether each sink can be written: one that cannot holds up nothing, so nothing else says so."""
     for sink in map(Path, config.sinks):
-        writable = os.access(sink, os.W_OK) if sink.exists() else os.access(sink.parent, os.W_OK | os.X_OK)
-        if writable and not sink.is_dir():
+        writable = os.access(sink, os.W_OK) if os.path.exists(sink) else os.access(sink.parent, os.W_OK | os.X_OK)
+        if writable and not os.path.isdir(sink):
             yield Check("sinks", OK, f"{sink} can be written")
         else:
             yield Check("sinks", FAIL, f"{sink} cannot be written: it receives no event", _let_in())
+
+
+def _nearest(path: Path) -> Path:
+    """Return a path, or the first above it, that is there for us: what lies in a folder closed to us is not."""
+    return next(one for one in (path, *path.parents) if os.path.exists(one))  # Path.exists raises PermissionError
 
 
 def _let_in() -> str:
