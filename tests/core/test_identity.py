@@ -8,7 +8,16 @@ import pytest
 
 from taskbound.core.errors import IllegalTransition, InvalidRequest, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Facts, Registration, Token, identify, proof_of, registration_of
+from taskbound.core.identity import (
+    Claim,
+    Facts,
+    Registration,
+    Token,
+    identify,
+    proof_of,
+    registration_of,
+    require_facts,
+)
 from taskbound.core.policy_dir import RegistrationEntry
 from taskbound.core.thing import advance
 
@@ -65,6 +74,21 @@ def test_what_is_stated_in_a_file_and_what_is_asked_become_the_same_registration
     stated = RegistrationEntry("agent/nightly", "human/alice", "", "dev", ("ci",), "unix", WHEN)
     made = registration_of("i" + "a" * 20, "main", "example.org", stated)
     assert advance(made, Kind.IDENTITY_REGISTERED) == registration()
+
+
+@pytest.mark.parametrize(
+    ("attestor", "when", "says", "hint"),
+    [
+        ("unix", {"uid": "1000"}, "the fact 'uid' is a number", "use uid = 1000"),
+        ("unix", {"uid": True}, "the fact 'uid' is a number", "use uid = 1000"),
+        ("unix", {"uid": 1000, "path": 5}, "the fact 'path' is a text", 'use path = "…"'),
+        ("operator", {"name": 5}, "the fact 'name' is a text", 'use name = "…"'),
+    ],
+)
+def test_a_fact_of_another_type_would_match_nobody_and_is_refused(attestor, when, says, hint):
+    with pytest.raises(InvalidRequest, match=says) as refused:
+        require_facts("human/alice", attestor, when)
+    assert refused.value.hint == hint
 
 
 @pytest.mark.parametrize("name", ["agent/nightly", "service/ci"])

@@ -252,6 +252,7 @@ REFUSED_FILES = {
                               f"{R} line 2: registration 1: 'id' is 'human/bob'", "agent/"),
     "one of ours":           (entry("agent/nightly", "taskbound/door"), f"{R} line 2: registration 1: 'id' is", ""),
     "no name":               (entry("agent/nightly", "agent/a b"), f"{R} line 2: registration 1: 'id' is", ""),
+    "fact of another type":  (entry("uid = 1000", "uid = '1000'"), f"{R} line 7: registration 1: the fact 'uid' is a number", "uid = 1000"),  # noqa: E501
     "no facts":              (entry("{ uid = 1000 }", "{}"), f"{R} line 7: registration 1: 'when' names no facts", ""),
     "no attestor":           (entry('attestor = "unix"\n', ""),
                               f"{R} line 1: registration 1: 'attestor' is missing", ""),

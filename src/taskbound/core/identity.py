@@ -29,12 +29,16 @@ from taskbound.formats.spiffe import MalformedSpiffeId, make
 KINDS = ("human", "service", "agent")
 JOIN_TOKEN = "join_token"  # the attestor of who shows one
 PROOF_CODE = "invalid_dpop_proof"  # RFC 9449 7.1
-# What each attestor can learn: a registration that asks for anything else would match nobody.
-FACTS: Mapping[str, tuple[str, ...]] = {
-    "unix": ("uid", "gid", "pid", "started", "path", "sha256", "script", "script_sha256"),
-    "operator": ("uid", "name"),
-    JOIN_TOKEN: (),  # they come with the token that is issued
-}
+# What each attestor can learn, and of which type: a registration that asks for anything else would match nobody.
+FACTS: Mapping[str, Mapping[str, type[str | int]]] = {
+    "unix": {
+        "uid": int, "gid": int, "pid": int, "started": int,
+        "path": str, "sha256": str, "script": str, "script_sha256": str,
+    },
+    "operator": {"uid": int, "name": str},
+    JOIN_TOKEN: {},  # they come with the token that is issued
+}  # fmt: skip
+_EXAMPLES: Mapping[type[str | int], tuple[str, str]] = {int: ("a number", "1000"), str: ("a text", '"…"')}
 _JOIN_TOKEN = re.compile(r"tbj_[A-Za-z0-9_-]{43}\.([0-9]{1,10})")
 
 
@@ -203,13 +207,19 @@ def name_of(spiffe_id: str) -> str:
 
 
 def require_facts(name: str, attestor: str, when: Mapping[str, str | int]) -> None:
-    """Raises InvalidRequest unless there is such an attestor, for such a name, and it can learn each of the facts."""
+    """Raises InvalidRequest unless there is such an attestor, for such a name, and it can learn each of the facts.
+
+    A fact is of one type, and of no other that only equals it: to Python, True is 1.
+    """
     if attestor not in FACTS:
         raise InvalidRequest(f"there is no attestor {quoted(attestor)}", hint=nearest(attestor, FACTS))
-    for fact in when:
-        if attestor != JOIN_TOKEN and fact not in FACTS[attestor]:
+    for fact, value in when.items() if attestor != JOIN_TOKEN else ():
+        if fact not in FACTS[attestor]:
             message = f"{attestor} learns no fact {quoted(fact)}"
             raise InvalidRequest(message, hint=nearest(fact, FACTS[attestor]))
+        if type(value) is not FACTS[attestor][fact]:
+            what, example = _EXAMPLES[FACTS[attestor][fact]]
+            raise InvalidRequest(f"the fact {quoted(fact)} is {what}", hint=f"use {fact} = {example}")
     if attestor == "operator" and not name.startswith("human/"):
         # Two that match are a doubt, and doubt is refusal: nobody would administer any more, nor take it back.
         raise InvalidRequest(f"{name[:64]} is no human, so it is no 'operator'", hint="use attestor unix")
