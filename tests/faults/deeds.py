@@ -882,6 +882,10 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "permitted:register_unwritten": (administered(full), registers_unwritten),
     "Conflict:register_other_facts": (administered(written), does(registers(replace(NEW, when={"script": "x"})))),
     "InvalidRequest:register_by_nothing": (administered(claims(ALICE)), does(registers(replace(NEW, attestor="oidc")))),
+    "InvalidRequest:register_another_type": (
+        administered(claims(ALICE)),
+        does(registers(replace(NEW, when={"uid": "7"}))),
+    ),
     "InvalidRequest:register_no_fact": (administered(claims(ALICE)), does(registers(replace(NEW, when={"ip": "x"})))),
     "InvalidRequest:register_ownerless": (
         administered(ownerless(Kind.IDENTITY_SUSPENDED)),
