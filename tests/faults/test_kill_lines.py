@@ -2,7 +2,9 @@
 
 A process tells the story on a database file, with a target that is a folder and outlives it, and kills itself at
 a line. Another one opens the database: before it does anything each name at the target has a lease; after its lanes
-ran the target is empty, with no orphan to adopt. The control gives out first and records then.
+ran the target is empty, with no orphan to adopt. Before and after, the state is what its events say and no lease
+outlives its task; at last the log is sealed and verifies. The control gives out first and records then; others
+change a row, let a lease outlive its task, and seal another body.
 """
 
 import asyncio
@@ -10,18 +12,27 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator, MutableMapping
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from taskbound import ending
 from taskbound.app import world as made
-from taskbound.core.lease import Lease
+from taskbound.core.audit import verify
+from taskbound.core.event import Kind
+from taskbound.core.task import Task
+from taskbound.core.thing import advance
 from taskbound.steps import end_task, issue_lease, revoke_lease
+from taskbound.store.sqlite_log import SqliteLog
 from tests.faults.test_crash import target_first
+from tests.logs import Files, LogRig
 from tests.notes import note
 from tests.profile import FULL
-from tests.store.stored import SqliteRig
+from tests.store.stored import SqliteRig, reading
 from tests.stories import story
 
 FILES: set[str] = {str(module.__file__) for module in (issue_lease, end_task, ending, revoke_lease)}
@@ -93,15 +104,34 @@ async def told(place: Path, kill_at: int) -> int:
 async def judged(place: Path) -> str:
     """Return what is wrong before and after recovery, "" where nothing is."""
     rig = rig_in(place)
-    async with rig.store.transaction(rig.lane) as tx:
-        explained = {lease.name for lease in await tx.find(Lease)}
-    unexplained = rig.names_at_targets() - explained
+    before = unsound(rig)  # its first: each name at the target has a lease
     orphans = await rig.restart_later()
     left = rig.names_at_targets()
+    said = [before, unsound(rig), f"orphans {len(orphans)}" * bool(orphans), f"left {len(left)}" * bool(left)]
+    said.append(await unverified(rig))
     await rig.store.close()
-    return f"unexplained {len(unexplained)}, orphans {len(orphans)}, left {len(left)}" * bool(
-        unexplained or orphans or left
-    )
+    return "; ".join(filter(None, said))
+
+
+def unsound(rig: SqliteRig) -> str:
+    """Return what does not hold of names, leases, tasks, and the state that the events lead to; "" where all does."""
+    try:
+        rig.check()
+    except AssertionError as error:
+        return f"unsound: {error or 'what is stored is not what its events say'}"
+    return ""
+
+
+async def unverified(rig: SqliteRig) -> str:
+    """Seal the log and export it. Return what does not verify, "" where all does."""
+    logs = LogRig(rig.store, SqliteLog(rig.store), rig.clock)
+    sealed = await logs.seal()
+    found = verify(Files(await logs.export()), logs.key)
+    if found.problems:
+        return f"unverified: {found.problems[0]}"
+    with reading(rig.path) as db:  # other organisations have logs of their own
+        (events,) = db.execute("SELECT count(*) FROM events WHERE org = 'main'").fetchone()
+    return "" if sealed.size == found.size == events else f"unverified: {sealed.size} of {events} events are sealed"
 
 
 def forked(deed, *args) -> tuple[int, str]:
@@ -157,3 +187,39 @@ def test_control_a_credential_that_is_made_before_its_record_is_left(tmp_path, m
     monkeypatch.setitem(globals(), "FILES", {str(sys.modules[target_first.__module__].__file__)})
     base, lines = base_of(tmp_path, monkeypatch)
     assert any(verdict(base, tmp_path / "trial", k) for k in range(1, lines + 1))
+
+
+@pytest.mark.parametrize("change", ["UPDATE tasks SET state = 'suspended'", 'UPDATE budgets SET "left" = "left" + 1'])
+def test_control_a_state_that_the_events_do_not_say_is_found(tmp_path, monkeypatch, change):
+    base_of(tmp_path, monkeypatch)
+    shutil.copytree(tmp_path / "whole", tmp_path / "as it was")
+    assert forked(judged, tmp_path / "as it was") == (0, "")
+    with closing(sqlite3.connect(tmp_path / "whole/taskbound.db")) as db, db:
+        assert db.execute(change).rowcount
+    assert "unsound: " in forked(judged, tmp_path / "whole")[1]
+
+
+async def ends_alone(world, door, asker, id, reason):
+    """The end that must not be: the task ends, what hangs on it stays, and the process dies."""
+    async with world.store.transaction(door) as tx:
+        over = advance(await tx.get(Task, id), Kind.TASK_ENDED, ended=tx.now, reason=reason, due=None)
+        await tx.record(Kind.TASK_ENDED, over)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_control_a_lease_that_outlives_its_task_is_found(tmp_path, monkeypatch):
+    base, _ = base_of(tmp_path, monkeypatch)
+    monkeypatch.setattr(story, "end_task", ends_alone)
+    assert forked(told, base, 0)[0] == -signal.SIGKILL
+    assert "outlived its task" in forked(judged, base)[1]
+
+
+def test_control_a_log_that_says_something_else_is_found(tmp_path, monkeypatch):
+    base_of(tmp_path, monkeypatch)
+    exported = LogRig.export
+
+    async def altered(logs):
+        return {path: data.replace(b"task.ended", b"task.opened") for path, data in (await exported(logs)).items()}
+
+    monkeypatch.setattr(LogRig, "export", altered)
+    assert forked(judged, tmp_path / "whole")[1].startswith("unverified: ")
