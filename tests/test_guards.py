@@ -2,7 +2,9 @@
 
 What refuses is called `require_…`, or is one of the CHECKS; guards with other names are in the table
 too. Each is replaced, wherever it is used, by one that lets everything through, in a process of its
-own; the test beside it must fail there. A guard that is missing here fails the build.
+own; the test beside it must fail there, in its body, with the words beside it: those of what came through,
+not those of another refusal behind it. Where there is one behind it the row says so.
+A guard that is missing here fails the build.
 """
 
 import ast
@@ -10,6 +12,7 @@ import importlib
 import inspect
 import io
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,83 +40,151 @@ def yes(*_: Any, **__: Any) -> bool:
 
 
 # fmt: off
-GUARDS: dict[str, tuple[Off, str]] = {
-    "app.places:_require_hidden": (nothing, "app/test_places.py::test_a_secret_of_the_store_lies_where_run_hides_it"),
-    "cli.answer:Parser.require_known":
-        (nothing, "cli/test_commands.py::test_a_misspelt_option_gets_the_nearest_as_a_hint"),
-    "core.call:task_is_open":
-        (nothing, "steps/test_decide_call.py::test_a_task_that_ended_cannot_act_however_it_ended"),
-    "core.call:tool_is_pinned": (nothing, "core/test_call.py::test_a_definition_that_nobody_pinned_does_not_act"),
-    "core.call:flow_is_safe": (nothing, "core/test_call.py::test_after_a_secret_and_outsiders_text_a_send_asks"),
-    "core.call:within_grants": (nothing, "steps/test_decide_call.py::test_a_call_is_decided_on_tool_and_arguments"),
-    "core.call:policy_permits": (nothing, "core/test_call.py::test_administration_is_done_outside_every_task"),
-    "core.call:Decision.require_permit":
-        (nothing, "core/test_call.py::test_a_decision_that_says_nothing_permits_nothing"),
-    "core.cedar:_refuse_what_would_crash":
-        (nothing, "core/test_policy.py::test_a_text_that_is_not_one_policy_is_refused"),
-    "core.errors:bounded": (nothing, "core/test_errors.py"),
-    "core.expectation:_require_name":
-        (nothing, "core/test_trial.py::test_a_broken_test_refuses_the_load_and_says_where"),
-    "core.identity:require_facts":
-        (nothing, "steps/test_register_identity.py::test_a_bad_name_or_owner_is_refused_and_nothing_happens"),
-    "core.intent:_require_owned": (nothing, "core/test_intent.py::test_a_profile_says_what_for_whose_and_until_when"),
-    "core.intent:require_distinct": (nothing, "core/test_intent.py::test_a_profile_that_cannot_be_meant_is_refused"),
-    "core.organisation:_require_id":
-        (nothing, "core/test_policy_dir.py::test_a_policy_that_cannot_be_meant_refuses_the_load"),
-    "core.refusal:Problems.require_none":
-        (nothing, "core/test_policy_dir.py::test_all_that_is_wrong_is_told_at_once_each_with_its_place_and_hint"),
-    "core.task:Task.require_open": (nothing, "steps/test_issue_token.py::test_a_suspended_owner_ends_it"),
-    "edge.api.tasks:_require_own_token":
-        (nothing, "edge/test_claims.py::test_who_joins_for_another_s_work_is_refused_before_there_is_a_task"),
-    "edge.claims:is_local":
-        (yes, "edge/test_claims.py::test_beyond_this_machine_a_listener_answers_to_the_names_in_its_certificate"),
-    "edge.gateway.asked:Asked.require_live":
-        (nothing, "edge/test_gateway.py::test_the_handle_of_a_task_that_ended_is_refused_whatever_is_asked"),
-    "edge.gateway.offers:may_act": (yes, "edge/test_gateway.py::test_a_task_that_ended_cannot_act"),
-    "edge.gateway.running:RunningCalls._require_room":
-        (nothing, "edge/test_gateway.py::test_a_task_has_a_bounded_number_of_calls_under_way"),
-    "edge.request:require_local":
-        (nothing, "edge/test_http.py::test_a_page_of_another_origin_is_refused[unix-http://evil.example]"),
-    "formats.dpop:is_at": (yes, "formats/test_dpop.py::test_a_proof_for_another_address_is_refused"),
-    "formats.jose:require_signature":
-        (nothing, "formats/test_jose.py::test_what_is_not_exactly_a_token_of_ours_is_refused"),
-    "formats.libpq:is_verified": (yes, "formats/test_libpq.py::test_who_could_be_anybody_is_not"),
-    "formats.mcp_era:check_request":
-        (nothing, "edge/test_gateway_eras.py::test_a_header_that_says_another_thing_than_the_body_is_refused[another method]"),  # noqa: E501
-    "formats.mcp_headers:check":
-        (nothing, "formats/test_mcp_headers.py::test_headers_that_say_another_thing_are_refused"),
-    "formats.tlog:verify_consistency": (yes, "formats/test_tlog.py::test_no_forged_proof_is_accepted"),
-    "formats.tlog:verify_inclusion": (yes, "formats/test_tlog.py::test_no_forged_proof_is_accepted"),
-    "plugins.providers.postgres:PostgresProvider._require_fit":
-        (nothing, "plugins/test_postgres_provider.py::test_nothing_is_handed_out_that_could_not_be_taken_back"),
-    "prove:is_own": (yes, "steps/test_explain.py::test_an_agent_sees_what_is_its_own_and_nothing_of_what_stands_above"),
-    "runner.environment:_is_allowed": (yes, "runner/test_environment.py"),
-    "steps.issue_lease:_require_holder":
-        (nothing, "steps/test_end_task.py::test_a_task_that_ends_while_its_credential_is_made_delivers_none"),
-    "steps.issue_token:_require_issuable": (nothing, "steps/test_issue_token.py"),
-    "steps.look_up:permit_administration": (nothing, "edge/test_claims.py::test_who_shows_a_token_never_administers"),
-    "steps.look_up:require_acting": (nothing, "edge/test_api.py::test_a_handle_opens_children_of_its_own_task_only"),
-    "steps.open_task:_require_own_limits":
-        (nothing, "steps/test_open_task_rules.py::test_two_grants_never_share_the_limit_of_the_one_they_descend_from"),
-    "steps.open_task:_require_own_subject":
-        (nothing, "steps/test_open_task_intent.py::test_nobody_acts_for_a_person_by_naming_them"),
-    "steps.open_task:_require_room":
-        (nothing, "steps/test_open_task.py::test_a_task_has_no_more_children_at_once_than_can_be_ended_at_once"),
-    "steps.require_keys:require_keys": (nothing, "steps/test_require_keys.py::test_another_key_is_refused_each_time"),
-    "steps.require_trust_domain:require_trust_domain":
-        (nothing, "steps/test_require_trust_domain.py::test_another_one_than_that_of_the_operators_is_refused"),
-    "steps.seal_log:_require_seen":
-        (nothing, "steps/test_seal_log.py::test_nothing_is_signed_when_the_second_place_has_seen_something_else[memory-longer]"),  # noqa: E501
-    "store.memory:MemoryTransaction._require_follows":
-        (nothing, "store/test_memory.py::test_a_fact_follows_the_stored_state_or_is_refused"),
-    "store.migrations:_require_known":
-        (nothing, "store/test_sqlite.py::test_a_newer_database_is_refused_and_untouched"),
-    "store.postgres.block:Block._require_name":
-        (nothing, "store/test_postgres_name.py::test_what_began_before_writes_nothing_when_the_name_is_gone"),
-    "store.postgres.name:Name.require":
-        (nothing, "store/test_postgres_name.py::test_what_began_before_writes_nothing_when_the_name_is_gone"),
-    "store.sqlite.facts:SqliteTransaction._require_follows":
-        (nothing, "store/test_sqlite.py::test_a_fact_follows_the_stored_state_or_is_refused"),
+GUARDS: dict[str, tuple[Off, str, str]] = {
+    "app.places:_require_hidden": (
+        nothing, "app/test_places.py::test_a_secret_of_the_store_lies_where_run_hides_it",
+        "DID NOT RAISE InvalidRequest"),
+    "cli.answer:Parser.require_known": (  # refused by argparse too, which knows no nearest option
+        nothing, "cli/test_commands.py::test_a_misspelt_option_gets_the_nearest_as_a_hint",
+        "['hint: taskbound task --help'] != ['hint: did you mean --state?']"),
+    "core.call:task_is_open": (
+        nothing, "steps/test_decide_call.py::test_a_task_that_ended_cannot_act_however_it_ended",
+        "assert '' == 'task_ended'"),
+    "core.call:tool_is_pinned": (
+        nothing, "core/test_call.py::test_a_definition_that_nobody_pinned_does_not_act",
+        "assert '' == 'tool_not_pinned'"),
+    "core.call:flow_is_safe": (
+        nothing, "core/test_call.py::test_after_a_secret_and_outsiders_text_a_send_asks",
+        "assert '' == 'approval_required'"),
+    "core.call:within_grants": (  # what no level permits is refused behind it too, as check_failed
+        nothing, "core/test_call.py::test_a_grant_that_asks_is_never_used_silently",
+        "assert (True, '') == (False, 'approval_required')"),
+    "core.call:policy_permits": (
+        nothing, "core/test_call.py::test_administration_is_done_outside_every_task",
+        "assert '' == 'not_permitted'"),
+    "core.call:Decision.require_permit": (
+        nothing, "core/test_call.py::test_a_decision_that_says_nothing_permits_nothing",
+        "DID NOT RAISE any of (Denied, IndexError)"),
+    "core.cedar:_refuse_what_would_crash": (
+        nothing, "core/test_policy.py::test_a_text_that_is_not_one_policy_is_refused",
+        "-SIGSEGV"),
+    "core.errors:bounded": (
+        nothing, "core/test_errors.py",
+        "DID NOT RAISE InvalidRequest"),
+    "core.expectation:_require_name": (
+        nothing, "core/test_trial.py::test_a_broken_test_refuses_the_load_and_says_where",
+        "DID NOT RAISE InvalidRequest"),
+    "core.identity:require_facts": (
+        nothing, "steps/test_register_identity.py::test_a_bad_name_or_owner_is_refused_and_nothing_happens",
+        "DID NOT RAISE InvalidRequest"),
+    "core.intent:_require_owned": (
+        nothing, "core/test_intent.py::test_a_profile_is_a_person_s",
+        "DID NOT RAISE InvalidRequest"),
+    "core.intent:require_distinct": (
+        nothing, "core/test_intent.py::test_a_profile_that_cannot_be_meant_is_refused",
+        "DID NOT RAISE InvalidRequest"),
+    "core.organisation:_require_id": (
+        nothing, "core/test_policy_dir.py::test_a_policy_that_cannot_be_meant_refuses_the_load",
+        "DID NOT RAISE InvalidRequest"),
+    "core.refusal:Problems.require_none": (  # a profile's is held by assertions behind it too
+        nothing, "core/test_policy_dir.py::test_a_policy_that_cannot_be_meant_refuses_the_load",
+        "DID NOT RAISE InvalidRequest"),
+    "core.task:Task.require_open": (
+        nothing, "steps/test_issue_token.py::test_a_suspended_owner_ends_it",
+        "DID NOT RAISE TaskEnded"),
+    "edge.api.tasks:_require_own_token": (  # issue_token refuses behind it too, when the task is there
+        nothing, "edge/test_claims.py::test_who_joins_for_another_s_work_is_refused_before_there_is_a_task",
+        "a task is left that nobody can work in"),
+    "edge.claims:is_local": (
+        yes, "edge/test_claims.py::test_beyond_this_machine_nobody_is_told_how_it_is",
+        "/metrics beyond this machine\nassert 200 == 401"),
+    "edge.gateway.asked:Asked.require_live": (
+        nothing, "edge/test_gateway.py::test_the_handle_of_a_task_that_ended_is_refused_whatever_is_asked",
+        "assert (200 == 401)"),
+    "edge.gateway.offers:may_act": (
+        yes, "edge/test_gateway.py::test_a_task_that_ended_cannot_act",
+        "the upstream was asked"),
+    "edge.gateway.running:RunningCalls._require_room": (
+        nothing, "edge/test_gateway.py::test_a_task_has_a_bounded_number_of_calls_under_way",
+        "one call too many was run"),
+    "edge.request:require_local": (
+        nothing, "edge/test_http.py::test_a_page_of_another_origin_is_refused[unix-http://evil.example]",
+        "assert (200 == 403)"),
+    "formats.dpop:is_at": (
+        yes, "formats/test_dpop.py::test_a_proof_for_another_address_is_refused",
+        "DID NOT RAISE MalformedToken"),
+    "formats.jose:require_signature": (
+        nothing, "formats/test_jose.py::test_what_is_not_exactly_a_token_of_ours_is_refused",
+        "DID NOT RAISE MalformedToken"),
+    "formats.libpq:is_verified": (
+        yes, "formats/test_libpq.py::test_who_could_be_anybody_is_not",
+        "where True = is_verified('postgresql://a:b@db.example/x', {})"),
+    "formats.mcp_era:check_request": (
+        nothing, "edge/test_gateway_eras.py::test_a_header_that_says_another_thing_than_the_body_is_refused[another method]",  # noqa: E501
+        "assert (200 == 400)"),
+    "formats.mcp_headers:check": (
+        nothing, "formats/test_mcp_headers.py::test_headers_that_say_another_thing_are_refused",
+        "DID NOT RAISE MalformedMessage"),
+    "formats.tlog:verify_consistency": (
+        yes, "formats/test_tlog.py::test_no_forged_proof_is_accepted",
+        "where True = verify_consistency("),
+    "formats.tlog:verify_inclusion": (
+        yes, "formats/test_tlog.py::test_no_forged_proof_is_accepted",
+        "where True = verify_inclusion("),
+    "plugins.providers.postgres:PostgresProvider._require_fit": (
+        nothing, "plugins/test_postgres_provider.py::test_nothing_is_handed_out_that_could_not_be_taken_back",
+        "DID NOT RAISE TargetUnavailable"),
+    "prove:is_own": (
+        yes, "steps/test_explain.py::test_an_agent_sees_what_is_its_own_and_nothing_of_what_stands_above",
+        "DID NOT RAISE Denied"),
+    "runner.environment:_is_allowed": (
+        yes, "runner/test_environment.py",
+        "'AWS_SECRET_ACCESS_KEY': 'canary'"),
+    "steps.issue_lease:_require_holder": (  # a lease of an ended task is refused behind it too, by its own state
+        nothing, "steps/test_issue_lease.py::test_an_actor_who_is_stopped_while_its_credential_is_made_gets_none",
+        "DID NOT RAISE Denied"),
+    "steps.issue_token:_require_issuable": (
+        nothing, "steps/test_issue_token.py",
+        "DID NOT RAISE TaskEnded"),
+    "steps.look_up:permit_administration": (
+        nothing, "edge/test_claims.py::test_who_shows_a_token_never_administers",
+        "assert 200 == 403"),
+    "steps.look_up:require_acting": (
+        nothing, "edge/test_api.py::test_a_handle_opens_children_of_its_own_task_only",
+        "assert (201, None) == (403, 'not_yours')"),
+    "steps.open_task:_require_own_limits": (
+        nothing, "steps/test_open_task_rules.py::test_two_grants_never_share_the_limit_of_the_one_they_descend_from",
+        "DID NOT RAISE Denied"),
+    "steps.open_task:_require_own_subject": (
+        nothing, "steps/test_open_task_intent.py::test_nobody_acts_for_a_person_by_naming_them",
+        "DID NOT RAISE Denied"),
+    "steps.open_task:_require_room": (
+        nothing, "steps/test_open_task.py::test_a_task_has_no_more_children_at_once_than_can_be_ended_at_once",
+        "DID NOT RAISE Denied"),
+    "steps.require_keys:require_keys": (
+        nothing, "steps/test_require_keys.py::test_another_key_is_refused_each_time",
+        "DID NOT RAISE Conflict"),
+    "steps.require_trust_domain:require_trust_domain": (
+        nothing, "steps/test_require_trust_domain.py::test_another_one_than_that_of_the_operators_is_refused",
+        "DID NOT RAISE InvalidRequest"),
+    "steps.seal_log:_require_seen": (
+        nothing, "steps/test_seal_log.py::test_nothing_is_signed_when_the_second_place_has_seen_something_else[memory-longer]",  # noqa: E501
+        "DID NOT RAISE Unavailable"),
+    "store.memory:MemoryTransaction._require_follows": (
+        nothing, "store/test_memory.py::test_a_fact_follows_the_stored_state_or_is_refused",
+        "DID NOT RAISE IllegalTransition"),
+    "store.migrations:_require_known": (
+        nothing, "store/test_sqlite.py::test_a_newer_database_is_refused_and_untouched",
+        "DID NOT RAISE StoreUnavailable"),
+    "store.postgres.block:Block._require_name": (
+        nothing, "store/test_postgres_name.py::test_what_began_before_writes_nothing_when_the_name_is_gone",
+        "DID NOT RAISE StoreUnavailable"),
+    "store.postgres.name:Name.require": (
+        nothing, "store/test_postgres_name.py::test_what_began_before_writes_nothing_when_the_name_is_gone",
+        "DID NOT RAISE StoreUnavailable"),
+    "store.sqlite.facts:SqliteTransaction._require_follows": (
+        nothing, "store/test_sqlite.py::test_a_fact_follows_the_stored_state_or_is_refused",
+        "DID NOT RAISE IllegalTransition"),
 }
 # These need a place or a database of their own: their control is a test that `make test` runs as it is.
 APART: dict[str, str] = {
@@ -150,35 +221,80 @@ def _awaitable(instead: Off) -> Off:
     return answer
 
 
-def is_red_without(guard: str, instead: Off, test: str) -> bool:
-    """Whether the test fails, and is not only broken, in a copy of this process without the guard."""
+class Failures:
+    """A pytest plug-in that writes what failed, and where: `call` is the body of a test, `setup` a fixture."""
+
+    def __init__(self, writing: int) -> None:
+        self.writing = writing
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            os.write(self.writing, f"{report.when}: {crash.message if crash else report.longrepr}\n".encode())
+
+
+def ended(test: str, guard: str = "", instead: Off = nothing) -> str:
+    """Return how a test ends in a copy of this process, without a guard: "green", what failed, or "-SIGNAL"."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         status = 99
         try:
+            os.close(reading)
             sys.stdout = sys.stderr = io.StringIO()
             os.environ.pop("PYTEST_XDIST_WORKER", None)
-            switch_off(guard, instead)
+            if guard:
+                switch_off(guard, instead)
             options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={ROOT}"]
-            status = int(pytest.main([*options, f"{ROOT}/tests/{test}"]))
+            status = int(pytest.main([*options, f"{ROOT}/tests/{test}"], plugins=[Failures(writing)]))
         finally:
             try:
                 server.end()
             finally:
                 os._exit(status)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        failures = pipe.read().decode()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert not list(Path(tempfile.gettempdir()).glob(f"taskbound-{child}-*")), "the folder of its PostgreSQL is left"
-    return status == pytest.ExitCode.TESTS_FAILED or status < 0  # a crash is what some guards stand against
+    if status < 0:
+        return f"-{signal.Signals(-status).name}"
+    return "green" if status == pytest.ExitCode.OK else failures or f"exit {status}"
+
+
+def is_red(said: str, sign: str) -> bool:
+    """Whether a test failed as it says: by that signal, or in its body with these words."""
+    return said == sign if sign.startswith("-") else said.startswith("call: ") and sign in said
 
 
 @pytest.mark.parametrize("guard", GUARDS)
 def test_without_the_guard_its_test_is_red(guard: str) -> None:
-    assert is_red_without(guard, *GUARDS[guard]), f"nothing noticed that {guard} was switched off"
+    instead, test, sign = GUARDS[guard]
+    said = ended(test, guard, instead)
+    assert is_red(said, sign), f"without {guard} its test is not red as it should be: {said}"
 
 
 def test_control_a_test_that_asks_for_no_guard_stays_green() -> None:
-    guard = "core.call:task_is_open"
-    assert not is_red_without(guard, nothing, "core/test_secret.py")
+    assert ended("core/test_secret.py", "core.call:task_is_open") == "green"
+
+
+@pytest.mark.parametrize("said", [
+    "green", "setup: Failed: DID NOT RAISE Denied\n", "-SIGKILL", "exit 4", "call: KeyError: 'purpose'\n",
+    "call: Failed: DID NOT RAISE TaskEnded\n",
+], ids=["green", "fixture", "killed", "not run", "broken", "another refusal"])  # fmt: skip
+def test_control_what_is_broken_in_another_way_is_not_red(said: str) -> None:
+    assert not is_red(said, "DID NOT RAISE Denied") and not is_red(said, "-SIGSEGV")
+    assert is_red("call: Failed: DID NOT RAISE Denied\n", "DID NOT RAISE Denied") and is_red("-SIGSEGV", "-SIGSEGV")
+
+
+@pytest.mark.parametrize(("body", "said"), [
+    ("import os, signal\ndef test_one():\n    os.kill(os.getpid(), signal.SIGKILL)\n", "-SIGKILL"),
+    ("def test_one(nothing_gives_this):\n    pass\n", "setup: "),
+    ("def test_one():\n    assert 1 == 2\n", "call: assert 1 == 2"),
+], ids=["a signal", "a fixture", "the body"])  # fmt: skip
+def test_control_how_a_test_ended_is_told_apart(tmp_path: Path, body: str, said: str) -> None:
+    (tmp_path / "test_it.py").write_text(body)
+    assert ended(os.path.relpath(tmp_path / "test_it.py", ROOT / "tests")).startswith(said)
 
 
 def _functions(tree: ast.AST, within: str = "") -> Iterator[str]:

@@ -331,6 +331,9 @@ def test_a_profile_says_what_for_whose_and_until_when(key):
     head = "".join(line for line in HEAD.splitlines(keepends=True) if not line.startswith(key))
     with pytest.raises(InvalidRequest, match=f"'{key}' is missing"):
         profile_of("", head)
+
+
+def test_a_profile_is_a_person_s():
     with pytest.raises(InvalidRequest, match="'owner' is no person"):
         profile_of("", HEAD.replace("human/", "agent/"))
 

@@ -166,7 +166,7 @@ async def test_a_task_that_ended_cannot_act(gate, workspace):
         denied = await client.call_tool("echo", {"text": "after"})
         assert text_of(denied).startswith("denied: task_ended: ") and decision_of(denied)["task"] == task
     assert workspace.ran == [("echo", "before")]
-    assert not any(b"tools/" in body for _, body in workspace.requests)
+    assert not any(b"tools/" in body for _, body in workspace.requests), "the upstream was asked"
 
 
 async def test_the_handle_of_a_task_that_ended_is_refused_whatever_is_asked(gate):
@@ -910,7 +910,8 @@ async def test_a_task_has_a_bounded_number_of_calls_under_way(gate, workspace):
     await until(lambda: len(workspace.ran) == running.CALLS)
     decided = gate.kinds().count("call.permitted")
     refused = (await gate.post(handle, call("echo", text="x"))).json()["result"]
-    assert refused["isError"] and refused["content"][0]["text"].startswith("failed: too_many_calls: ")
+    assert refused["isError"], "one call too many was run"
+    assert refused["content"][0]["text"].startswith("failed: too_many_calls: ")
     assert gate.kinds().count("call.permitted") == decided and ("echo", "x") not in workspace.ran
     assert (await gate.post(handle, asked("ping"))).json()["result"] == {}
     assert (await gate.post(other, call("echo", text="y"))).json()["result"]["content"][0]["text"] == "y"
