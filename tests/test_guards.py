@@ -3,8 +3,8 @@
 What refuses is called `require_…`, or is one of the CHECKS; guards with other names are in the table
 too. Each is replaced, wherever it is used, by one that lets everything through, in a process of its
 own; the test beside it must fail there, in its body, with the words beside it: those of what came through,
-not those of another refusal behind it. Where there is one behind it the row says so.
-A guard that is missing here fails the build.
+not those of another refusal behind it. Where there is one behind it the row says so. With the guard on
+the same test is green there. A guard that is missing here fails the build.
 """
 
 import ast
@@ -12,6 +12,7 @@ import importlib
 import inspect
 import io
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -23,9 +24,12 @@ import pytest
 
 from taskbound.core.call import CHECKS
 from tests.postgres import server
+from tests.profile import FULL
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/taskbound"
+
+SHORT = 4  # tests of the short profile that are run with their guards on, drawn anew in each run
 
 Off = Callable[..., Any]
 
@@ -272,6 +276,12 @@ def test_without_the_guard_its_test_is_red(guard: str) -> None:
     instead, test, sign = GUARDS[guard]
     said = ended(test, guard, instead)
     assert is_red(said, sign), f"without {guard} its test is not red as it should be: {said}"
+
+
+def test_with_the_guard_its_test_is_green() -> None:
+    tests = sorted({test for _, test, _ in GUARDS.values()})
+    for test in tests if FULL else random.sample(tests, SHORT):
+        assert ended(test) == "green", test
 
 
 def test_control_a_test_that_asks_for_no_guard_stays_green() -> None:
