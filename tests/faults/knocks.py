@@ -41,6 +41,7 @@ from tests.rig import ALICE, Rig
 from tests.stories.story import REFUND, claim_of
 
 READ = CallAsk("crm/get_order", {"id": "4711"})
+STOPS = 5.0  # seconds in which a process must stop
 
 # --- calls through `enforce` -------------------------------------------------------------------------
 
@@ -76,7 +77,7 @@ def enforced(ask: CallAsk, *, wait: bool, fails: bool = False, twice: bool = Fal
                     break
                 await asyncio.sleep(0.005)
             try:
-                async with asyncio.timeout(5) as limit:
+                async with asyncio.timeout(STOPS) as limit:
                     await outcomes.drained()
                 drained = True
             except TimeoutError:
@@ -91,7 +92,7 @@ def enforced(ask: CallAsk, *, wait: bool, fails: bool = False, twice: bool = Fal
         finally:
             if not drained:  # the fault comes once: nothing of this trial goes on in the next
                 with suppress(BaseException):
-                    await asyncio.wait_for(outcomes.drained(), 5)
+                    await asyncio.wait_for(outcomes.drained(), STOPS)
             loop.set_exception_handler(before)
 
     return act

@@ -19,11 +19,12 @@ import inspect
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from linecache import getline
 from pathlib import Path
 from time import perf_counter
 from types import CodeType, ModuleType
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ import taskbound.steps.issue_token as issue_token
 import taskbound.steps.open_task as open_task
 import taskbound.steps.register_identity as register_identity
 import taskbound.steps.revoke_lease as revoke_lease
-from taskbound.core.errors import InvalidRequest
+from taskbound.core.errors import Denied, InvalidRequest, Unauthenticated
 from tests.faults import deeds, knocks, scenarios
 from tests.notes import note
 from tests.profile import FULL
@@ -284,23 +285,115 @@ def _validate(original):
     return swallowing
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "swallows", "scenario"),
-    [
-        (call, "asked", _asked, "denied:ended"),
-        (organisation, "parse_policies", _parse_policies, "denied:breadth_load"),
-        (organisation, "validate", _validate, "denied:not_valid"),
-    ],
-    ids=["asked", "parse_policies", "validate"],
-)
-async def test_control_a_swallowed_exception_is_found_out(monkeypatch, module, name, swallows, scenario):
-    """What this sweep exists to find is found: each of these mistakes permits something."""
-    swallowed = getattr(module, name)
-    monkeypatch.setattr(module, name, swallows(swallowed))
-    fault = Fault()
-    assert (await run(scenario, fault))[1] == "denied", "without a fault nothing is swallowed"
-    likely = (str(sys.modules[swallowed.__module__].__file__), str(module.__file__))  # where the mistake is, first
-    for line in sorted(fault.seen, key=lambda line: line[0] not in likely):
-        if (await run(scenario, Fault(line, KeyError)))[1] == "permitted":
+def _task_above(original):
+    def swallowing(holders, process, ancestry):
+        """A look at who holds a process that finds nobody when it breaks."""
+        try:
+            return original(holders, process, ancestry)
+        except Unauthenticated:
+            raise
+        except Exception:
+            return None
+
+    return swallowing
+
+
+def _proven(original):
+    async def swallowing(world, door, claim):
+        """A door that goes on with who is said to ask when the proof breaks."""
+        try:
+            return await original(world, door, claim)
+        except Unauthenticated:
+            raise
+        except Exception:
+            return claim
+
+    return swallowing
+
+
+def _require_local(original):
+    def swallowing(scope):
+        """A look at where a request comes from that finds nothing wrong when it breaks."""
+        try:
+            original(scope)
+        except (Denied, InvalidRequest):
+            raise
+        except Exception:
             return
-    pytest.fail("a swallowed exception permitted nothing: the sweep sees nothing")
+
+    return swallowing
+
+
+def _decide_call(original):
+    last: list[Any] = []
+
+    async def swallowing(*asked):
+        """A decision that is the last one again when it breaks."""
+        try:
+            last[:] = [await original(*asked)]
+        except Exception:
+            if not last:
+                raise
+        return last[0]
+
+    return swallowing
+
+
+def _complete_call(original):
+    async def swallowing(*done):
+        """A record that is tried until it is made: when it breaks once, for ever."""
+        try:
+            await original(*done)
+        except Exception:
+            await asyncio.Event().wait()
+
+    return swallowing
+
+
+def _end_tree(original):
+    async def swallowing(*asked):
+        """An end that has ended nothing when it breaks, and says that all is done."""
+        try:
+            return await original(*asked)
+        except Exception:
+            return []
+
+    return swallowing
+
+
+# Where a mistake is planted, in which scenario, and as what it comes out.
+MISTAKES: tuple[tuple[Any, str, Callable[[Any], Any], str, str], ...] = (
+    (call, "asked", _asked, "denied:ended", "permitted"),
+    (organisation, "parse_policies", _parse_policies, "denied:breadth_load", "permitted"),
+    (organisation, "validate", _validate, "denied:not_valid", "permitted"),
+    (claims.Holders, "task_above", _task_above, "denied:http_below_a_holder", "permitted"),
+    (http, "proven", _proven, "401:http_stranger", "permitted"),
+    (http, "require_local", _require_local, "denied:http_requests", "permitted"),
+    (enforce, "decide_call", _decide_call, "permitted:enforce", "unrecorded"),
+    (enforce, "complete_call", _complete_call, "permitted:enforce", "hangs"),
+    (end_task, "end_tree", _end_tree, "permitted:end", "AssertionError"),
+)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "swallows", "scenario", "wrong"), MISTAKES, ids=[name for _, name, *_ in MISTAKES]
+)
+async def test_control_a_swallowed_exception_is_found_out(monkeypatch, owner, name, swallows, scenario, wrong):
+    """What this sweep exists to find is found: each of these mistakes turns it red, each in its way."""
+    swallowed = getattr(owner, name)
+    monkeypatch.setattr(owner, name, swallows(swallowed))
+    monkeypatch.setattr(knocks, "STOPS", 0.2)
+    fault = Fault()
+    assert (await run(scenario, fault))[1] == scenario.partition(":")[0], "without a fault nothing is swallowed"
+    likely = (str(inspect.getfile(swallowed)), str(inspect.getfile(owner)))  # where the mistake is, first
+    for line in sorted(fault.seen, key=lambda line: line[0] not in likely):
+        try:
+            await swept(line, scenario, KeyError, 1)
+        except AssertionError as red:
+            if f" in {scenario}: {wrong}" in str(red):
+                return
+    pytest.fail(f"no swallowed exception came out as {wrong}: the sweep sees nothing")
+
+
+def test_control_each_wrong_outcome_has_a_mistake_that_is_found():
+    assert {wrong for *_, wrong in MISTAKES} == set(WRONG)
