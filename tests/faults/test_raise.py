@@ -29,6 +29,7 @@ from typing import Any
 import pytest
 
 import taskbound.core.call as call
+import taskbound.core.catalogue as catalogue
 import taskbound.core.cedar as cedar
 import taskbound.core.details as details
 import taskbound.core.grant as grant
@@ -36,6 +37,7 @@ import taskbound.core.identity as identity
 import taskbound.core.intent as intent
 import taskbound.core.organisation as organisation
 import taskbound.core.policy as policy
+import taskbound.core.projection as projection
 import taskbound.edge.claims as claims
 import taskbound.edge.enforce as enforce
 import taskbound.edge.http as http
@@ -43,22 +45,25 @@ import taskbound.edge.request as request
 import taskbound.ending as ending
 import taskbound.prove as prove
 import taskbound.steps.attest_workload as attest_workload
+import taskbound.steps.count_denials as count_denials
 import taskbound.steps.decide_call as decide_call
 import taskbound.steps.end_task as end_task
 import taskbound.steps.issue_lease as issue_lease
 import taskbound.steps.issue_token as issue_token
+import taskbound.steps.note_refusal as note_refusal
 import taskbound.steps.open_task as open_task
 import taskbound.steps.register_identity as register_identity
 import taskbound.steps.revoke_lease as revoke_lease
 from taskbound.core.errors import Denied, InvalidRequest, Unauthenticated
-from tests.faults import deeds, knocks, scenarios
+from tests.faults import deeds, knocks, scenarios, tools
 from tests.notes import note
 from tests.profile import FULL
 from tests.rig import Rig
 
 SWEPT = (
-    call, policy, cedar, intent, grant, details, identity, prove, ending,
+    call, policy, cedar, intent, grant, details, identity, projection, catalogue, prove, ending,
     decide_call, issue_lease, attest_workload, open_task, end_task, revoke_lease, register_identity, issue_token,
+    note_refusal, count_denials,
     enforce, http, request, claims,
 )  # fmt: skip
 FILES = {str(module.__file__): module.__name__ for module in SWEPT}
@@ -70,7 +75,7 @@ KINDS: tuple[type[BaseException], ...] = (
 WRONG = ("permitted", "unrecorded", "hangs", "AssertionError")
 SHORT = 300  # lines of the short profile, drawn anew in each run
 
-SCENARIOS = {**scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS}
+SCENARIOS = {**scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS, **tools.SCENARIOS}
 
 Line = tuple[str, int]
 
