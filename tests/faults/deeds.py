@@ -29,7 +29,7 @@ from taskbound.steps.decide_call import CallAsk, Outcome, complete_call, decide_
 from taskbound.steps.end_task import end_due_tasks, end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.issue_token import issue_token
-from taskbound.steps.look_up import look_up_task, look_up_tasks
+from taskbound.steps.look_up import count_tasks, look_up, look_up_task, look_up_tasks, read_log, require_acting
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import (
     FILE,
@@ -49,6 +49,7 @@ from taskbound.steps.revoke_lease import (
     revoke_lease,
     sweep_target,
 )
+from taskbound.steps.seal_log import seal_log
 from tests.faults.scenarios import (
     GET,
     LOOK_UP,
@@ -668,8 +669,51 @@ async def sees_its_child(rig: Rig, work: Work) -> None:
     await look_up_task(rig.world, rig.door, work.agent, child.id)
 
 
-async def lists(rig: Rig, work: Work) -> None:
-    assert await look_up_tasks(rig.world, rig.door, ALICE, "open", "", 10)
+def lists(who: Callable[[Rig, Work], Claim | Identity], found: int = 1) -> Does:
+    async def act(rig: Rig, work: Work) -> None:
+        assert len(await look_up_tasks(rig.world, rig.door, who(rig, work), "open", "", 10)) == found
+
+    return act
+
+
+async def lists_page_by_page(rig: Rig, work: Work) -> None:
+    """Of two tasks the second is found behind the first."""
+    await begun(rig)
+    with patch("taskbound.steps.look_up.PAGE", 1):
+        assert len(await look_up_tasks(rig.world, rig.door, ALICE, None, "", 10)) == 2
+
+
+async def lists_for_an_ended_one(rig: Rig, who: Claim) -> None:
+    await look_up_tasks(rig.world, rig.door, who, None, "", 10)
+
+
+def reads_all(who: Claim) -> Does:
+    async def act(rig: Rig, work: Work) -> None:
+        assert await look_up(rig.world, rig.door, who, Task, ("open", "ended"), "", 10) == [work.task]
+
+    return act
+
+
+async def sealed(rig: Rig) -> Work:
+    work = await begun(rig)
+    await seal_log(rig.world, rig.lane)
+    return work
+
+
+async def reads_log(rig: Rig, work: Work) -> None:
+    assert await read_log(rig.world, rig.door, ALICE, -1, 100)
+    assert await read_log(rig.world, rig.door, ALICE, 10**6, 100) == []
+
+
+def acts_in(id: Callable[[Work], str]) -> Does:
+    async def act(rig: Rig, work: Work) -> None:
+        await require_acting(rig.world, rig.door, work.agent, "task/heartbeat", id(work))
+
+    return act
+
+
+async def counts(rig: Rig, work: Work) -> None:
+    assert await count_tasks(rig.world, rig.door) == 1
 
 
 NEW = RegistrationAsk("agent/new", "human/alice", "unix", {"script": "/srv/new.py", "uid": 1}, "p", "dev", ("g",))
@@ -863,7 +907,18 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "permitted:look_up_inside": (family(begun), does(sees_its_child)),
     "permitted:look_up_by_us": (begun, does(sees(lambda rig, work: rig.lane))),
     "permitted:look_up_by_the_operator": (administered(begun), does(sees(lambda rig, work: ALICE))),
-    "permitted:list": (begun, does(lists)),
+    "permitted:list": (begun, does(lists(lambda rig, work: ALICE))),
+    "permitted:list_page_by_page": (begun, does(lists_page_by_page)),
+    "permitted:list_inside": (begun, does(lists(lambda rig, work: work.agent))),
+    "permitted:list_none": (strangers, does(lists(lambda rig, work: CARLA, found=0))),
+    "permitted:list_by_the_operator": (administered(begun), does(lists(lambda rig, work: ALICE))),
+    "TaskEnded:list": (over, does(lists_for_an_ended_one)),
+    "permitted:look_up_all": (administered(begun), does(reads_all(ALICE))),
+    "Denied:look_up_all": (administered(strangers), does(reads_all(CARLA))),
+    "permitted:read_log": (administered(sealed), does(reads_log)),
+    "permitted:act_in_its_own": (begun, does(acts_in(lambda work: work.task.id))),
+    "Denied:act_in_another": (begun, does(acts_in(lambda work: "t-other"))),
+    "permitted:count": (begun, does(counts)),
     "Denied:look_up": (strangers, does(sees(lambda rig, work: CARLA))),
     "permitted:register": (administered(claims(ALICE)), does(registers(NEW))),
     "permitted:register_written": (administered(written), does(registers(NEW))),

@@ -50,6 +50,7 @@ import taskbound.steps.decide_call as decide_call
 import taskbound.steps.end_task as end_task
 import taskbound.steps.issue_lease as issue_lease
 import taskbound.steps.issue_token as issue_token
+import taskbound.steps.look_up as look_up
 import taskbound.steps.note_refusal as note_refusal
 import taskbound.steps.open_task as open_task
 import taskbound.steps.register_identity as register_identity
@@ -63,7 +64,7 @@ from tests.rig import Rig
 SWEPT = (
     call, policy, cedar, intent, grant, details, identity, projection, catalogue, prove, ending,
     decide_call, issue_lease, attest_workload, open_task, end_task, revoke_lease, register_identity, issue_token,
-    note_refusal, count_denials,
+    look_up, note_refusal, count_denials,
     enforce, http, request, claims,
 )  # fmt: skip
 FILES = {str(module.__file__): module.__name__ for module in SWEPT}
@@ -158,6 +159,7 @@ UNREACHED: dict[str, str] = {
         "a guard: no text is known that gets there",
     'return Decision((Deny("check_failed", "a level without a grant was permitted"),), context)':
         "a guard: the check before it has refused",
+    "return []": "a line for the type checker: the decision before it has raised",
     'resource, effect, args = Entity(Uid(call.resource.partition("/")[0].capitalize(), call.resource)), "", {}':
         "every step tells the registration that it is about",
 }  # fmt: skip
