@@ -1,4 +1,5 @@
-"""A pytest plug-in (`-p tests.skips`): a run that skips more than a handful of tests has not passed.
+"""A pytest plug-in (`-p tests.skips`): a run that skips more than a handful of tests has not passed, nor one
+in which a test was expected to fail: what fails is mended, or is no test.
 
 A test that was deselected counts as skipped (SECURITY-DESIGN part D, rule 5), whatever deselected it: a word in
 PYTEST_ADDOPTS or in pyproject.toml does it as quietly as a mark. Only `make test` loads this plug-in: who picks tests
@@ -31,9 +32,10 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    too_many = sum(skips(session.config).values()) > ALLOWED or xfails(session.config)
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["deselected"] = session.config.stash.get(DESELECTED, 0)
-    elif exitstatus == pytest.ExitCode.OK and sum(skips(session.config).values()) > ALLOWED:
+    elif exitstatus == pytest.ExitCode.OK and too_many:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -43,6 +45,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(f"skips: {reasons.total()} ({verdict})")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"  {count} × {reason}")
+    if expected := xfails(config):
+        terminalreporter.write_line(f"xfails: {expected} (none is allowed, the run fails)")
 
 
 def skips(config: pytest.Config) -> Counter[str]:
@@ -50,6 +54,12 @@ def skips(config: pytest.Config) -> Counter[str]:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     counted = Counter(reasons_of(reporter.stats.get("skipped", [])) if reporter else ())
     return counted + Counter(deselected=config.stash.get(DESELECTED, 0))  # the sum has no zero
+
+
+def xfails(config: pytest.Config) -> int:
+    """Return how many tests of this run were expected to fail, whether they did or not."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return sum(len(reporter.stats.get(outcome, [])) for outcome in ("xfailed", "xpassed")) if reporter else 0
 
 
 def reasons_of(reports: list[Any]) -> Iterator[str]:

@@ -61,3 +61,15 @@ def run(
     ours = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     itself = [sys.executable, "-m", "pytest", *words]
     return subprocess.run(itself, cwd=ROOT, env=ours | added, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("workers", "fails"), [(0, True), (2, True), (0, False)])
+def test_a_test_that_is_expected_to_fail_fails_the_run(tmp_path: Path, workers: int, fails: bool) -> None:
+    (tmp_path / "test_some.py").write_text(
+        f"import pytest\n@pytest.mark.xfail\ndef test_it():\n    assert {not fails}\n"
+    )
+    words = ("-p", "tests.skips", "-p", "no:cacheprovider", "-n", str(workers), "-c", "pyproject.toml", str(tmp_path))
+    itself = [sys.executable, "-m", "pytest", *words]
+    ran = subprocess.run(itself, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "xfails: 1 (none is allowed, the run fails)" in ran.stdout
