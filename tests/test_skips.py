@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.profile import pairs, trials
+
 ROOT = Path(__file__).parents[1]
 SKIPS = """
 import pytest
@@ -20,8 +22,7 @@ def test_passed():
 """
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("how", ["option", "environment"])
+@pytest.mark.parametrize(("workers", "how"), pairs([0, 2], ["option", "environment"]))
 def test_what_is_deselected_counts_as_skipped(tmp_path: Path, workers: int, how: str) -> None:
     ran = run(tmp_path, 5, workers, *(["-k", "not passed"] if how == "option" else []), environment=how)
     assert ran.returncode == 1, ran.stdout + ran.stderr
@@ -63,7 +64,7 @@ def run(
     return subprocess.run(itself, cwd=ROOT, env=ours | added, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("workers", "fails"), [(0, True), (2, True), (0, False)])
+@pytest.mark.parametrize(("workers", "fails"), [(0, True), (2, True), (0, False)][: trials(3, 1)])
 def test_a_test_that_is_expected_to_fail_fails_the_run(tmp_path: Path, workers: int, fails: bool) -> None:
     (tmp_path / "test_some.py").write_text(
         f"import pytest\n@pytest.mark.xfail\ndef test_it():\n    assert {not fails}\n"
