@@ -13,7 +13,7 @@ from taskbound.core.call import Call, Case, Decision, Deny, decide, decided
 from taskbound.core.cedar import Entity, Uid
 from taskbound.core.errors import Denied, InvalidRequest, NotFound, Replayed, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Identity, OneTime, Registration, Token, identify, name_of
+from taskbound.core.identity import NAMES, Claim, Identity, OneTime, Registration, Token, identify, name_of
 from taskbound.core.task import Task
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import Transaction, World
@@ -36,7 +36,7 @@ async def named(world: World, tx: Transaction, name: str) -> Registration:
     try:
         return await registered(tx, str(make(world.trust_domain, name)))
     except MalformedSpiffeId as error:
-        raise InvalidRequest(f"{name[:64]!r} is no name of an identity: {error}") from None
+        raise InvalidRequest(f"{name[:64]!r} is no name of an identity: {error}", hint=NAMES) from None
 
 
 async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:

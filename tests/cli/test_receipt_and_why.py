@@ -146,7 +146,7 @@ def test_another_key_than_the_signers_is_no_key_of_it(files, say):  # noqa: F811
     assert say("receipt", "verify", files[0], "--vkey", other)[0] == 1
     files[1].write_text("nothing\n")
     status, _, err = say("receipt", "verify", files[0])
-    assert (status, "this is no key" in err) == (1, True)
+    assert (status, "this is no key" in err, "hint: a key is one line" in err) == (1, True, True)
     files[1].unlink()
     status, _, err = say("receipt", "verify", files[0])
     assert (status, "hint: give the key with --vkey KEY" in err) == (1, True)

@@ -189,7 +189,7 @@ def refusal(files, targets=TARGETS):
 @pytest.mark.parametrize(("files", "says", "hint"), REFUSED_POLICIES.values(), ids=REFUSED_POLICIES)
 def test_a_policy_that_cannot_be_meant_refuses_the_load(files, says, hint):
     error = refusal(files)
-    assert str(error).startswith(says) and hint in error.hint, (str(error), error.hint)
+    assert str(error).startswith(says) and hint in error.hint and error.hint, (str(error), error.hint)
 
 
 def profile(old="", new="", more=""):
@@ -265,7 +265,7 @@ REFUSED_FILES = {
 @pytest.mark.parametrize(("files", "says", "hint"), REFUSED_FILES.values(), ids=REFUSED_FILES)
 def test_a_broken_file_refuses_the_load_and_says_where(files, says, hint):
     error = refusal(files)
-    assert str(error).startswith(says) and hint in error.hint, (str(error), error.hint)
+    assert str(error).startswith(says) and hint in error.hint and error.hint, (str(error), error.hint)
 
 
 def test_a_definition_that_changed_is_loaded_but_not_pinned():

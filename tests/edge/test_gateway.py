@@ -20,8 +20,10 @@ from taskbound.core.secret import Secret
 from taskbound.edge import enforce as enforce_module
 from taskbound.edge.enforce import enforce
 from taskbound.edge.gateway import answer as answer_module
+from taskbound.edge.gateway import asked as gateway_asked
 from taskbound.edge.gateway import calls as calls_module
 from taskbound.edge.gateway import offers, running, sessions
+from taskbound.formats import mcp
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
@@ -165,6 +167,7 @@ async def test_a_task_that_ended_cannot_act(gate, workspace):
         workspace.requests.clear()
         denied = await client.call_tool("echo", {"text": "after"})
         assert text_of(denied).startswith("denied: task_ended: ") and decision_of(denied)["task"] == task
+        assert decision_of(denied)["hint"] == "open a new task"
     assert workspace.ran == [("echo", "before")]
     assert not any(b"tools/" in body for _, body in workspace.requests), "the upstream was asked"
 
@@ -216,6 +219,7 @@ async def test_an_upstream_that_is_down_is_said_so_and_the_call_is_recorded(tmp_
         assert gate.kinds()[-2:] == ["call.permitted", "call.completed"] and gate.events()[-1].detail["is_error"]
         refused = (await gate.post(handle, call("echo", other=1))).json()["result"]
         assert refused["content"][0]["text"].startswith("denied: invalid_argument")
+        assert refused["_meta"]["io.taskbound/decision"]["hint"]
     finally:
         await entered.__aexit__(None, None, None)
 
@@ -529,12 +533,35 @@ BODIES = [
 ]
 
 
+async def test_who_asks_for_a_page_is_told_to_ask_for_none(gate):
+    _, handle = await gate.task()
+    error = (await gate.post(handle, BODIES[-1][0])).json()["error"]
+    assert error["data"] == {"hint": "leave the cursor out"}
+
+
 async def test_what_is_no_message_is_answered_with_its_error(gate):
     _, handle = await gate.task()
     for body, status, code in BODIES:
         response = await gate.post(handle, body)
         assert (response.status_code, response.json()["error"]["code"]) == (status, code), body
         assert response.json()["error"]["data"]["hint"], body
+
+
+def test_each_code_of_json_rpc_has_a_hint():
+    codes = {value for name, value in vars(mcp).items() if name.isupper() and type(value) is int and value < 0}
+    assert codes - {mcp.MISSING_CAPABILITY} == set(gateway_asked._HINTS)  # that one is an upstream's to say
+
+
+TEXTS = [5, True, None, 1.5, 2**63, "x" * 70_000, ["x"], {"__extn": {"fn": "ip", "arg": "::1"}}]
+UNFIT: list[dict[str, Any]] = [{}, {"text": "x", "other": 1}, *({"text": text} for text in TEXTS)]
+
+
+async def test_arguments_that_do_not_fit_are_denied_with_a_hint_and_reach_nobody(gate, workspace):
+    _, handle = await gate.task()
+    for arguments in UNFIT:
+        decision = decision_in((await gate.post(handle, call("echo", **arguments))).json()["result"])
+        assert decision["code"] == "invalid_argument" and decision["hint"], arguments
+    assert workspace.ran == []
 
 
 async def test_http_is_as_the_transport_has_it(gate):

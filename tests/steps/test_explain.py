@@ -1,17 +1,22 @@
 """From one effect back to person, intent, agents, decision, policy and log; nothing for who may not see it (N13)."""
 
+import io
 import json
+import shlex
+from contextlib import redirect_stdout
 from dataclasses import replace
 
 import pytest
 
-from taskbound.core.call import Ask, Call, Decision, Deny
+from taskbound.cli import main
+from taskbound.core.call import TASK_ACTIONS, Ask, Call, Decision, Deny
 from taskbound.core.errors import Denied, NotFound
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts
 from taskbound.core.lease import orphan
 from taskbound.core.organisation import operator_policy
 from taskbound.core.policy_dir import read_policy_dir
+from taskbound.core.schema import RESOURCE_TYPES
 from taskbound.core.thing import advance
 from taskbound.steps import explain as explain_module
 from taskbound.steps.decide_call import CallAsk, decide_call
@@ -165,7 +170,8 @@ async def test_nobody_is_told_to_permit_administration_inside_a_task(rig, task):
         await permit_administration(rig.world, rig.door, task[1], "tool/pin", "crm")
     (event,) = [event for event in rig.store.events if event.kind is Kind.CALL_DENIED]
     told = await why(rig, event.id)
-    assert (told["hint"], told["command"]) == ("it is administration: do it outside of every task", "")
+    outside = ("it is administration: do it outside of every task", "taskbound tools list")
+    assert (told["hint"], told["command"]) == outside
 
 
 async def test_what_an_ended_task_was_refused_needs_a_new_one(rig, task):
@@ -301,10 +307,33 @@ async def test_what_there_is_not_cannot_be_explained(rig, id):
         await why(rig, id)
 
 
+def is_a_command(command):
+    """Whether it is typed so: a command that there is, with a verb of its own, and options of that verb's."""
+    words = shlex.split(command)
+    asked = [*words[1 : 2 if words[1] in ("up", "doctor") else 3], "--help"]
+    told = io.StringIO()
+    with redirect_stdout(told):
+        status = main(asked)
+    options = {word.partition("=")[0] for word in words if word.startswith("--")}
+    return words[0] == "taskbound" and status == 0 and all(option in told.getvalue() for option in options)
+
+
+def test_a_command_that_there_is_not_is_told_apart():
+    assert is_a_command("taskbound lease list") and not is_a_command("taskbound leases")
+    assert not is_a_command("taskbound lease lists") and not is_a_command("taskbound lease list --of x")
+
+
+@pytest.mark.parametrize("action", sorted(set(RESOURCE_TYPES) - TASK_ACTIONS))
+def test_administration_inside_a_task_has_a_command_too(rig, action):
+    denied = Call("c1", "main", "t1", "t1", action, "x", rig.clock.at, code="not_permitted", state="denied")
+    hint, command = explain_module._unblocking(denied, (), rig.world.policies.current, names=True)
+    assert hint == "it is administration: do it outside of every task" and is_a_command(command)
+
+
 @pytest.mark.parametrize("code", sorted(denial_codes()))
 def test_each_denial_has_a_plain_hint_and_a_command(rig, code):
     denied = Call("c1", "main", "t1", "t1", "tools/call", "crm/refund", rig.clock.at, code=code, state="denied")
     hint, command = explain_module._unblocking(denied, (), rig.world.policies.current, names=True)
-    assert hint and command.startswith("taskbound "), code
+    assert hint and is_a_command(command), code
     said = Decision((Ask("grant_asks", "x") if code == "approval_required" else Deny(code, "x"),), {})
     assert said.hint and said.refusal().hint == said.hint, code

@@ -68,9 +68,9 @@ async def test_the_handle_is_stored_as_its_digest_only(rig):
 )
 async def test_a_bad_ask_is_refused_with_the_thing_named_and_nothing_happens(rig, ask, error, says):
     before = len(rig.store.events)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=says) as refused:
         await open_task(rig.world, rig.door, ALICE, ask)
-    assert len(rig.store.events) == before
+    assert len(rig.store.events) == before and refused.value.hint
 
 
 async def test_an_unknown_profile_is_denied_and_recorded(rig):

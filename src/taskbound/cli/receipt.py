@@ -121,7 +121,8 @@ def _key(asked: argparse.Namespace, beside: str | None) -> VerifierKey:
     try:
         return parse_key(text)
     except MalformedNote as error:
-        raise InvalidRequest(f"this is no key: {error}", code="no_key") from None
+        hint = "a key is one line, NAME+HASH+KEY, as `taskbound receipt show` gave it as `vkey`"
+        raise InvalidRequest(f"this is no key: {error}", code="no_key", hint=hint) from None
 
 
 def _told(verdict: Verdict, *, given: bool) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from taskbound.formats.canonical import digest_parts
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 
 KINDS = ("human", "service", "agent")
+NAMES = "such as agent/nightly or human/alice"  # how a name is spelled, for who spelled none
 JOIN_TOKEN = "join_token"  # the attestor of who shows one
 PROOF_CODE = "invalid_dpop_proof"  # RFC 9449 7.1
 # What each attestor can learn, and of which type: a registration that asks for anything else would match nobody.
@@ -244,7 +245,7 @@ def registration_of(id: str, org: str, trust_domain: str, entry: Entry) -> Regis
     try:
         spiffe_id, owner_id = make(trust_domain, name), make(trust_domain, owner)
     except MalformedSpiffeId as error:
-        raise InvalidRequest(f"{name[:64]!r} is no name of an identity: {error}") from None
+        raise InvalidRequest(f"{name[:64]!r} is no name of an identity: {error}", hint=NAMES) from None
     return Registration(
         id=id,
         org=org,

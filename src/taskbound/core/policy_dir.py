@@ -256,20 +256,21 @@ def _registration(where: str, entry: Any) -> RegistrationEntry:
     only(entry, ("id", "owner", "purpose", "environment", "groups", "attestor", "when"), where)
     for key in ("id", "owner", "environment", "attestor"):
         if not isinstance(entry.get(key), str) or not entry[key]:
-            raise InvalidRequest(f"{where}: {key!r} is missing, or no text")
+            raise InvalidRequest(f"{where}: {key!r} is missing, or no text", hint=f'write {key} = "…"')
     for key, kinds in (("id", ("service/", "agent/")), ("owner", ("human/",))):
         try:
             spiffe.make("example.org", entry[key])
         except spiffe.MalformedSpiffeId as error:
-            raise InvalidRequest(f"{where}: {key!r} is {quoted(entry[key])}: {error}") from None
+            hint = f"write it as {kinds[-1]}NAME"
+            raise InvalidRequest(f"{where}: {key!r} is {quoted(entry[key])}: {error}", hint=hint) from None
         if not entry[key].startswith(kinds):
             hint = f"it begins with {' or '.join(kinds)}"
             raise InvalidRequest(f"{where}: {key!r} is {quoted(entry[key])}", hint=hint)
     groups, when = entry.get("groups", []), entry.get("when")
     if not isinstance(groups, list) or not all(isinstance(group, str) and group for group in groups):
-        raise InvalidRequest(f"{where}: 'groups' is no list of names")
+        raise InvalidRequest(f"{where}: 'groups' is no list of names", hint='write groups = ["NAME"]')
     if not isinstance(entry.get("purpose", ""), str):
-        raise InvalidRequest(f"{where}: 'purpose' is no text")
+        raise InvalidRequest(f"{where}: 'purpose' is no text", hint='write purpose = "…"')
     if entry["attestor"] == JOIN_TOKEN and when is None:  # its facts come with the token, once one is issued
         when = {}
     elif not isinstance(when, Mapping) or not when or not all(type(fact) in (str, int) for fact in when.values()):

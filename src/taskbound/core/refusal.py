@@ -14,6 +14,9 @@ from typing import Any
 
 from taskbound.core.errors import InvalidRequest
 
+# What to do about a problem that does not say it itself, by its code.
+OTHERWISE = {"invalid_policy": "change what is named there, then: taskbound policy check"}
+
 
 class Broken(InvalidRequest):
     """Several problems. It says the first, and holds all of them in the order in which they were found."""
@@ -90,7 +93,7 @@ def problem(
     if line is None:
         line = line_of(text, message)
     place = path + (f" line {line}" if line else "") + (f" @id {id}" if id else "")
-    return InvalidRequest(f"{place}: {message}", code=code, hint=hint)
+    return InvalidRequest(f"{place}: {message}", code=code, hint=hint or OTHERWISE.get(code, ""))
 
 
 def line_of(text: str, message: str) -> int | None:

@@ -33,6 +33,14 @@ NOUNS: Mapping[str, type[Effect]] = {"c": Call, "l": Lease, "t": Task}
 IDS = "name a call (d…), a lease (l…) or a task (t…)"
 KINDS = {"tools/call": "tool", "lease/issue": "lease"}  # what grants are of, as profiles name it
 LOAD = "taskbound policy load"
+# The command of each administration, by the first part of its action: nothing in it is of who was denied, who may
+# have chosen the resource for whoever types it.
+ADMINISTRATION = {
+    "identity": "taskbound identity list",
+    "tool": "taskbound tools list",
+    "policy": LOAD,
+    "body": "taskbound audit erase",
+}
 DECIDED = frozenset((
     Kind.CALL_PERMITTED, Kind.CALL_DENIED, Kind.LEASE_REQUESTED, Kind.TASK_REQUESTED, Kind.TASK_OPENED,
 ))  # fmt: skip
@@ -259,7 +267,7 @@ def _unblock(call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Ide
 
 def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names: bool) -> tuple[str, str]:
     own = chain[-1].intent.profile if chain else None
-    upstream = call.resource.partition("/")[0]
+    upstream, noun = call.resource.partition("/")[0], call.action.partition("/")[0]
     match call.code:
         case "outside_grants" if call.action not in KINDS:
             return "ask for no more than the task above it holds", "taskbound task list"
@@ -287,7 +295,7 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
         case "forbidden":
             return "the policy that is named forbids it, whatever a task grants: change organisation/", LOAD
         case "not_permitted" if call.task and call.action not in TASK_ACTIONS:
-            return "it is administration: do it outside of every task", ""
+            return "it is administration: do it outside of every task", ADMINISTRATION.get(noun, "taskbound call list")
         case "not_permitted":
             return "add a permit to organisation/, then load it", LOAD
         case "unknown_tool":

@@ -20,7 +20,7 @@ from taskbound.core.details import grants_from_details
 from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest, NotFound, Replayed, bounded
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, narrow
-from taskbound.core.identity import Claim, Identity, Process, Registration, name_of
+from taskbound.core.identity import NAMES, Claim, Identity, Process, Registration, name_of
 from taskbound.core.intent import DEFAULT_BUDGET, Intent, bind, grants_of_intent, grants_that_read
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.refusal import nearest
@@ -198,10 +198,11 @@ def _request_of(ask: TaskAsk) -> str:
 
 def _wish(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[str, int]) -> Wish:
     if ask.profile is not None and ask.details is not None:
-        raise InvalidRequest("a task has a profile or authorization_details, not both")
+        raise InvalidRequest("a task has a profile or authorization_details, not both", hint="leave one of them out")
     if ask.profile is not None:
         if ask.profile in ("", "none"):  # "none" is what policy sees of a task without a profile
-            raise InvalidRequest(f"there is no profile {ask.profile!r}", code="unknown_profile")
+            message = f"there is no profile {ask.profile!r}"
+            raise InvalidRequest(message, code="unknown_profile", hint="name another, or leave the profile out")
         profile = policies.profiles[ask.profile]  # else it was denied
         values = bind(profile, ask.set)
         return Wish(
@@ -245,13 +246,15 @@ def _budget(most: Mapping[str, int], asked: Mapping[str, int] | None) -> Mapping
         if quantity not in most:
             raise InvalidRequest(f"there is no budget of {quantity[:32]!r}", hint=f"use {', '.join(sorted(most))}")
         if not 0 <= amount <= most[quantity]:
-            raise InvalidRequest(f"a budget of {amount} {quantity} is not between 0 and {most[quantity]}")
+            message = f"a budget of {amount} {quantity} is not between 0 and {most[quantity]}"
+            raise InvalidRequest(message, hint=f"ask for {quantity}={most[quantity]} at most")
     return {**most, **(asked or {})}
 
 
 def _life(most: timedelta, asked: timedelta | None) -> timedelta:
     if asked is not None and not timedelta(0) < asked <= most:
-        raise InvalidRequest(f"a life of {asked.total_seconds():g} s is not between 0 and {most.total_seconds():g} s")
+        message = f"a life of {asked.total_seconds():g} s is not between 0 and {most.total_seconds():g} s"
+        raise InvalidRequest(message, hint=f"ask for {most.total_seconds():g} s at most, or for none")
     return asked or most
 
 
@@ -268,7 +271,8 @@ async def _actor(world: World, tx: Transaction, caller: Identity, ask: TaskAsk) 
     try:
         actor = await registered(tx, str(make(world.trust_domain, ask.actor)))
     except MalformedSpiffeId as error:
-        raise InvalidRequest(f"{ask.actor[:64]!r} is no name of an identity: {error}") from None
+        message = f"{ask.actor[:64]!r} is no name of an identity: {error}"
+        raise InvalidRequest(message, hint=NAMES) from None
     except NotFound as error:
         raise Denied(str(error), code="unknown_agent", hint=error.hint) from None
     if not actor.is_live:

@@ -241,7 +241,8 @@ class Gateway:
 
     async def _list_tools(self, request: mcp.Request, asked: Asked, answer: Answer) -> None:
         if request.params.get("cursor") is not None:
-            return await answer.finish(problem(request.id, mcp.INVALID_PARAMS, "the list has one page, and no cursor"))
+            one_page, hint = "the list has one page, and no cursor", "leave the cursor out"
+            return await answer.finish(problem(request.id, mcp.INVALID_PARAMS, one_page, {"hint": hint}))
         session = asked.session
         if session is None or session.tools is None:
             if may_act(asked.chain):

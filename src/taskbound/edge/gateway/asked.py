@@ -78,7 +78,7 @@ _HINTS = {  # what to do about an error of ours, by its code
     mcp.PARSE_ERROR: "send one JSON value in UTF-8, no member twice, no number that JSON has not",
     mcp.INVALID_REQUEST: "send one message of JSON-RPC 2.0: jsonrpc, id, method, params, and nothing else",
     mcp.METHOD_NOT_FOUND: "initialize, server/discover, ping, tools/list and tools/call are served",
-    mcp.INVALID_PARAMS: "tools/list tells the tools, and which arguments they take",
+    mcp.INVALID_PARAMS: "send what the method takes: tools/list tells the tools, and their arguments",
     mcp.INTERNAL_ERROR: "ask again in a moment",
     mcp.HEADER_MISMATCH: "send headers that say what the body says, each once",
     mcp.UNSUPPORTED_VERSION: "speak one of the versions that are named",
@@ -86,8 +86,8 @@ _HINTS = {  # what to do about an error of ours, by its code
 
 
 def problem(id: mcp.Id | None, code: int, message: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the response with an error of ours: with what to do about it."""
-    return mcp.error(id, code, message, {**(data or {}), "hint": _HINTS[code]})
+    """Return the response with an error of ours: with what to do about it, unless `data` says that itself."""
+    return mcp.error(id, code, message, {"hint": _HINTS[code], **(data or {})})
 
 
 def stopped(request: mcp.Request, asked: Asked, why: str) -> dict[str, Any]:
