@@ -17,6 +17,7 @@ PLANTED = [
     ("one-way", "formats/canonical.py", "taskbound.core.errors"),
     ("nouns", "core/lease.py", "taskbound.core.call"),
     ("cedar", "core/task.py", "cedarpy"),
+    ("posture", "posture/sighting.py", "taskbound.posture.findings"),
     ("steps", "steps/open_task.py", "taskbound.steps.end_task"),
     ("plugins", "plugins/providers/memory.py", "taskbound.plugins.policies.files"),
     ("doors", "edge/gateway.py", "taskbound.edge.api"),
