@@ -45,7 +45,7 @@ for deaf, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
 
 pytest_plugins = ["tests.notes"]
 pytest.register_assert_rewrite(
-    *(f"tests.contracts.{suite}" for suite in set(SUITES.values())), "tests.rig", "tests.logs"
+    *(f"tests.contracts.{suite}" for suite in {*SUITES.values(), "parser"}), "tests.rig", "tests.logs"
 )
 
 

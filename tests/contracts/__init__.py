@@ -23,6 +23,7 @@ ALONE = {
     "Attestor": ("attestors", "plugins/test_unix_attestor.py"),  # real processes at real sockets
     "Archive": ("archives", "cli/test_audit.py"),  # `write` alone; tests of the log keep its files in a dictionary
     "Addressed": ("providers/postgres", "plugins/test_postgres_faults.py"),  # of the providers only this one has it
+    "Discoverer": ("discoverers", "plugins/test_discoverer_files.py"),  # parsers, of which there are many, have a suite
     "Origin": ("net", "plugins/test_net.py"),  # there is to be one way out
     "Answer": ("net", "plugins/test_net.py"),
 }
