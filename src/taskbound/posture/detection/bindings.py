@@ -1,0 +1,138 @@
+"""Bindings: what a name says of the value that it is bound to, in configuration, code, XML and command lines."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from html import unescape as unescape_entities
+
+from taskbound.posture.detection import exempt, target
+from taskbound.posture.detection.decode import decodings
+from taskbound.posture.detection.forms import AWS_SECRET
+from taskbound.posture.detection.found import NAME, Found, text_of
+from taskbound.posture.detection.names import LONGEST, PASSWORD, TOKEN, is_believed, is_random, kind_of_name
+from taskbound.posture.detection.rules import gitleaks
+from taskbound.posture.detection.structure import password_of_basic
+
+# From a word for secrets: the rest of the name, what closes it, a type perhaps, what binds, the value's quote.
+_ASSIGNED = re.compile(
+    rb"""[\w.-]{0,50}(?:\\{0,3}["'\]]){0,2}[ \t]{0,10}(?::[ \t]?[A-Za-z_][\w.]{0,20}[ \t]{0,3}(?==[ \t]{0,3}["'`]))?"""
+    rb"""(=>|::?=|\?=|\+=|={1,2}|:|>|,)[ \t]{0,40}(?:[bfruBFRU]{0,2}(\\{0,3}["'`]))?"""
+)
+_ATTRIBUTE = re.compile(rb"""[\w.:-]{0,50}["']\s{1,4}value\s?=\s?(["'])""")
+_ARGUMENT = re.compile(rb"""[\w-]{0,30}[ \t]{1,3}(["']?)""")
+_BARE = re.compile(rb"""[^\s'"`;,<>&(){}\[\]|\\]{6,1000}""")
+_RUN_NAME = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+_TAIL = re.compile(rb"[A-Za-z0-9_.-]{0,60}")
+_LINE = 512
+_CONTEXT = 80  # bytes of a name and what follows, which may say that it is about something else
+_AFTER_QUOTE = (b")", b"]", b"}", b",", b";", b" ", b":", b"")
+
+
+def by_name(name: str, text: str, context: str = "") -> tuple[str, str, str] | None:
+    """Return kind, canonical value and encoding of what stands under a name; None where it is no secret.
+
+    A value that is base64 or hexadecimal of text is what it stands for, so that one password is one credential
+    wherever it lies; of user:password (as in Docker's "auth") the password.
+    """
+    kind = kind_of_name(name)
+    if not kind:
+        return None
+    value = (unescape_entities(text) if "&" in text else text).strip().strip("\"'")
+    said = _SCHEME.match(value)
+    if said and "auth" in name.lower():
+        value = password_of_basic(said[2]) if said[1].lower() == "basic" else said[2]
+        return ("authorization-bearer", value, "plain") if is_believed(TOKEN, value) else None
+    # Shorter words decode to something by chance too often.
+    for encoding, plain in decodings(value.encode()) if len(value) >= 12 and len(value) % 4 == 0 else ():
+        if encoding in ("base64", "hex"):
+            inner = plain.decode().strip()
+            if name.lower().rpartition(".")[2] in ("auth", "_auth") and ":" in inner:
+                inner = password_of_basic(value)
+            if exempt.is_placeholder(inner) or exempt.is_reference(inner):
+                return None
+            if is_believed(kind, inner):
+                return ("password" if kind == PASSWORD else "generic-api-key", inner, encoding)
+    if kind == PASSWORD and any(one.isspace() for one in value):
+        return None
+    if not is_believed(kind, value) or (context and _is_about_something_else(name, value, context)):
+        return None
+    if _AWS_NAME.search(name) and AWS_SECRET.fullmatch(value.encode()):
+        return ("aws-secret-access-key", value, "plain")
+    return ("password" if kind == PASSWORD else "generic-api-key", value, "plain")
+
+
+_SCHEME = re.compile(r"(?i)(bearer|token|basic|apikey)\s{1,4}(\S+)\Z")
+_AWS_NAME = re.compile(r"(?i)aws|secret_?access|amazon")
+
+
+@lru_cache(maxsize=1)
+def _other_names() -> "re.Pattern[str]":
+    return re.compile(
+        "|".join(f"(?:{one})" for one in gitleaks()["generic"]["expressions"]).replace("(?:(?i)", "(?i:", 1)
+    )
+
+
+def _is_about_something_else(name: str, value: str, context: str) -> bool:
+    # gitleaks' lists for its generic rule: names that only sound like it, and words that no issuer would use.
+    if _other_names().search(context[:_CONTEXT]) and "authorization" not in name.lower():
+        return True
+    return (
+        kind_of_name(name) != PASSWORD
+        and not is_random(value, 3.9, 24)
+        and exempt.has_word(value, gitleaks()["generic"]["words"])
+    )
+
+
+def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
+    before = data[max(0, start - 60) : start]
+    begin = start - (len(before) - len(before.rstrip(_RUN_NAME)))
+    tail = _TAIL.match(data, start)
+    name = text_of(data[begin : tail.end() if tail else end])
+    if not kind_of_name(name):
+        return
+    found = _ASSIGNED.match(data, start)
+    quote, operator = b"", b""
+    if found:
+        quote, operator = found[2] or b"", found[1]
+    else:
+        found = _ATTRIBUTE.match(data, start)
+        if found:
+            quote = found[1]
+        elif data[begin : begin + 2] == b"--":
+            found = _ARGUMENT.match(data, start)
+            quote = found[1] if found else b""
+    if not found:
+        return
+    place = found.end()
+    if quote:
+        stop = data.find(quote, place, place + 4096)
+        if stop < 0:
+            return
+        raw = data[place:stop]
+        # A quote that closes what was said before opens nothing.
+        if b"\n" in raw or raw[:1] in _AFTER_QUOTE:
+            return
+    else:
+        bare = _BARE.match(data, place)
+        # Without quotes, what goes on as code is code; and a list of words is no binding.
+        if not bare or operator == b"," or (bare.end() < len(data) and data[bare.end() : bare.end() + 1] in b"([{|"):
+            return
+        raw = bare[0].rstrip(b".:")
+    if operator == b"," and not (quote and data[begin - 1 : begin] in (b"'", b'"') and begin):
+        return
+    last = place + len(raw)
+    if len(raw) > LONGEST:
+        return
+    line = text_of(data[max(0, begin - _LINE) : last + _LINE])
+    known = by_name(name.lstrip("-."), text_of(raw), text_of(data[begin : begin + _CONTEXT]))
+    if known:
+        kind, value, encoding = known
+        here = line[line.rfind("\n", 0, line.find(name)) + 1 :] if name in line else line
+        yield Found(kind, value, place, last, NAME, encoding, target.of_connection(here.partition("\n")[0]))
+
+
+def argument(data: bytes, start: int, end: int) -> Iterator[Found]:
+    word = start + 2
+    found = _ARGUMENT.match(data, word)
+    if found:
+        yield from assigned(data, word, end)

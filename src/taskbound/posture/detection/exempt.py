@@ -1,0 +1,141 @@
+"""What looks like a secret and is none: references, placeholders, digests, paths. Each is a question about a value."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from math import log2
+
+
+def entropy(value: str) -> float:
+    """Return Shannon's entropy of the characters of `value`, in bits for each."""
+    size = len(value)
+    return -sum(count / size * log2(count / size) for count in Counter(value).values()) if size else 0.0
+
+
+# A value that says where the secret is instead of being it. Anything that a template, shell or manager fills in.
+_REFERENCE = re.compile(
+    r"""
+      ^\$\w+$ | \$\{ | \{[A-Za-z_][\w.!:\[\]]*\} | \$\( | \{\{ | ^\{[\w.\s:-]+\}$ | ^<[^>]*>?$ | ^%[\w.]+%$ | %\(
+    | ^@[\w.]+@?$ | ^\#\{ | ^`
+    | ^!(?:Ref|Sub|GetAtt|ImportValue|Join|FindInMap|vault|secret|env|reference|include|file)\b
+    | ^(?:op|vault|secrets?|env|file|ssm|sm|kms|awssm|aws-sm|gcpsm|gcp-sm|azkv|akv|keyring|keychain|keyvault|bws|pass
+        |doppler|infisical|secretsmanager|secretmanager|parameterstore|secretref|ref\+\w+|age|sops|config|var|data|local
+        |module|ssm-secure|dynamic|resolve)(?::|://)
+    | ^(?:var|local|module|data|each|self|this|process\.env|env|os\.environ|secrets|vars|inputs|params|config|settings
+        |values|github|matrix|steps|needs|terraform|path|random_\w+|aws_\w+|azurerm_\w+|google_\w+|kubernetes_\w+)
+        [.\[][\w.\[\]"'*-]+$
+    | ^arn:aws | ^urn: | ^\$\w+/ | ^projects/[^/]+/secrets/ | ^ENC[\[(]
+    | ^\{cipher\} | ^\{(?:S?SHA\d*|S?MD5|CRYPT|bcrypt|pbkdf2)\} | ^vault:v\d | ^AgA[A-Za-z0-9+/=]{200}
+    | ^\$ANSIBLE_VAULT | ^\$\d\w?\$ | ^\$argon2 | ^pbkdf2[_:$] | ^bcrypt | ^scrypt: | ^sha\d*: | ^\*{3}
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_PATH = re.compile(
+    r"^(?:~|\.{1,2})?/[\w.@+-]+(?:/[\w.@+-]*)+$|^[A-Za-z]:\\|^(?:\.{1,2}|~)/|^[\w.-]+/[\w./-]+\.\w{1,5}$"
+)
+_FILE = re.compile(
+    r"^[\w./\\@-]+\.(?:pem|key|crt|cer|pub|json|ya?ml|txt|env|cfg|conf|ini|toml|py|js|ts|go|rb|md|sh|jks|p12|pfx|log|xml|html?)$",
+    re.I,
+)
+_ADDRESS = re.compile(
+    r"^(?:https?|wss?|tcp|udp|ftp|s3|gs|file|git|ssh|docker|oci)://[^\s:@]*(?::\d+)?(?:[/?#]\S*)?$", re.I
+)
+_ENV_NAME = re.compile(r"^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$")
+_CODE = re.compile(
+    r"^[A-Za-z_]+\d{0,2}(?:(?:\.|->|::)[A-Za-z_]+\d{0,2})+(?:\(.*)?$|^[A-Za-z_][\w.]*\([^)]*\)?[;,]?$|^[A-Za-z_]+\["
+)
+_UUID = re.compile(r"^\{?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\}?$", re.I)
+_DIGEST = re.compile(r"(?:^|[:@=-])(?:sha-?(?:1|224|256|384|512)|md5|blake[23]\w?|h1)[-:=@][0-9a-f+/=]{16,}", re.I)
+_TIME = re.compile(r"^\d{4}-\d\d-\d\d(?:[T ]\S*)?$|^\d+(?:\.\d+)*(?:ms|s|m|h|d)?$|^v?\d+(?:\.\d+){1,3}(?:[-+]\S*)?$")
+
+# How the DER of a public key begins in base64: P-256, P-384, Ed25519, RSA of 1024, 2048 and 4096 bits.
+_PUBLIC_KEYS = ("MFkwEwYHKoZI", "MHYwEAYHKoZI", "MCowBQYDK2V", "MIGfMA0GCSqG", "MIIBIjANBgkq", "MIICIjANBgkq")
+
+# What people write where a secret will be. Counted as one when nothing else is left.
+_WORDS = (
+    "anonymous anoncvs pserver "
+    "passwords passwort password passwd passphrase pass pwd pw secrets secret tokens token apikey accesskey "
+    "keys key api access auth authorization bearer credentials credential creds cred client account private "
+    "public session cookie jwt oauth csrf signing encryption encrypted encrypt master main root admin "
+    "administrator superuser user username usr login name my your our the a an is here this that goes and or "
+    "of for to in on with not none null nil undefined changeme change changed changeit it me please default "
+    "defaults example examples sample samples demo dummy fake mock test testing tests tester dev develop "
+    "development prod production stage staging local localhost secure insecure insert replace enter put set "
+    "add fill provide use get type todo tbd fixme placeholder redacted removed hidden masked value values "
+    "string text data some any foo bar baz qux hello world long random generated super very strong simple "
+    "temporary temp tmp guest postgres postgresql mysql mariadb mongo mongodb redis rabbit rabbitmq sqlserver "
+    "oracle database db sql app application service server system web site host company org project team "
+    "docker container github gitlab google azure aws amazon openai anthropic slack stripe notion minio "
+    "keycloak grafana elastic kibana airflow django flask rails spring keystore truststore xxx yyy zzz abc "
+    "xyz key1 new old empty unknown required optional true false yes no n letmein welcome qwerty monkey "
+    "dragon sa wordpress wp drupal magento openshift k8s kubernetes kube ci cd bot agent model chat llm "
+    "github_token ref id"
+)
+_MADE_OF_WORDS = re.compile(
+    r"(?:(?>"
+    + "|".join(sorted(set(_WORDS.split()), key=lambda one: (-len(one), one)))
+    + r")[-_ .:/@!?*#]*+)++\d{0,4}[!.?*#]{0,3}",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"""
+      x{4,} | X{4,} | \*{3,} | \.{3,} | \?{3,} | _{4,} | -{6,} | 0{8,} | 1{8,} | (?i:a{8,})
+    | (?i:your[-_ ]?\w | change[-_ ]?(?:me|this|it) | replace[-_ ]?(?:me|this|with) | place[-_]?holder | example
+        | (?<![a-z])(?:dummy|fake|redacted|sample|todo|insert)(?![a-z]) | (?:insert|enter|put|goes|add)[-_ ].{0,40}here
+        | not[-_ ]?a?[-_ ]?(?:real|secret|valid) | this[-_ ]is[-_ ] | lorem
+        | my[-_](?:secret|super|pass|token|api|key) | supersecret
+        | abcdefghijkl | 1234567890?ab | 0123456789 | qwertyuiop | deadbeef | cafebabe | foobar | s3cr3t | changeit)
+    | ^<.*>$ | ^\[.*\]$
+    """,
+    re.VERBOSE,
+)
+# Parts that no issuer puts into a token: what marks a token of documentation.
+_MADE_UP = re.compile(
+    r"(?i:x{6,}|example|your[-_]|placeholder|redacted|dummy|abcdefghijklmnop|0123456789abcdef|1234567890abcdef)|\*{4,}|\.{4,}|(.)\1{7,}|(..)\2{5,}|(...)\3{4,}"
+)
+
+# Published by their issuers, to be copied: AWS, jwt.io, Stripe, Azure's storage and Cosmos emulators.
+_PUBLISHED = frozenset(
+    {
+        "AKIAIOSFODNN7EXAMPLE",
+        "AKIAI44QH8DHBEXAMPLE",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyfQ"
+        ".SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
+        "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
+        "sk_test_BQokikJOvBiI2HlWgH4olfQ2",
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+        "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==",
+    }
+)
+
+
+def is_made_up(value: str) -> bool:
+    """Say whether a token of a known form is one of documentation: published, or filled with a pattern."""
+    return value in _PUBLISHED or bool(_MADE_UP.search(value))
+
+
+def is_reference(value: str) -> bool:
+    """Say whether `value` points to a secret, or is an address, a path, a name or code rather than a value."""
+    return any(one.search(value) for one in (_REFERENCE, _PATH, _FILE, _ADDRESS, _ENV_NAME, _CODE))
+
+
+def is_placeholder(value: str) -> bool:
+    """Say whether `value` stands where a secret will be: words for it, one pattern, a published example."""
+    return is_made_up(value) or bool(_PLACEHOLDER.search(value)) or bool(_MADE_OF_WORDS.fullmatch(value[:96]))
+
+
+def is_public(value: str) -> bool:
+    """Say whether `value` is of a kind that opens nothing: UUIDs, digests that say so, times, versions, public keys."""
+    return (
+        any(one.search(value) for one in (_UUID, _DIGEST, _TIME))
+        or value.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-", "-----BEGIN PUBLIC", "-----BEGIN CERT"))
+        or value.startswith(_PUBLIC_KEYS)
+    )
+
+
+def has_word(value: str, words: Iterable[str]) -> bool:
+    """Say whether one of the (lower-case) words stands in `value`."""
+    lower = value.lower()
+    return any(word in lower for word in words)

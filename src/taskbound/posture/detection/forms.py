@@ -1,0 +1,107 @@
+"""Forms: tokens that an issuer made, known by how they look and by what they say about themselves."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from taskbound.posture.detection import exempt
+from taskbound.posture.detection.found import FORM, STRUCTURE, VENDOR, Finder, Found, text_of
+from taskbound.posture.detection.names import is_random
+from taskbound.posture.detection.rules import Rule, gitleaks
+from taskbound.posture.detection.structure import github_checksum_holds, jwt_parts, pem_body
+
+_AFTER = 2048  # bytes after an anchor in which a rule's expression has to match
+_LONGEST_KEY = 1 << 15  # bytes of a PEM key
+_NEAR = 400  # bytes between an AWS access key id and its secret
+
+_CHECKED = frozenset({"github-pat", "github-oauth", "github-app-token", "github-refresh-token"})
+_IDENTIFIERS = frozenset({"aws-access-token", "alibaba-access-key-id"})
+# Public by design, or the name of an account: they open nothing, with a secret beside them or not.
+_PUBLIC_ARE = (
+    "adobe-client-id asana-client-id bitbucket-client-id discord-client-id flutterwave-public-key "
+    "linkedin-client-id lob-pub-api-key looker-client-id mailgun-pub-key mapbox-api-token "
+    "messagebird-client-id new-relic-user-api-id plaid-client-id sendbird-access-id sumologic-access-id"
+)
+PUBLIC = frozenset(_PUBLIC_ARE.split())
+
+
+def by_rule(rule: Rule) -> Finder:
+    rank = VENDOR if rule.named else FORM
+
+    def finder(data: bytes, start: int, end: int) -> Iterator[Found]:
+        # Some begin with what may stand before the secret.
+        for first in (start, start - 1) if start and not rule.named else (start,):
+            found = rule.compiled.match(data, first, start + _AFTER)
+            if found:
+                break
+        if found:
+            group = rule.group or next((one for one, text in enumerate(found.groups(), 1) if text), 0)
+            value = text_of(found[group])
+            if (
+                exempt.entropy(value) < rule.entropy
+                or exempt.is_made_up(value)
+                or _is_allowed(rule, value, text_of(found[0]))
+            ):
+                return
+            if rule.named and (
+                exempt.is_placeholder(value) or exempt.entropy(value) < 2.5 or not any(one.isdigit() for one in value)
+            ):
+                return
+            if rule.id in _CHECKED and not github_checksum_holds(value):
+                return
+            yield Found(
+                rule.id,
+                value,
+                *found.span(group),
+                STRUCTURE if rule.id in _CHECKED else rank,
+                is_identifier=rule.id in _IDENTIFIERS,
+            )
+
+    return finder
+
+
+def _is_allowed(rule: Rule, value: str, match: str) -> bool:
+    return any(one.search(match if on == "match" else value) for on, one in (*rule.allowed, *_allowed_everywhere()))
+
+
+@lru_cache(maxsize=1)
+def _allowed_everywhere() -> "Sequence[tuple[str, re.Pattern[str]]]":
+    return [("secret", re.compile(one)) for one in gitleaks()["allow"]["expressions"]]
+
+
+_JWT = re.compile(rb"ey[A-Za-z0-9_-]{15,8000}\.ey[A-Za-z0-9_-]{15,16000}\.[A-Za-z0-9_-]{20,2000}")
+_PEM_END = re.compile(rb"-----END[ A-Z0-9]{0,50}PRIVATE KEY")
+
+
+def jwt(data: bytes, start: int, end: int) -> Iterator[Found]:
+    found = _JWT.match(data, start)
+    value = text_of(found[0]) if found else ""
+    if found and not exempt.is_placeholder(value):
+        header, claims = jwt_parts(value)
+        account = claims.get("iss") == "kubernetes/serviceaccount" or str(claims.get("sub", "")).startswith(
+            "system:serviceaccount:"
+        )
+        if header:
+            yield Found("kubernetes-service-account-token" if account else "jwt", value, *found.span(), STRUCTURE)
+
+
+def private_key(data: bytes, start: int, end: int) -> Iterator[Found]:
+    last = _PEM_END.search(data, end, end + _LONGEST_KEY)
+    body = pem_body(text_of(data[end : last.start()])) if last else ""
+    if last and body:
+        yield Found("private-key", body, start, last.end(), STRUCTURE)
+
+
+AWS_SECRET = re.compile(rb"(?<![A-Za-z0-9/+=_-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_-])")
+
+
+def aws_secrets(data: bytes, found: Sequence[Found]) -> Iterator[Found]:
+    # A secret access key has no form of its own: it is known by the id beside it.
+    for one in found:
+        if one.kind != "aws-access-token" or one.encoding != "plain":
+            continue
+        for secret in AWS_SECRET.finditer(data, max(0, one.start - _NEAR), one.end + _NEAR):
+            value = text_of(secret[0])
+            capitals, small = sum(one.isupper() for one in value), sum(one.islower() for one in value)
+            if capitals >= 4 and small >= 4 and is_random(value, 4.3, 40) and not exempt.is_placeholder(value):
+                yield Found("aws-secret-access-key", value, *secret.span(), FORM)

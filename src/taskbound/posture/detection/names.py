@@ -1,0 +1,144 @@
+"""Names of secrets: what the key under which a value stands says about it, and what a value must be to be believed."""
+
+import re
+from functools import lru_cache
+from operator import ne
+
+from taskbound.posture.detection.exempt import entropy, is_placeholder, is_public, is_reference
+
+PASSWORD, TOKEN, KEY = "password", "token", "key"
+LONGEST = 512  # characters of what counts as a secret because of its name
+
+_SPACE = re.compile(r"\s")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_PASSWORDS_ARE = "password passwords passwd passwort pwd pass passphrase passcode pw"
+_TOKENS_ARE = (
+    "accesskey accesstoken apikey apikeys apitoken authkey authorization authtoken bearer clientsecret cred "
+    "credential credentials creds jwt pat privatekey secret secretkey secrets signingkey token tokens"
+)
+# What makes a "key" one that opens something.
+_OPENING_ARE = (
+    "access account admin aes api app application auth bot client connection consumer cookie crypto deploy "
+    "dev developer encrypt encryption function hmac ingest ingestion integration jwt license master private "
+    "rsa secret service session shared sign signing ssh storage subscription user webhook"
+)
+# Words after the secret's that make the name one of something else.
+_ABOUT_ARE = (
+    "age alg algorithm arn audience backend bits bucket budget button change check checker checksum class cls "
+    "column config configuration confirm confirmation cost count counts curve decoder desc description digest "
+    "dir directory disable disabled embedding embeddings enable enabled encoder encoding endpoint endpoints "
+    "engine env error exists expiration expire expired expires expiring expiry factory field fields file "
+    "filename files fingerprint flow forgot form format func function generator grant group groups handler "
+    "hash hashed header headers helper hint host id identifier ids index info input issuer kind label labels "
+    "len length lifetime limit limiter limits link list manager map max md5 message metadata method min mode "
+    "mount msg name names namespace ops optional options order ordering page pair parser path paths pattern "
+    "per permission permissions placeholder policies policy position positions prefix price prompt provider "
+    "rate ref reference regex region request required reset response ring role roles rotate rotation schema "
+    "scope scopes selector server service services settings sha size source sources spec state status storage "
+    "store strategy stream strength subject suffix table template text timeout title ttl type types uri url "
+    "urls usage usages used util utils valid validation validator var variable variables version window zone"
+)
+# Words that make it none, wherever they stand.
+_NONE_ARE = (
+    "anon cache csrf dummy example fake foreign hash hashed idempotency issuer mock natural object partition "
+    "placeholder primary pub public publishable row sample sort stub thumbprint xsrf"
+)
+_PASSWORDS, _TOKENS, _OPENING, _ABOUT, _NONE = (
+    frozenset(one.split()) for one in (_PASSWORDS_ARE, _TOKENS_ARE, _OPENING_ARE, _ABOUT_ARE, _NONE_ARE)
+)
+_AUTH = frozenset({"auth", "xauth"})  # docker's and npm's "auth": "…"
+_ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "secretkey", "accesskey", "privatekey")
+
+
+@lru_cache(maxsize=65536)
+def kind_of_name(name: str) -> str:
+    """Return what the value under this key would be: PASSWORD, TOKEN, KEY (of something, perhaps); "": no secret."""
+    words = [one.lower() for one in _PARTS.findall(name)]
+    if not words or _NONE.intersection(words):
+        return ""
+    for place in reversed(range(len(words))):
+        word, before = words[place], words[place - 1] if place else ""
+        kind = ""
+        if word in _PASSWORDS or word.endswith(("password", "passwd", "passphrase")):
+            kind = PASSWORD
+        elif word in _TOKENS or word.endswith(_ENDINGS):
+            kind = TOKEN
+        elif word in ("key", "keys"):
+            kind = TOKEN if before in _OPENING else KEY
+        elif word in _AUTH and place == len(words) - 1:
+            kind = TOKEN if len(words) == 1 else KEY
+        if kind:
+            return "" if _ABOUT.intersection(words[place + 1 :]) else kind
+    return ""
+
+
+_HEX = re.compile(r"[0-9a-fA-F]+")
+# Every byte as its class: small, capital, digit, other.
+_CLASS = bytes(
+    ord("l") if 97 <= one <= 122 else ord("u") if 65 <= one <= 90 else ord("d") if 48 <= one <= 57 else ord("-")
+    for one in range(256)
+)
+
+
+def _classes(value: str) -> bytes:
+    return value.encode("ascii", "replace").translate(_CLASS)
+
+
+def _turns(classes: bytes) -> float:
+    """Return the share of neighbours that are of different classes: high in what is random, low in what is written."""
+    changes: int = sum(map(ne, classes, classes[1:]))
+    return changes / max(1, len(classes) - 1)
+
+
+# Words put together, as identifiers are: scram-sha-256, X25519PrivateKey, oauth2_token_type.
+_WORDS = re.compile(r"(?:(?>[A-Z][a-z]+|[a-z]{3,}|[A-Z]{2,8}(?![a-z])|[A-Z](?![a-z])|\d{1,6}|[_./:\\-]))++")
+_WORD = re.compile(r"[a-z]{3,}")
+
+
+def _is_of_words(value: str) -> bool:
+    return bool(_WORDS.fullmatch(value)) and 2 * sum(map(len, _WORD.findall(value))) >= len(value)
+
+
+def is_random(value: str, bits: float = 3.5, least: int = 16) -> bool:
+    """Say whether `value` was made by a machine: long, of letters and digits (or of cases mixed at random), dense."""
+    if len(value) < least or _SPACE.search(value):
+        return False
+    classes = _classes(value)
+    digits = classes.count(b"d")
+    if _HEX.fullmatch(value):
+        return bool(digits) and digits < len(value) and entropy(value) >= 3.0
+    letters = len(classes) - digits - classes.count(b"-")
+    turns = _turns(classes)
+    if not letters or (not digits and not (len(value) >= 20 and turns > 0.4)):
+        return False
+    return turns > (0.15 if len(value) >= 32 else 0.25) and entropy(value) >= bits * min(1.0, len(value) / 20)
+
+
+def is_believed(kind: str, value: str) -> bool:
+    """Say whether a value under a name of that kind is a secret, rather than a word, a reference or an example."""
+    if (
+        not 6 <= len(value) <= LONGEST
+        or _is_of_words(value)
+        or is_reference(value)
+        or is_public(value)
+        or is_placeholder(value)
+    ):
+        return False
+    if kind == PASSWORD:
+        if _SPACE.search(value):
+            return False
+        if is_random(value, 3.0, 12):
+            return True
+        classes = _classes(value)
+        several = len(set(classes))
+        return (
+            len(value) >= 8
+            and entropy(value) >= 2.5
+            and (
+                (several >= 3 and (b"d" in classes or b"-" in classes))
+                or (several == 2 and b"d" in classes and _turns(classes) > 0.2)
+            )
+        )
+    if kind == TOKEN:
+        return is_random(value, 3.0, 12)
+    return is_random(value, 3.6, 20) and not _HEX.fullmatch(value)

@@ -1,0 +1,170 @@
+"""Search: every secret in bytes, with its place. What is known is asked of hyperscan once, for all rules."""
+
+import re
+from base64 import b64encode
+from binascii import unhexlify
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+import hyperscan
+
+from taskbound.posture.detection.addresses import address, authorization, netrc, user_argument
+from taskbound.posture.detection.bindings import argument, assigned
+from taskbound.posture.detection.decode import DEEPEST, LARGEST, from_base64, is_text
+from taskbound.posture.detection.forms import PUBLIC, aws_secrets, by_rule, jwt, private_key
+from taskbound.posture.detection.found import FORM, Finder, Found
+from taskbound.posture.detection.rules import rules
+
+# What is looked for in its encoded form, wherever it begins within the encoded text.
+_MARKS_ARE = (
+    "ghp_ gho_ ghs_ ghu_ ghr_ github_pat_ glpat- sk-ant- sk-proj- sk_live_ sk_test_ rk_live_ xoxb- xoxp- "
+    "xapp- AKIA ASIA AIza ntn_ npm_ pypi- -----BEGIN eyJhbGci eyJ0eXAi hvs. shpat_ dop_v1_ whsec_ GOCSPX- "
+    "postgres:// postgresql:// mysql:// mongodb redis:// rediss:// amqp:// amqps:// https:// password "
+    'PASSWORD Password secret SECRET Secret token: TOKEN token= token": api_key API_KEY apiKey Bearer passwd'
+)
+_MARKS = _MARKS_ARE.split()
+_RUN64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
+_RUN16 = b"0123456789abcdefABCDEF"
+_RUN_URL = bytes(set(range(33, 127)) - set(b"\"'`<>&;,()[]{}|^"))
+
+
+def _in_base64(mark: str) -> Iterator[str]:
+    """Yield the characters that `mark` becomes in base64, for each of the three places where it can begin."""
+    for shift in range(3):
+        made = b64encode(b"\0" * shift + mark.encode() + b"\0\0").decode()
+        sure = made[-(-shift * 8 // 6) : (shift + len(mark)) * 8 // 6]
+        if len(sure) >= 5:
+            yield sure
+
+
+def _around(data: bytes, start: int, end: int, run: bytes) -> tuple[int, int]:
+    left = data[max(0, start - LARGEST) : start]
+    right = data[end : end + LARGEST]
+    return start - (len(left) - len(left.rstrip(run))), end + (len(right) - len(right.lstrip(run)))
+
+
+def _plain_of(encoding: str, run: bytes) -> bytes:
+    if encoding == "base64":
+        return from_base64(run)
+    if encoding == "hex":
+        plain = unhexlify(run[: len(run) // 2 * 2])
+        return plain if is_text(plain) else b""
+    return unquote_to_bytes(run)
+
+
+_RUNS = {"base64": _RUN64, "hex": _RUN16, "url": _RUN_URL}
+
+
+def _decoded(data: bytes, anchors: Sequence[tuple[str, int, int]], depth: int) -> Iterator[Found]:
+    ends: dict[str, int] = {}
+    for encoding, start, end in anchors:
+        if end <= ends.get(encoding, -1):
+            continue
+        first, last = _around(data, start, end, _RUNS[encoding])
+        ends[encoding] = last
+        if encoding == "base64":
+            # The name before "=" is no part of what it binds.
+            first = max(first, data.rfind(b"=", first, start) + 1)
+        run = data[first:last]
+        if len(run) > LARGEST:
+            continue
+        plain = _plain_of(encoding, run)
+        if plain and plain != run:
+            for one in find(plain, depth + 1):
+                inner = encoding if one.encoding == "plain" else f"{encoding}+{one.encoding}"
+                yield replace(one, start=first, end=last, encoding=inner)
+
+
+_NAMES = (
+    r"(?:passw|passphrase|passcode|pass|pwd|secret|token|credential|creds|api|key|auth|bearer|jwt)"
+    r"""[\w.-]{0,30}["'\\\]]{0,3}[ \t]{0,8}"""
+    r"""(?:[=>:,?+]{1,3}[ \t"'`\\]{0,40}[^\s"'`]{6}|:[ \t]?[\w.]{1,20}[ \t]?=[ \t]?["']|["']?\s{1,2}value\s?=)"""
+)
+
+
+@lru_cache(maxsize=1)
+def _database() -> "tuple[hyperscan.Database, list[list[Finder] | str]]":
+    """Compile what is looked for. Made once in a process, in some tens of milliseconds."""
+    work: dict[tuple[str, str], list[Finder] | str] = {}
+
+    def add(expression: str, flags: str, *finders: Finder) -> None:
+        there = work.setdefault((expression, flags), [])
+        assert not isinstance(there, str)
+        there.extend(finders)
+
+    for rule in rules():
+        if rule.id not in PUBLIC:
+            for expression, flags in rule.anchors:
+                add(expression, flags, by_rule(rule))
+    add(r"\bey[A-Za-z0-9_-]{17}", "", jwt)
+    add(r"-----BEGIN[ A-Z0-9]{0,50}PRIVATE KEY(?: BLOCK)?-----", "", private_key)
+    add(r":\\?/\\?/[^\s:@/]{0,64}:[^\s@]{1,128}@", "e", address)
+    add(r"(?:bearer|basic|token|bot|api-?key)[ \t]{1,4}[\w=~@.+/-]{8}", "i", authorization)
+    add(r"(?:-u|--user|--proxy-user)[ \t=]{0,3}[\"']?[\w.@+~-]{1,80}:[^\s]", "", user_argument)
+    add(r"\bmachine\s{1,8}[^\s]", "", netrc)
+    add(_NAMES, "i", assigned)
+    add(r"--(?:[a-z-]{0,20}password|token|[a-z-]{0,20}-token|api-key|[a-z-]{0,20}secret)[ ]{1,3}[^\s-]", "", argument)
+    for mark in _MARKS:
+        work[mark.encode().hex(), "i"] = "hex"
+        for made in _in_base64(mark):
+            work[re.escape(made), ""] = "base64"
+    work["%3a%2f%2f", "i"] = "url"
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    # "e": where a match ends is enough.
+    begins = hyperscan.HS_FLAG_SOM_LEFTMOST
+    modes = {"": begins, "i": begins | hyperscan.HS_FLAG_CASELESS, "e": 0}
+    database.compile(
+        expressions=[one.encode() for one, _ in work],
+        ids=list(range(len(work))),
+        elements=len(work),
+        flags=[modes[mode] for _, mode in work],
+    )
+    return database, list(work.values())
+
+
+def find(data: bytes, depth: int = 0) -> list[Found]:
+    """Return the secrets in `data`, in order, no two at one place: the more specific one counts."""
+    database, work = _database()
+    seen: list[tuple[int, int, int]] = []
+    database.scan(data, match_event_handler=lambda id, start, end, flags, context: seen.append((id, start, end)))
+    if not seen:
+        return []
+    found: list[Found] = []
+    encoded: list[tuple[str, int, int]] = []
+    last: set[tuple[int, int]] = set()
+    for id, start, end in seen:
+        finders = work[id]
+        if isinstance(finders, str):
+            encoded.append((finders, start, end))
+        elif (id, start or end) not in last:
+            last.add((id, start or end))
+            for finder in finders:
+                found.extend(finder(data, start, end))
+    found.extend(aws_secrets(data, found))
+    inside = list(_decoded(data, sorted(encoded, key=lambda one: one[1]), depth)) if depth < DEEPEST and encoded else []
+    return _one_a_place(found, inside)
+
+
+def _one_a_place(found: Iterable[Found], inside: Iterable[Found]) -> list[Found]:
+    kept: list[Found] = []
+    starts: list[int] = []
+    spans = {(one.start, one.end) for one in inside}
+    answer = list(dict.fromkeys(inside))
+    for start, end in sorted(spans):
+        place = bisect_right(starts, start)
+        starts.insert(place, start)
+        kept.insert(place, Found("", "", start, end, FORM))
+    for one in sorted(found, key=lambda one: (-one.rank, one.start - one.end, one.start, one.kind)):
+        place = bisect_right(starts, one.start)
+        before = kept[place - 1] if place else None
+        after = kept[place] if place < len(kept) else None
+        clash = before if before and before.end > one.start else after if after and after.start < one.end else None
+        if clash is None:
+            kept.insert(place, one)
+            starts.insert(place, one.start)
+        elif one.target and clash.kind and not clash.target:
+            kept[kept.index(clash)] = replace(clash, target=one.target)
+    return sorted([*(one for one in kept if one.kind), *answer], key=lambda one: (one.start, one.end))
