@@ -1,0 +1,58 @@
+"""Exports: lists that an issuer, a directory or a forge gives of what it knows. Told by their members, never by a name.
+
+Every list is a table of rows; a row becomes what the first reader makes of it whose members it has. What the lists say
+is said in `facts` of principals, with the same words for all of them:
+
+    of identities   owner: str  owners: tuple[str, ...] (() where the list knows of none)  created: datetime
+                    console: bool (a password is set)  console_used: datetime  suspended: bool
+                    selection: str  permissions: tuple[str, ...] ("administration:write")
+    of keys         of: str (the identity that it proves)  owner: str  mark, tail: str (of its value or its identifier)
+    and tokens      active: bool  created, used, expires: datetime | None (used None: never; expires None: never;
+                    missing: the list does not say)  scopes: tuple[str, ...]  personal, bounded: bool
+    of people       left: bool  left_on: datetime | None  logins: tuple[str, ...]
+    of repositories archived: bool  pushed: datetime | None
+    of all          offsets: Mapping[str, int], how many lines below the place a member stands
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from taskbound.posture.document import Document, Node
+from taskbound.posture.exports import aws, entra, gcp, github, gitlab, people, repositories
+from taskbound.posture.exports.rows import folded, rows
+from taskbound.posture.sighting import Mark, Sighting
+
+Reader = Callable[[str, Node, Mark], Iterator[Sighting]]
+FORMATS = frozenset({"json", "jsonl", "csv", "yaml"})
+
+# Which members a row must have, each as one of several, and who reads it then. The first that fits reads it.
+READERS: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
+    *aws.READERS,
+    *github.READERS,
+    *gitlab.READERS,
+    *entra.READERS,
+    *gcp.READERS,
+    *repositories.READERS,
+)
+# The same for tables that people write too: names without case and punctuation.
+TABLES: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (*aws.TABLES, *people.TABLES)
+
+
+def read_export(document: Document, mark: Mark) -> tuple[Sighting, ...]:
+    """Return what an exported list says; nothing for a document that is none."""
+    if document.format not in FORMATS:
+        return ()
+    known: dict[tuple[str, ...], Reader | None] = {}
+    seen: list[Sighting] = list(aws.read_tags(document))
+    for row in rows(document):
+        members = tuple(row.items)
+        if members not in known:
+            known[members] = _reader(READERS, row.items) or _reader(TABLES, folded(row))
+        if reader := known[members]:
+            seen += reader(document.path, row, mark)
+    return tuple(aws.newest(seen))
+
+
+def _reader(
+    readers: tuple[tuple[tuple[frozenset[str], ...], Reader], ...], members: Mapping[str, Node]
+) -> Reader | None:
+    return next((reader for wanted, reader in readers if all(not one.isdisjoint(members) for one in wanted)), None)

@@ -1,0 +1,99 @@
+"""GitHub: tokens, keys and app installations of an organisation, as its REST API lists them."""
+
+from collections.abc import Iterator
+
+from taskbound.posture.document import Node
+from taskbound.posture.exports.rows import below, first, moment, yes
+from taskbound.posture.sighting import Mark, Place, Principal, Sighting
+
+READ = frozenset({"read", "none", ""})
+
+
+def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a personal token: of the fine-grained list, of the authorized credentials (SAML), or of a classic list.
+
+    `bounded`: for chosen things, reading alone and with an end; such a one is what a person should give to a program.
+    """
+    if row.at("credential_type").text not in ("", "personal access token"):
+        return
+    items = row.items
+    owner = row.at("owner", "login") or first(items, "login", "owner", "user")
+    name = first(items, "token_name", "name", "authorized_credential_note", "note")
+    last = row.at("token_last_eight")
+    at = first(items, "token_last_eight", "token_name", "token_id", "credential_id").line or row.line
+    scopes = tuple(scope for scope in row.at("scopes").list if scope.text)
+    permissions = [(f"{names[-1]}:{level.text}", level) for names, level in row.at("permissions").scalars()]
+    fine = bool(permissions) or row.at("type").text.replace("_", "-") == "fine-grained"
+    facts: dict[str, object] = {
+        "owner": owner.text,
+        "personal": True,
+        "name": name.text,
+        "scopes": tuple(scope.text for scope in scopes),
+        "permissions": tuple(permission for permission, _ in permissions),
+        "selection": row.at("repository_selection").text,
+    }
+    if last.text:
+        facts["tail"] = mark(last.text)
+    if created := moment(first(items, "created_at", "credential_authorized_at", "access_granted_at").text):
+        facts["created"] = created
+    for fact, members in (
+        ("expires", ("token_expires_at", "authorized_credential_expires_at", "expires_at")),
+        ("used", ("token_last_used_at", "credential_accessed_at", "last_used_at")),
+    ):
+        if any(member in items for member in members):
+            facts[fact] = moment(first(items, *members).text)
+    facts["active"] = not yes(row.at("token_expired"))
+    writes = any(level.text not in READ for _, level in permissions)
+    facts["bounded"] = fine and not writes and facts.get("expires") is not None
+    expires = next(
+        (items[one] for one in ("token_expires_at", "authorized_credential_expires_at") if one in items), None
+    )
+    offsets = dict(below(at, name=name, owner=owner, **({"expires": expires} if expires else {})))
+    offsets |= {f"scope {scope.text}": scope.line - at for scope in scopes}
+    offsets |= {f"permission {permission}": level.line - at for permission, level in permissions}
+    identity = name.text or first(items, "token_id", "id", "credential_id").text
+    yield Principal(
+        f"github-token:{owner.text}/{identity}", "github-token", Place(path, at), {**facts, "offsets": offsets}
+    )
+
+
+def read_installation(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read the installation of an app."""
+    slug = row.at("app_slug")
+    permissions = [(f"{names[-1]}:{level.text}", level) for names, level in row.at("permissions").scalars()]
+    facts: dict[str, object] = {
+        "suspended": bool(row.at("suspended_at").text),
+        "selection": row.at("repository_selection").text,
+        "permissions": tuple(permission for permission, _ in permissions),
+        "account": row.at("account", "login").text,
+        "offsets": {
+            **below(slug.line, selection=row.at("repository_selection")),
+            **{f"permission {permission}": level.line - slug.line for permission, level in permissions},
+        },
+    }
+    yield Principal(f"github-app:{slug.text}", "github-app", Place(path, slug.line), facts)
+
+
+def read_deploy_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a deploy key of a repository."""
+    title = row.at("title")
+    facts: dict[str, object] = {"name": title.text, "active": True, "owner": row.at("added_by").text}
+    if created := moment(row.at("created_at").text):
+        facts["created"] = created
+    if "last_used" in row.items:
+        facts["used"] = moment(row.at("last_used").text)
+    yield Principal(f"github-deploy-key:{row.at('id').text}", "github-deploy-key", Place(path, title.line), facts)
+
+
+READERS = (
+    ((frozenset({"app_slug"}), frozenset({"permissions"}), frozenset({"repository_selection"})), read_installation),
+    (
+        (
+            frozenset({"token_last_eight", "token_name", "token_id"}),
+            frozenset({"owner", "login"}),
+            frozenset({"token_expires_at", "authorized_credential_expires_at", "scopes", "permissions"}),
+        ),
+        read_token,
+    ),
+    ((frozenset({"key"}), frozenset({"title"}), frozenset({"read_only"}), frozenset({"verified"})), read_deploy_key),
+)

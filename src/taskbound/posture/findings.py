@@ -1,0 +1,119 @@
+"""Findings: everything that is wrong, from sightings alone, in one order that depends on nothing else."""
+
+import hashlib
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from taskbound.posture.cases import CASES, SEVERITIES
+from taskbound.posture.inventory import Inventory, grouped
+from taskbound.posture.rules import issued, leaks, sharing, standing, used
+from taskbound.posture.rules.draft import Draft
+from taskbound.posture.sighting import Place, Sighting
+
+PLACES = 9  # of a finding, at most: a report (SARIF) names one and eight beside it
+RULES: tuple[Callable[[Inventory], Iterator[Draft]], ...] = (
+    leaks.leaked,
+    leaks.static_cloud_keys,
+    sharing.shared,
+    sharing.encoded,
+    sharing.environments,
+    issued.unused,
+    issued.not_rotated,
+    issued.endless,
+    issued.too_wide,
+    issued.of_leavers,
+    issued.personal,
+    standing.of_leavers,
+    standing.without_owner,
+    standing.console_logins,
+    standing.apps,
+    standing.archived,
+    used.by_people,
+    used.by_many,
+)
+# What is typed next where it is not what the case says, because somebody else issues it.
+NEXT: Mapping[tuple[str, str], str] = {
+    ("stale-access-key", "github-token"): "Let {owner} delete it (Settings, Developer settings, Tokens).",
+    ("stale-access-key", "github-deploy-key"): "Delete it in the repository's settings, under deploy keys.",
+    ("stale-access-key", "gitlab-token"): "Revoke it: glab api --method DELETE personal_access_tokens/{name}",
+    ("never-used-access-key", "github-token"): "Let {owner} delete it (Settings, Developer settings, Tokens).",
+    ("never-used-access-key", "github-deploy-key"): "Delete it in the repository's settings, under deploy keys.",
+    ("never-used-access-key", "gitlab-token"): "Revoke it: glab api --method DELETE personal_access_tokens/{name}",
+    ("access-key-not-rotated", "gcp-service-account-key"): "Move its users to workload identity federation, then: "
+    "gcloud iam service-accounts keys disable … --iam-account {name}",
+    ("client-secret-until-2099", "gcp-service-account-key"): "Move its users to workload identity federation, then: "
+    "gcloud iam service-accounts keys delete … --iam-account {name}",
+    ("no-owner", "entra-app"): "Find out who made them, then: az ad app owner add --id {name} --owner-object-id …",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong, with its evidence."""
+
+    case: str  # of cases.CASES
+    subjects: tuple[str, ...]
+    severity: str
+    says: str  # one sentence: what is there
+    places: tuple[Place, ...]  # the first is the primary one; at most PLACES
+    owner: str  # "": nobody is known
+    next: str  # the next command or step
+    id: str  # the same in every run on the same things; made of no value
+
+
+def find(sightings: Iterable[Sighting], as_of: date) -> list[Finding]:
+    """Return what is wrong on a day: most severe first, then by case and place."""
+    inventory = Inventory(sightings, as_of)
+    drafts = [draft for rule in RULES for draft in rule(inventory)]
+    drafts += _weak(inventory)
+    found = [one for group in grouped(drafts, _base).values() for one in _finished(inventory, group)]
+    return sorted(found, key=lambda one: (SEVERITIES.index(one.severity), one.case, one.places, one.id))
+
+
+def _weak(inventory: Inventory) -> Iterator[Draft]:
+    """Yield what readers found wrong by itself; what they say of one thing in one file is one."""
+    mine = frozenset({"static-cloud-key-in-pipeline"})
+    weaknesses = (one for one in inventory.weaknesses if one.case in CASES and one.case not in mine)
+    for (case, subject, _), group in grouped(weaknesses, lambda one: (one.case, one.subject, one.place.path)).items():
+        places = tuple(place for one in group for place in (one.place, *one.more))
+        name = subject.partition("@")[0].rpartition(":")[2]
+        yield Draft(case, (subject,), group[0].says, places, name=name, holder=subject, key=subject)
+
+
+def _base(draft: Draft) -> str:
+    """Return what a finding is known by: case, what it is about, files. Lines move, values change; these stay."""
+    parts = (draft.case, draft.key, *sorted({place.path for place in draft.places}))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def _finished(inventory: Inventory, drafts: list[Draft]) -> Iterator[Finding]:
+    """Yield findings of drafts that are known by the same; the second and further ones are numbered by their places."""
+    drafts.sort(key=lambda one: (one.places, one.subjects))
+    for number, draft in enumerate(drafts):
+        case = CASES[draft.case]
+        primary = draft.places[0]
+        owner = draft.owner or inventory.owner_of(primary)
+        told = {
+            "path": _word(primary.path),
+            "line": primary.line,
+            "owner": owner or "its owner",
+            "name": _word(draft.name or "NAME"),
+            "holder": draft.holder or draft.subjects[0],
+        }
+        yield Finding(
+            case=draft.case,
+            subjects=draft.subjects,
+            severity=draft.severity or case.severity,
+            says=draft.says,
+            places=tuple(dict.fromkeys(draft.places))[:PLACES],
+            owner=owner,
+            next=NEXT.get((draft.case, draft.kind), case.next).format(**told),
+            id=f"{_base(draft)}{number or ''}",
+        )
+
+
+def _word(text: str) -> str:
+    """Return a text as one word of a shell and no option: it comes from a file, and a person will paste it."""
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

@@ -1,0 +1,321 @@
+"""Inventory: sightings joined. Credentials that are one, keys with the identities they prove, people, owners.
+
+What one export says of an identity and what another says of it are put together by its id; a key of a list and the
+value in a file by the keyed digest of value, identifier or last eight characters.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from taskbound.posture.sighting import Credential, Place, Principal, Sighting, Use, Weakness
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+KEYS = frozenset(
+    {"aws-access-key", "gcp-service-account-key", "github-token", "github-deploy-key", "gitlab-token"}
+    | {"entra-client-secret", "entra-certificate"}
+)
+PAIRED = 12  # lines between an access key's id and its secret in one file, at most
+SERVICE = frozenset(
+    {"svc", "service", "srv", "bot", "robot", "ci", "cd", "cicd", "deploy", "deployer", "agent", "app", "api", "job"}
+    | {
+        "jobs",
+        "runner",
+        "automation",
+        "system",
+        "sys",
+        "terraform",
+        "backup",
+        "etl",
+        "sync",
+        "cron",
+        "worker",
+        "pipeline",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One credential with all its places; an access key's id and its secret are one."""
+
+    credentials: tuple[Credential, ...]  # in order of places
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one.mark for one in self.credentials))
+
+    @property
+    def secrets(self) -> tuple[Credential, ...]:
+        return tuple(one for one in self.credentials if not one.is_identifier)
+
+
+class Inventory:
+    """Everything that was seen, by what it is asked for. Built once, then only read."""
+
+    def __init__(self, sightings: Iterable[Sighting], as_of: date) -> None:
+        self.now = datetime.combine(as_of, time.max, UTC)
+        seen = set[object]()
+        credentials: list[Credential] = []
+        self.weaknesses: list[Weakness] = []
+        self.uses: list[Use] = []
+        told: dict[tuple[str, str], list[Principal]] = defaultdict(list)
+        code_owners: list[Principal] = []
+        for one in sightings:
+            if isinstance(one, Credential):
+                if (which := (one.mark, one.place, one.holder.name)) not in seen:
+                    seen.add(which)
+                    credentials.append(one)
+            elif isinstance(one, Weakness):
+                self.weaknesses.append(one)
+            elif isinstance(one, Use):
+                self.uses.append(one)
+            elif one.kind == "owner":
+                code_owners.append(one)
+            else:
+                told[one.kind, one.id].append(one)
+        self.credentials = sorted(
+            credentials, key=lambda one: (one.place.path, one.place.line, one.mark, one.holder.name)
+        )
+        self.weaknesses.sort(key=lambda one: (one.case, one.subject, one.place))
+        self.uses.sort(key=lambda one: (one.at, one.place.path, one.place.line, one.mark))
+        principals = [_joined(of) for _, of in sorted(told.items())]
+        self.all_principals = principals
+        self.principals = {one.id: one for one in principals}
+        self.by_kind: Mapping[str, Sequence[Principal]] = grouped(principals, lambda one: one.kind)
+        self.people = dict(_people(self.by_kind.get("person", ())))
+        self._parts_of_people = set(_parts_of(self.people))
+        self.code_owners = grouped(sorted(code_owners, key=lambda one: (one.place, one.id)), _root)
+        self.keys = _same_keys(one for one in principals if one.kind in KEYS)
+        self._keys_of = grouped(self.keys, lambda one: text(one, "of"))
+        self.units = _units(self.credentials)
+        self._by_mark: dict[str, list[Credential]] = defaultdict(list)
+        self._by_tail: dict[str, list[Credential]] = defaultdict(list)
+        for held in self.credentials:
+            self._by_mark[held.mark].append(held)
+            if held.tail:
+                self._by_tail[held.tail].append(held)
+        self._key_of = {known: key for key in self.keys for known in _known_by(key)}
+
+    def held(self, key: Principal) -> tuple[Credential, ...]:
+        """Return where the value of a key, or its identifier, lies in files."""
+        return (*self._by_mark.get(text(key, "mark"), ()), *self._by_tail.get(text(key, "tail"), ()))
+
+    def keys_of(self, identity: str) -> Sequence[Principal]:
+        """Return the keys that prove an identity."""
+        return self._keys_of.get(identity, ())
+
+    def key_of(self, unit: Unit) -> Principal | None:
+        """Return what a list says of a credential."""
+        for one in unit.credentials:
+            if key := self.key_of_mark(one):
+                return key
+        return None
+
+    def key_of_mark(self, one: Credential) -> Principal | None:
+        """Return what a list says of the credential in one place."""
+        return self._key_of.get(one.mark) or (self._key_of.get(one.tail) if one.tail else None)
+
+    def with_mark(self, mark: str) -> tuple[Credential, ...]:
+        """Return where a value or an identifier lies."""
+        return tuple(self._by_mark.get(mark, ()))
+
+    def person(self, name: str) -> Principal | None:
+        """Return a person of the list by mail, by login, or by a login that is the mail's local part."""
+        name = name.strip().removeprefix("@").lower()
+        return self.people.get(name) or self.people.get(re.sub(r"[._+-]", "", name))
+
+    def has_left(self, name: str) -> bool:
+        person = self.person(name)
+        if person is None:
+            return False
+        left_on = moment(person, "left_on")
+        return bool(person.facts.get("left")) or (left_on is not None and left_on <= self.now)
+
+    def left_on(self, name: str) -> datetime | None:
+        person = self.person(name)
+        return moment(person, "left_on") if person else None
+
+    def owner(self, identity: str) -> str:
+        """Return who owns an identity or key, as a mail where the list of people has one; "" where nobody is known."""
+        principal = self.principals.get(identity)
+        if principal is None:
+            return ""
+        owners = principal.facts.get("owners")
+        named = text(principal, "owner") or (str(owners[0]) if isinstance(owners, tuple) and owners else "")
+        return self.named(named) if named else self.owner(text(principal, "of"))
+
+    def named(self, name: str) -> str:
+        person = self.person(name)
+        return person.id.removeprefix("person:") if person else name
+
+    def owner_of(self, place: Place) -> str:
+        """Return the owners of a file by the nearest CODEOWNERS above it: the last line that fits counts."""
+        parts = place.path.split("/")
+        for depth in range(len(parts) - 1, -1, -1):
+            lines = self.code_owners.get("/".join(parts[:depth]), ())
+            inside = "/".join(parts[depth:])
+            covering = [line for line in lines if _covers(text(line, "pattern"), inside)]
+            if covering:
+                last = [line for line in covering if line.place == covering[-1].place]
+                return ", ".join(dict.fromkeys(self.named(text(line, "owner")) for line in last))
+        return ""
+
+    def is_service(self, identity: str) -> bool:
+        """Tell whether an identity is a service's: its name says so, or who owns it, and it is nobody of the people."""
+        name = identity.rpartition("/")[2].lower()
+        if self.person(name) or self.person(name.partition("@")[0]):
+            return False
+        words = set(re.split(r"[^a-z]+", name))
+        return bool(SERVICE & words or self.owner(identity)) or bool(self.people and not self._resembles(words))
+
+    def _resembles(self, words: set[str]) -> bool:
+        """Tell whether a name is made of a person's: jane, doe.j and jdoe are jane.doe@…."""
+        return not self._parts_of_people.isdisjoint(words)
+
+
+def text(one: Principal, fact: str) -> str:
+    found = one.facts.get(fact)
+    return found if isinstance(found, str) else ""
+
+
+def moment(one: Principal, fact: str) -> datetime | None:
+    found = one.facts.get(fact)
+    return found if isinstance(found, datetime) else None
+
+
+def texts(one: Principal, fact: str) -> tuple[str, ...]:
+    found = one.facts.get(fact)
+    return tuple(map(str, found)) if isinstance(found, tuple) else ()
+
+
+def at(one: Principal, *members: str) -> tuple[Place, ...]:
+    """Return the places of some of a principal's members, in order; of all whose name begins so where it ends in *."""
+    offsets = one.facts.get("offsets")
+    if not isinstance(offsets, Mapping):
+        return ()
+    return tuple(
+        Place(one.place.path, one.place.line + offset)
+        for member in members
+        for name, offset in offsets.items()
+        if fnmatchcase(name, member)
+    )
+
+
+def _joined(of: Sequence[Principal]) -> Principal:
+    """Put together what several lists say of one; the place is where most is said."""
+    if len(of) == 1:
+        return of[0]
+    best = max(of, key=lambda one: (len(one.facts), one.place.path, -one.place.line))
+    facts: dict[str, object] = {}
+    for one in (*(one for one in of if one is not best), best):
+        facts |= one.facts
+    return Principal(best.id, best.kind, best.place, facts)
+
+
+def _people(people: Sequence[Principal]) -> Iterator[tuple[str, Principal]]:
+    """Yield each person by every name: mail, logins, the mail's local part; one that several share names nobody."""
+    names: dict[str, set[str]] = defaultdict(set)
+    by_id = {one.id: one for one in people}
+    for one in people:
+        for name in (one.id.removeprefix("person:"), *texts(one, "logins")):
+            names[name.lower()].add(one.id)
+    told = set(names)  # a login that the list tells is nobody else's local part
+    for one in people:
+        local = one.id.removeprefix("person:").partition("@")[0]
+        for name in {local, re.sub(r"[._+-]", "", local)} - told:
+            names[name].add(one.id)
+    yield from ((name, by_id[min(ids)]) for name, ids in names.items() if len(ids) == 1)
+
+
+def _parts_of(people: Iterable[str]) -> Iterator[str]:
+    """Yield the parts of people's names of which a login may be made: jane, doe, jdoe, janed."""
+    for name in people:
+        parts = re.split(r"[^a-z]+", name.partition("@")[0])
+        yield from (part for part in parts if len(part) > 2)
+        if len(parts) > 1:
+            yield from (parts[0][:1] + parts[-1], parts[0] + parts[-1][:1])
+
+
+def _root(one: Principal) -> str:
+    """Return the folder that a CODEOWNERS is for: where it lies, or above .github, .gitlab and docs."""
+    folders = one.place.path.split("/")[:-1]
+    return "/".join(folders[:-1] if folders and folders[-1] in (".github", ".gitlab", "docs") else folders)
+
+
+def _same_keys(keys: Iterable[Principal]) -> tuple[Principal, ...]:
+    """Join keys that two lists tell of: of one identity, made on one day."""
+    known: dict[object, Principal] = {}
+    for one in keys:
+        created = moment(one, "created")
+        same = (one.kind, text(one, "of"), created.date()) if created and text(one, "of") else one.id
+        if one.kind != "aws-access-key":
+            same = one.id
+        known[same] = _joined([known[same], one]) if same in known else one
+    return tuple(known.values())
+
+
+def _known_by(key: Principal) -> Iterator[str]:
+    yield from (found for fact in ("mark", "tail") if (found := text(key, fact)))
+
+
+def _units(credentials: Sequence[Credential]) -> tuple[Unit, ...]:
+    """Put places of one credential together, and an access key's id with the secret beside it."""
+    parent: dict[str, str] = {}
+
+    def root(mark: str) -> str:
+        while parent.setdefault(mark, mark) != mark:
+            parent[mark] = parent[parent[mark]]
+            mark = parent[mark]
+        return mark
+
+    for pair in _pairs(credentials):
+        parent[root(pair[0])] = root(pair[1])
+    groups = grouped(credentials, lambda one: root(one.mark))
+    return tuple(Unit(tuple(group)) for group in groups.values())
+
+
+def _pairs(credentials: Sequence[Credential]) -> Iterator[tuple[str, str]]:
+    """Yield the marks of each identifier and of the secret that it goes with: the nearest one in file and holder."""
+    for group in grouped(credentials, lambda one: (one.place.path, one.holder.name)).values():
+        secrets = [one for one in group if not one.is_identifier and _is_aws(one)]
+        for id in (one for one in group if one.is_identifier):
+            near = [(abs(one.place.line - id.place.line), one.place.line < id.place.line, one.mark) for one in secrets]
+            if near and min(near)[0] <= PAIRED:
+                yield id.mark, min(near)[2]
+
+
+def _is_aws(secret: Credential) -> bool:
+    named = re.search(r"secret.*key|aws.*secret", secret.name, re.IGNORECASE)
+    return "aws" in secret.kind or (secret.kind.startswith("generic") and named is not None)
+
+
+def _covers(pattern: str, inside: str) -> bool:
+    """Tell whether a line of CODEOWNERS covers a file, by its path inside the repository."""
+    pattern = pattern.strip()
+    if pattern in ("*", "**", "/**", ""):
+        return True
+    if pattern.startswith("/"):
+        tried = [pattern[1:]]
+    elif "/" in pattern.rstrip("/"):
+        tried = [pattern]
+    else:
+        tried = [pattern, f"*/{pattern}"]
+    return any(
+        fnmatchcase(inside, one) or fnmatchcase(inside, f"{one.rstrip('/')}/*")
+        for one in (t.replace("**", "*") for t in tried)
+    )
+
+
+def grouped(of: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return values by what they have in common, in the order in which they come."""
+    groups: dict[K, list[T]] = defaultdict(list)
+    for one in of:
+        groups[by(one)].append(one)
+    return dict(groups)

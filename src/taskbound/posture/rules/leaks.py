@@ -1,0 +1,77 @@
+"""Leaks: credentials that lie in the open, each file and holder one finding; cloud keys in pipelines."""
+
+from collections.abc import Iterator
+
+from taskbound.posture.cases import LEAKS
+from taskbound.posture.inventory import Inventory, grouped
+from taskbound.posture.rules.draft import Draft, labels, listed, places_of
+from taskbound.posture.sighting import Credential
+
+# Where a URL with its password is more telling than that it lies there.
+URL_SPOTS = frozenset({"compose", "k8s-workload", "config", "file"})
+# Keys of clouds by the beginning of their kind. A Google API key is an application's and opens no cloud.
+CLOUD = ("aws-", "azure-", "alibaba-", "digitalocean-", "gcp-service-account", "hetzner-", "scaleway-", "yandex-")
+
+
+def leaked(inventory: Inventory) -> Iterator[Draft]:
+    """Yield literals. An identifier alone opens nothing; beside its secret it is one more place."""
+    groups = grouped(inventory.credentials, lambda one: (_case(one), one.place.path, one.holder.name))
+    ids = grouped(
+        (one for one in inventory.credentials if one.is_identifier), lambda one: (one.place.path, one.holder.name)
+    )
+    for (case, path, holder), group in groups.items():
+        secrets = [one for one in group if not one.is_identifier]
+        if not secrets:
+            continue
+        beside = ids.get((path, holder), []) if any("aws" in one.kind for one in secrets) else []
+        first = secrets[0]
+        many = f"{len(secrets)} credentials lie" if len(secrets) > 1 else "A credential lies"
+        yield Draft(
+            case,
+            labels(secrets),
+            f"{many} in the open in {path}: {listed(labels(secrets))}, held by {holder}.",
+            (*places_of(secrets), *places_of(beside)),
+            owner=_owner(inventory, first),
+            name=first.name,
+            holder=holder,
+            repository=first.holder.repository,
+            key=holder,
+        )
+
+
+def static_cloud_keys(inventory: Inventory) -> Iterator[Draft]:
+    """Yield cloud keys in pipelines. The identifier is enough: the secret then comes from the pipeline's store."""
+    case = "static-cloud-key-in-pipeline"
+    found = [one for one in inventory.credentials if one.holder.kind == "pipeline" and _is_cloud(one)]
+    told = grouped((one for one in inventory.weaknesses if one.case == case), lambda one: (one.place.path, one.subject))
+    for (path, holder), group in grouped(found, lambda one: (one.place.path, one.holder.name)).items():
+        same = told.pop((path, holder), [])
+        places = (*places_of(group), *(place for one in same for place in (one.place, *one.more)))
+        says = f"{holder} signs in to a cloud with a key that never ends ({listed(labels(group))}), written in {path}."
+        yield Draft(
+            case,
+            (holder, *labels(group)),
+            says,
+            places,
+            holder=holder,
+            repository=group[0].holder.repository,
+            key=holder,
+        )
+    for (_, holder), weaknesses in told.items():
+        places = tuple(place for one in weaknesses for place in (one.place, *one.more))
+        yield Draft(case, (holder,), weaknesses[0].says, places, holder=holder, key=holder)
+
+
+def _case(one: Credential) -> str:
+    if one.target and one.spot in URL_SPOTS:
+        return "password-in-connection-url"
+    return LEAKS.get(one.spot, "secret-in-file")
+
+
+def _is_cloud(one: Credential) -> bool:
+    return one.kind.startswith(CLOUD)
+
+
+def _owner(inventory: Inventory, one: Credential) -> str:
+    key = inventory.key_of_mark(one)
+    return inventory.owner(key.id) if key else ""

@@ -1,0 +1,139 @@
+"""Standing: identities, apps and repositories as lists tell of them. Whose they are, and what is left behind."""
+
+from collections.abc import Iterator
+
+from taskbound.posture.inventory import Inventory, at, grouped, moment, text, texts
+from taskbound.posture.rules.draft import Draft, labels, listed, places_of
+from taskbound.posture.rules.issued import WIDE_PERMISSIONS
+from taskbound.posture.rules.limits import LIMITS
+from taskbound.posture.sighting import Place, Principal
+
+# Of these kinds a list says who owns them: a missing owner means that there is none.
+OWNED = {"aws-iam-user": "of AWS", "entra-app": "in Entra ID"}
+
+
+def of_leavers(inventory: Inventory) -> Iterator[Draft]:
+    """Yield identities whose owner has left and which can still sign in."""
+    for identity in _identities(inventory):
+        owners = texts(identity, "owners") or tuple(filter(None, (text(identity, "owner"),)))
+        own = inventory.person(_name(identity.id))
+        if own and inventory.has_left(own.id.removeprefix("person:")):
+            owners = (own.id.removeprefix("person:"),)
+        if not owners or not all(map(inventory.has_left, owners)) or not _is_active(inventory, identity):
+            continue
+        left_on = inventory.left_on(owners[0])
+        since = f" on {left_on.date()}" if left_on else ""
+        says = f"{identity.id} is active, and its owner {inventory.named(owners[0])} has left{since}."
+        yield _draft(inventory, "identity-of-leaver-still-active", identity, says)
+
+
+def without_owner(inventory: Inventory) -> Iterator[Draft]:
+    """Yield identities that the list of owners knows nothing of: one finding of each kind."""
+    for kind, named in OWNED.items():
+        lists = inventory.by_kind.get("owner-list", ())
+        sources = [one.place for one in lists if one.id == f"owners:{kind}"]
+        without = [
+            one
+            for one in _identities(inventory)
+            if one.kind == kind
+            and not inventory.owner(one.id)
+            and (
+                "owners" in one.facts
+                or (sources and _is_active(inventory, one) and not inventory.person(_name(one.id)))
+            )
+        ]
+        if without:
+            names = tuple(one.id for one in without)
+            yield Draft(
+                "no-owner",
+                names,
+                f"Nobody is known to own {listed(names, 5)} ({named}).",
+                (*sources, *(one.place for one in without)),
+                name=_name(names[0]),
+                kind=kind,
+                key=kind,
+            )
+
+
+def console_logins(inventory: Inventory) -> Iterator[Draft]:
+    """Yield service users with whose password somebody signs in."""
+    signed = {use.principal: use for use in inventory.uses if use.by == "person" and not use.mark}
+    for identity in inventory.by_kind.get("aws-iam-user", ()):
+        used, use = moment(identity, "console_used"), signed.get(identity.id)
+        with_key = any(key.facts.get("active") for key in inventory.keys_of(identity.id))
+        recent = (
+            used is not None and bool(identity.facts.get("console")) and (inventory.now - used).days <= LIMITS.unused
+        )
+        if not (recent or use) or not (inventory.is_service(identity.id) and (with_key or use)):
+            continue
+        day = max(one for one in (used, use.at if use else None) if one).date()
+        says = f"Somebody signed in to the console as {identity.id} on {day}, which is a service's user."
+        yield _draft(inventory, "console-login-of-service-user", identity, says, *((use.place,) if use else ()))
+
+
+def apps(inventory: Inventory) -> Iterator[Draft]:
+    """Yield apps that may administer every repository."""
+    for app in inventory.by_kind.get("github-app", ()):
+        wide = tuple(one for one in texts(app, "permissions") if one in WIDE_PERMISSIONS)
+        if app.facts.get("suspended") or text(app, "selection") != "all" or not wide:
+            continue
+        says = f"The app {_name(app.id)} has {listed(wide)} on all repositories of {text(app, 'account')}."
+        members = ("selection", *(f"permission {one}" for one in wide))
+        yield _draft(inventory, "third-party-app-all-repositories-admin", app, says, *at(app, *members))
+
+
+def archived(inventory: Inventory) -> Iterator[Draft]:
+    """Yield archived repositories with credentials of which nobody says that they are dead."""
+    dead = {
+        one.mark
+        for key in inventory.keys
+        if key.facts.get("active") is False or ((end := moment(key, "expires")) and end < inventory.now)
+        for one in inventory.held(key)
+    }
+    units = [unit for unit in inventory.units if unit.secrets and dead.isdisjoint(unit.marks)]
+    held_in = grouped((one for unit in units for one in unit.credentials), lambda one: one.holder.repository)
+    for repository in inventory.by_kind.get("repository", ()):
+        name = repository.id.removeprefix("repository:")
+        if not repository.facts.get("archived"):
+            continue
+        held = sorted(held_in.get(name, ()), key=lambda one: one.place)
+        if held:
+            secrets = [one for one in held if not one.is_identifier] or held
+            pushed = moment(repository, "pushed")
+            since = f", last changed {pushed.date()}" if pushed else ""
+            yield Draft(
+                "archived-repository-holds-live-credential",
+                (repository.id, *labels(secrets)),
+                f"{name} is archived{since}, and holds {listed(labels(secrets))}.",
+                (*places_of(held[:1]), repository.place, *places_of(held)),
+                repository=name,
+                key=name,
+            )
+
+
+def _identities(inventory: Inventory) -> Iterator[Principal]:
+    for kind in ("aws-iam-user", "aws-root", "entra-app", "gcp-service-account"):
+        yield from inventory.by_kind.get(kind, ())
+
+
+def _is_active(inventory: Inventory, identity: Principal) -> bool:
+    """Tell whether it can sign in: a key that works, a password, or nobody says."""
+    keys = inventory.keys_of(identity.id)
+    return bool(identity.facts.get("console")) or any(key.facts.get("active", True) for key in keys)
+
+
+def _name(identity: str) -> str:
+    return identity.rpartition("/")[2].rpartition(":")[2]
+
+
+def _draft(inventory: Inventory, case: str, identity: Principal, says: str, *places: Place) -> Draft:
+    return Draft(
+        case,
+        (identity.id,),
+        says,
+        (identity.place, *places),
+        owner=inventory.owner(identity.id),
+        name=_name(identity.id),
+        kind=identity.kind,
+        key=identity.id,
+    )

@@ -1,0 +1,52 @@
+"""Findings on the planted organisations: all that was planted, nothing where nothing may fire."""
+
+import random
+
+import pytest
+
+from taskbound.posture.findings import PLACES, find
+from tests.posture.planted import AS_OF, ORGANISATIONS, key, scored, seen
+
+
+@pytest.mark.parametrize("organisation", ORGANISATIONS)
+def test_all_that_was_planted_is_found(organisation: str) -> None:
+    score = scored(organisation, find(seen(organisation), AS_OF))
+    assert score.missed == ()
+    assert score.false == ()
+    # Each of these was read by hand and is true; the key names one of several like it.
+    assert {one.case for one in score.beside} <= {
+        "action-not-pinned",
+        "k8s-secret-manifest-in-repository",
+        "literal-secret-in-mcp-config",
+        "literal-secret-in-workflow",
+        "no-owner",
+        "same-credential-in-staging-and-prod",
+        "unpinned-mcp-package",
+    }
+    assert len(score.beside) <= 9
+
+
+@pytest.mark.parametrize("organisation", ORGANISATIONS)
+def test_findings_have_the_severity_and_the_owner_of_the_key(organisation: str) -> None:
+    found = find(seen(organisation), AS_OF)
+    planted = key(organisation)["findings"]
+    assert {(one["case"], one["severity"]) for one in planted} <= {(one.case, one.severity) for one in found}
+    owned = {(one["case"], one["owner"]) for one in planted if "owner" in one}
+    assert owned and owned <= {(one.case, one.owner) for one in found}
+
+
+@pytest.mark.parametrize("organisation", ORGANISATIONS)
+def test_the_order_of_sightings_changes_nothing(organisation: str) -> None:
+    sightings = list(seen(organisation))
+    found = find(sightings, AS_OF)
+    random.Random(7).shuffle(sightings)
+    assert find(sightings, AS_OF) == found
+    assert len({one.id for one in found}) == len(found)
+    assert all(len(one.places) <= PLACES for one in found)
+
+
+def test_the_score_notices_what_is_missed_and_what_is_false() -> None:
+    organisation = ORGANISATIONS[0]
+    found = find(seen(organisation), AS_OF)
+    less = scored(organisation, [one for one in found if one.case != "iam-star-star"])
+    assert [one.partition(" ")[2] for one in less.missed] == ["iam-star-star"]
