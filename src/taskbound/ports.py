@@ -4,7 +4,7 @@ Each port is small and has one public contract suite under tests/contracts, whic
 implementation passes. `World` is what a step is given: made in `app`, the same for every step.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.secret import Secret
 from taskbound.core.storm import Denials
 from taskbound.core.thing import Thing
+from taskbound.posture.seen import Seen
 
 T = TypeVar("T", bound=Thing)
 
@@ -356,6 +357,17 @@ class Archive(Protocol):
 
     async def write(self, path: str, data: bytes) -> None:
         """Add the data to the end of a file; its folders are made. Raises Unavailable."""
+
+
+class Discoverer(Protocol):
+    """Sees who holds which credentials somewhere. Changes nothing there and sends nothing."""
+
+    def discover(self) -> Iterator[Seen]:
+        """Yield what is seen, part by part, in an order that depends on nothing but what is there.
+
+        What cannot be read is named, and stops nothing. The value of a credential is in nothing that is yielded.
+        Ends by itself, in bounded memory; closing it early ends what it has begun.
+        """
 
 
 @dataclass(frozen=True, slots=True)

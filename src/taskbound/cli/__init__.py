@@ -7,6 +7,7 @@ from importlib import import_module
 from taskbound.cli.answer import Usage, answered, unknown
 
 COMMANDS: Mapping[str, str] = {
+    "discover": "say who holds which credentials and who shares them; no server, changes and sends nothing",
     "up": "run everything on this machine: store, gateway, API",
     "serve": "run one node of several, on a PostgreSQL database",
     "run": "run a program inside a task of its own",
@@ -21,7 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "say what of this installation is not as it should be, and what to do",
     "why": "say why a call was permitted or denied, or a lease or task given",
 }
-NOT_BUILT = ("discover", "connect")
+NOT_BUILT = ("connect",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

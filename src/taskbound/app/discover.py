@@ -1,0 +1,167 @@
+"""Discovery without a world: who holds which credentials in files. Reads what is named, changes and sends nothing."""
+
+import hmac
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from pathlib import Path
+from time import monotonic
+
+from taskbound.app.home import places_of
+from taskbound.core.errors import InvalidRequest
+from taskbound.plugins.discoverers.files import Files, Root
+from taskbound.posture.detection import Detector
+from taskbound.posture.findings import find
+from taskbound.posture.report import Gathered, Report
+from taskbound.posture.scan import Scan, Scanned, scan
+from taskbound.posture.standing import Suppression, judge, read_baseline, read_suppressions
+
+KEY_FILE, KEY_SIZE = "discover.key", 32  # bytes
+SUPPRESSIONS = Path(".taskbound/suppressions.toml")  # in what is looked at, where no file is named
+LIMIT = 32 << 20  # bytes of a baseline or a suppressions file that was named
+OWN_LIMIT = 64 << 10  # bytes of a suppressions file that was not: reading TOML takes time by the square of a line
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What is asked for."""
+
+    as_of: date
+    paths: tuple[Path, ...] = ()
+    home: Path | None = None  # the home directory, where this person's own places are to be read
+    export: Path | None = None
+    baseline: Path | None = None
+    suppress: Path | None = None
+    but: tuple[Path, ...] = ()  # files that are left out: what this command itself writes
+    state: Path | None = None  # the state directory, for the key
+    tell: Callable[[Gathered], None] = field(default=lambda _: None)
+
+
+def discover(asked: Discovery) -> Report:
+    """Look at everything that was named, and return what is to be told. Raises InvalidRequest, OSError."""
+    began = monotonic()
+    baseline = read_baseline(str(asked.baseline), _read(asked.baseline)) if asked.baseline else None
+    suppressions = _suppressions(asked)
+    own = [one for one in (asked.baseline, asked.suppress, *asked.but) if one]
+    seen = Gathered()
+    files = Files(_roots(asked), scanner, _key(asked.state), but=own)
+    for part in files.discover():
+        seen.add(part)
+        asked.tell(seen)
+    findings = find(seen.sightings, asked.as_of)
+    standing = judge(findings, baseline, suppressions, asked.as_of)
+    return Report(_where(asked), asked.as_of, seen, standing, monotonic() - began)
+
+
+def scanner(key: bytes) -> Scan:
+    """Return what scans a file, for one process. Rules are compiled here, once."""
+    mark = partial(_mark, key)
+    return partial(_scan, Detector(mark), mark)
+
+
+def _mark(key: bytes, text: str) -> str:
+    return hmac.digest(key, text.encode(errors="surrogatepass"), "sha256").hex()
+
+
+def _scan(
+    detector: Detector, mark: Callable[[str], str], path: str, data: bytes, repository: str, whole: bool
+) -> Scanned:
+    return scan(path, data, repository, detector, mark, whole=whole)
+
+
+def _key(state: Path | None) -> bytes:
+    """Return the key of the marks: kept beside the keys of an installation, so that it is made there once.
+
+    Without one, or where it cannot be read, it lives as long as this run.
+    """
+    keys = state / "keys" if state else None
+    if keys and keys.is_dir():
+        with suppress(OSError):
+            return _kept_key(keys / KEY_FILE)
+    return os.urandom(KEY_SIZE)
+
+
+def _kept_key(file: Path) -> bytes:
+    with suppress(FileNotFoundError):
+        return _whole_key(file)
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as new:
+            new.write(os.urandom(KEY_SIZE))
+            new.flush()
+            os.fsync(new.fileno())
+        with suppress(FileExistsError):  # another one was faster: its key is the key
+            os.link(fresh, file)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return _whole_key(file)
+
+
+def _whole_key(file: Path) -> bytes:
+    key = file.read_bytes()
+    if len(key) != KEY_SIZE:
+        raise OSError(f"{file} is no key")
+    return key
+
+
+def _roots(asked: Discovery) -> list[Root]:
+    """Return what is looked at. Of one folder paths are relative to it; of several they begin as they were named."""
+    alone = len(asked.paths) == 1 and asked.paths[0].is_dir()
+    roots = [Root(path, "" if alone else _shown(path)) for path in asked.paths]
+    for path in asked.paths:
+        path.lstat()  # what was named and is not there is an error; what vanishes later is told
+    if asked.home:
+        roots += [Root(place, shown, repository="") for place, shown in places_of(asked.home)]
+    if asked.export:
+        if not asked.export.is_dir():
+            raise InvalidRequest(f"{asked.export} is no folder of exported lists", hint="--export DIR")
+        within = [one for one in asked.paths if _is_within(asked.export, one)]
+        shown = _shown(asked.export)
+        if within and alone:
+            shown = os.path.relpath(os.path.realpath(asked.export), os.path.realpath(within[0]))
+        roots.insert(0, Root(asked.export, "" if shown == "." else shown, listed=True, repository=""))
+    return roots
+
+
+def _shown(path: Path) -> str:
+    """Return a path as it was named, without `./` and `..` where it lies below the working directory."""
+    plain = os.path.normpath(path)
+    inside = os.path.relpath(plain) if path.is_absolute() else plain
+    return plain if inside.startswith("..") else "" if inside == "." else inside
+
+
+def _is_within(inner: Path, outer: Path) -> bool:
+    real = Path(os.path.realpath(inner))
+    return real == Path(os.path.realpath(outer)) or Path(os.path.realpath(outer)) in real.parents
+
+
+def _where(asked: Discovery) -> str:
+    named = [str(one) for one in asked.paths] + (["~"] if asked.home else [])
+    return ", ".join([*named, str(asked.export)] if asked.export else named)
+
+
+def _suppressions(asked: Discovery) -> tuple[Suppression, ...]:
+    """Return those of the file that was named, else of each folder that is looked at."""
+    if asked.suppress:
+        return read_suppressions(str(asked.suppress), _read(asked.suppress))
+    return tuple(
+        one for file in _own_suppressions(asked.paths) for one in read_suppressions(str(file), _read(file, OWN_LIMIT))
+    )
+
+
+def _own_suppressions(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        file = path / SUPPRESSIONS
+        if file.is_file() and _is_within(file, path):  # what a link leads to outside was not named
+            yield file
+
+
+def _read(file: Path, limit: int = LIMIT) -> bytes:
+    with file.open("rb") as opened:
+        data = opened.read(limit + 1)
+    if len(data) > limit:
+        raise InvalidRequest(f"{file} has more than {limit >> 10} KiB", code="invalid_config")
+    return data

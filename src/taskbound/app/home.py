@@ -1,0 +1,200 @@
+"""Places of a person's own machine where credentials of agents and people lie. Read only with `--home`.
+
+Each is a pattern below the home directory: a file, or a folder that is read whole. What is not there costs one look.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_EDITORS = ("Code", "Code - Insiders", "VSCodium", "Cursor", "Windsurf")
+_EDITOR_SETTINGS = tuple(
+    f"{base}/{editor}/User/{file}"
+    for base in (".config", "Library/Application Support")
+    for editor in _EDITORS
+    for file in (
+        "mcp.json",
+        "settings.json",
+        "globalStorage/*/settings/*mcp*.json",  # extensions that are MCP clients of their own
+    )
+)
+
+PLACES: dict[str, tuple[str, ...]] = {
+    "MCP clients and agents: settings, permission lists, instructions, memory, logins": (
+        ".claude.json",
+        ".claude/*.json",
+        ".claude/*.md",
+        ".claude/agents",
+        ".claude/commands",
+        ".config/Claude/*.json",
+        "Library/Application Support/Claude/*.json",
+        ".codex/*.toml",
+        ".codex/*.json",
+        ".codex/*.md",
+        ".codex/memories",
+        ".gemini/*.json",
+        ".gemini/*.md",
+        ".gemini/.env",
+        ".qwen/*.json",
+        ".cursor/*.json",
+        ".cursor/rules",
+        ".codeium/windsurf/*.json",
+        ".codeium/windsurf/memories",
+        ".continue/config.*",
+        ".continue/.env",
+        ".config/opencode/*.json*",
+        ".local/share/opencode/auth.json",
+        ".config/goose",
+        ".config/zed/settings.json",
+        ".config/github-copilot",
+        ".copilot/*.json",
+        ".aws/amazonq",
+        ".kiro/settings",
+        ".kiro/steering",
+        ".junie/mcp",
+        ".lmstudio/mcp.json",
+        ".factory/*.json",
+        ".aider.conf.yml",
+        ".vscode/mcp.json",
+        ".mcp.json",
+        "mcp.json",
+        "AGENTS.md",
+        "CLAUDE.md",
+        *_EDITOR_SETTINGS,
+    ),
+    "transcripts and session logs": (
+        ".claude/projects",
+        ".claude/history.jsonl",
+        ".claude/todos",
+        ".claude/debug",
+        ".claude/shell-snapshots",
+        ".codex/sessions",
+        ".codex/history.jsonl",
+        ".codex/log",
+        ".gemini/tmp",
+        ".qwen/tmp",
+        ".continue/sessions",
+        ".cursor/projects",
+        ".copilot/history-session-state",
+        ".local/share/opencode/storage",
+        ".local/share/goose/sessions",
+        ".aider.chat.history.md",
+        ".aider.input.history",
+    ),
+    "shell history and start files": (
+        ".bash_history",
+        ".zsh_history",
+        ".zhistory",
+        ".histfile",
+        ".local/share/fish/fish_history",
+        ".history",
+        ".sh_history",
+        ".python_history",
+        ".node_repl_history",
+        ".psql_history",
+        ".mysql_history",
+        ".rediscli_history",
+        ".sqlite_history",
+        ".dbshell",
+        ".bashrc",
+        ".bash_profile",
+        ".bash_aliases",
+        ".profile",
+        ".zshrc",
+        ".zshenv",
+        ".zprofile",
+        ".config/fish/config.fish",
+        ".config/environment.d",
+        ".pam_environment",
+        ".env",
+        ".envrc",
+    ),
+    "clouds": (
+        ".aws/credentials",
+        ".aws/config",
+        ".aws/cli/cache",
+        ".aws/sso/cache",
+        ".azure/*.json",
+        ".config/gcloud",
+        ".boto",
+        ".s3cfg",
+        ".config/rclone",
+        ".config/doctl",
+        ".config/hcloud",
+        ".config/scw",
+        ".config/linode-cli",
+        ".oci",
+        ".fly",
+        ".config/.wrangler",
+        ".vercel",
+        ".config/netlify",
+        ".config/heroku",
+        ".terraform.d/credentials.tfrc.json",
+        ".terraformrc",
+        ".pulumi/credentials.json",
+        ".databrickscfg",
+        ".snowflake",
+        ".snowsql/config",
+        ".vault-token",
+    ),
+    "clusters and containers": (
+        ".kube/config",
+        ".kube/*.y*ml",
+        ".docker/config.json",
+        ".config/containers/auth.json",
+        ".config/helm/*.yaml",
+    ),
+    "code hosts and packages": (
+        ".git-credentials",
+        ".config/git/credentials",
+        ".gitconfig",
+        ".config/git/config",
+        ".config/gh",
+        ".config/hub",
+        ".config/glab-cli",
+        ".npmrc",
+        ".yarnrc",
+        ".yarnrc.yml",
+        ".pypirc",
+        ".pip/pip.conf",
+        ".config/pip/pip.conf",
+        ".config/pypoetry/auth.toml",
+        ".cargo/credentials",
+        ".cargo/credentials.toml",
+        ".gem/credentials",
+        ".composer/auth.json",
+        ".config/composer/auth.json",
+        ".m2/settings.xml",
+        ".gradle/gradle.properties",
+        ".nuget/NuGet/NuGet.Config",
+        ".cache/huggingface/token",
+        ".huggingface/token",
+        ".kaggle/kaggle.json",
+        ".sentryclirc",
+    ),
+    "servers and databases": (
+        ".ssh",
+        ".netrc",
+        "_netrc",
+        ".authinfo",
+        ".pgpass",
+        ".my.cnf",
+        ".mylogin.cnf",
+        ".pg_service.conf",
+        ".config/stripe",
+        ".config/ngrok",
+        ".ngrok2",
+        ".config/sops/age",
+    ),
+}
+
+
+def places_of(home: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what is there of PLACES, each once, and how it is shown: `~/.aws/credentials`."""
+    seen: set[Path] = set()
+    for pattern in (one for some in PLACES.values() for one in some):
+        found = sorted(home.glob(pattern)) if any(sign in pattern for sign in "*?[") else [home / pattern]
+        for place in found:
+            # A folder that is read whole has what lies in it.
+            if place not in seen and not seen.intersection(place.parents) and (place.is_symlink() or place.exists()):
+                seen.add(place)
+                yield place, f"~/{place.relative_to(home)}"

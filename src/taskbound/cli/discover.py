@@ -1,0 +1,177 @@
+"""`taskbound discover`: who holds which credentials, and who shares them. No server, no configuration."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from taskbound.cli import answer
+from taskbound.posture.cases import SEVERITIES
+from taskbound_sdk import plain
+
+if TYPE_CHECKING:
+    from taskbound.posture.report import Gathered, Report
+
+ABOUT = """\
+Say who holds which credentials, and who shares them: agents, MCP servers, pipelines, workloads.
+
+It needs no server and no configuration, changes nothing and sends nothing. The value of a credential is never
+shown or kept, only its last four characters. Nothing is read but what is named; without a PATH that is this folder.
+
+  taskbound discover                           this folder
+  taskbound discover ~/src --format html --output report.html
+  taskbound discover --home                    what lies open on your own machine
+  taskbound discover . --export exports        with lists of a cloud, a code host, a directory
+  taskbound discover . --write-baseline taskbound-baseline.json
+  taskbound discover . --baseline taskbound-baseline.json --fail-on high
+"""
+EPILOG = """\
+Exit 0 when it has looked, whatever it found; with --fail-on 1 where a finding as bad as that is open.
+A suppression: [[suppression]] with id, reason and until (a day), in FILE or in .taskbound/suppressions.toml.
+"""
+FORMATS = ("table", "json", "sarif", "html")
+SHOWN_EVERY, SAID_AFTER = 0.1, 1.0  # seconds: the bar on a terminal; the one line elsewhere
+WIDTH = 24  # characters of the bar
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `taskbound discover`."""
+    parser = answer.Parser("taskbound discover", description=ABOUT, epilog=EPILOG)
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files")
+    parser.add_argument("--home", action="store_true", help="this person's own places: agents, shells, clouds, keys")
+    parser.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
+    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="instead of standard output")
+    parser.add_argument("--as-of", metavar="DATE", type=_day, help="the day from which age is counted; today")
+    parser.add_argument("--fail-on", metavar="SEVERITY", choices=SEVERITIES, help=", ".join(SEVERITIES))
+    parser.add_argument("--baseline", metavar="FILE", type=Path, help="findings that are known and do not count")
+    parser.add_argument("--write-baseline", metavar="FILE", type=Path, help="write down the findings of now")
+    parser.add_argument("--suppress", metavar="FILE", type=Path, help="findings that are set aside until a day")
+    asked = parser.parse_args(words)
+    paths = tuple(asked.paths) or (() if asked.home or asked.export else (Path("."),))
+
+    progress = _Progress()
+    progress.begin()
+    from taskbound.app.discover import Discovery, discover
+    from taskbound.posture.report import at_least
+
+    report = discover(
+        Discovery(
+            as_of=asked.as_of or datetime.now(UTC).date(),
+            paths=paths,
+            home=Path.home() if asked.home else None,
+            export=asked.export,
+            baseline=asked.baseline,
+            suppress=asked.suppress,
+            but=tuple(one for one in (asked.output, asked.write_baseline) if one),
+            state=answer.state_directory(),
+            tell=progress.tell,
+        )
+    )
+    progress.end()
+    _give(report, asked)
+    failed = asked.fail_on is not None and at_least(report.standing.open, asked.fail_on)
+    return answer.REFUSED if failed else answer.DONE
+
+
+def _give(report: "Report", asked: argparse.Namespace) -> None:
+    """Print the report, or write it; then the first lines are said all the same."""
+    from taskbound.posture.report import as_table, first_lines, totals
+    from taskbound.posture.standing import render_baseline
+
+    if asked.write_baseline:
+        counted = (*report.standing.open, *report.standing.known)
+        _write(asked.write_baseline, render_baseline(counted))
+        answer.say(f"{len(counted)} findings written to {asked.write_baseline}")
+    if asked.output:
+        _write(asked.output, _rendered(report, asked.format).encode(errors="backslashreplace"))
+        answer.say(*first_lines(report), totals(report), f"written to {asked.output}")
+    elif asked.format == "table":
+        answer.show(*as_table(report))
+        return
+    else:
+        print(_rendered(report, asked.format), end="", flush=True)
+    answer.say(*(f"suppression of {one.id} expired on {one.until}: {one.reason}" for one in report.standing.expired))
+
+
+def _rendered(report: "Report", form: str) -> str:
+    from taskbound.cli import installed_version
+    from taskbound.posture import page
+    from taskbound.posture import report as told
+
+    if form == "html":
+        return page.as_html(report)
+    if form == "table":
+        return "".join(f"{plain(line)}\n" for line in told.as_table(report))
+    made = told.as_json if form == "json" else told.as_sarif
+    return json.dumps(made(report, installed_version()), indent=1) + "\n"
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Write a file, whole or not at all, for its owner alone: it says where credentials lie."""
+    if file.exists() and not file.is_file():  # /dev/stdout
+        with file.open("wb") as there:
+            there.write(data)
+        return
+    number, fresh = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with open(number, "wb") as new:
+            new.write(data)
+        os.replace(fresh, file)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2027-01-31") from None
+
+
+class _Progress:
+    """How far it is, on stderr: a bar on a terminal, elsewhere one line once it takes longer than a second."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._began = self._last = monotonic()
+        self._said = False
+
+    def begin(self) -> None:
+        if self._is_terminal:
+            self._show("looking …")
+
+    def tell(self, seen: "Gathered") -> None:
+        now = monotonic()
+        if now - self._last < SHOWN_EVERY or (self._said and not self._is_terminal):
+            return
+        self._last = now
+        done = seen.files + seen.skipped
+        what = f"{done:,} of {seen.known:,} files, {seen.size / 1e6:,.0f} MB, {len(seen.holders):,} holders, "
+        what += f"{seen.places:,} places with a credential"
+        if self._is_terminal:
+            filled = WIDTH * done // max(seen.known, 1)
+            self._show(f"[{'#' * filled}{'.' * (WIDTH - filled)}] {what}")
+        elif now - self._began > SAID_AFTER:
+            self._said = True
+            answer.say(f"{what} so far")
+
+    def end(self) -> None:
+        if self._is_terminal:
+            self._show("")
+
+    def _show(self, text: str) -> None:
+        with suppress(OSError):
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # a terminal may not know its own
+            sys.stderr.write(f"\r\x1b[K{plain(text)[: width - 1]}")
+            sys.stderr.flush()

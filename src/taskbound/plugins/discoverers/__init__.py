@@ -1,0 +1,1 @@
+"""What sees who holds which credentials, and where."""

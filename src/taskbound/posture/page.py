@@ -1,0 +1,105 @@
+"""Page: the report as one HTML file. It loads nothing, runs nothing, and is read in light, in dark and on a phone."""
+
+from collections.abc import Iterator
+from html import escape
+
+from taskbound.posture.cases import CASES, SEVERITIES
+from taskbound.posture.findings import Finding
+from taskbound.posture.report import Held, Report, first_lines, totals
+from taskbound.posture.sighting import Place
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1b1f24;--dim:#57606a;--paper:#fff;--card:#f6f8fa;--line:#d0d7de;
+--critical:#a40e26;--high:#b35900;--medium:#7a6400;--low:#0a5cad}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--dim:#9aa4af;--paper:#0d1117;--card:#161b22;--line:#30363d;
+--critical:#ff8182;--high:#f0a35e;--medium:#e3c14d;--low:#79b8ff}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:1.5rem 1rem 4rem;max-width:62rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);
+background:var(--paper);overflow-wrap:anywhere}
+h1{font-size:1.4rem;margin:0 0 1rem}h2{font-size:1.1rem;margin:2.5rem 0 .75rem}h3{font-size:1rem;margin:0 0 .5rem}
+.dim{color:var(--dim)}
+.first{margin:0;padding:1rem 1rem 1rem 2.2rem;background:var(--card);border:1px solid var(--line);border-radius:8px}
+.first li{margin:.2rem 0}
+article{margin:0 0 1rem;padding:.9rem 1rem;background:var(--card);border:1px solid var(--line);
+border-left:4px solid var(--tone);border-radius:8px}
+.critical{--tone:var(--critical)}.high{--tone:var(--high)}.medium{--tone:var(--medium)}.low{--tone:var(--low)}
+.tag{font-weight:600;color:var(--tone);text-transform:uppercase;font-size:.8rem;letter-spacing:.03em}
+code{font:.875rem/1.5 ui-monospace,monospace}
+dl{display:grid;grid-template-columns:4.5rem 1fr;gap:.25rem .75rem;margin:0}dt{color:var(--dim)}dd{margin:0}
+ul{margin:0;padding:0;list-style:none}.list li{padding:.4rem 0;border-top:1px solid var(--line)}
+@media(max-width:34rem){dl{grid-template-columns:1fr;gap:0}dt{margin-top:.4rem}body{padding-top:1rem}}
+@media print{article{break-inside:avoid}}
+"""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def as_html(report: Report) -> str:
+    """Return the report as a page. Everything that came from a file is escaped, and shown as it was written."""
+    return "".join(f"{line}\n" for line in _lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>{_text(f'Who holds what: {report.where}')}</title>\n<style>{STYLE}</style>\n</head>\n<body>"
+    yield f"<h1>Who holds which credentials</h1>\n<p class=dim>As of {report.as_of}. {_text(totals(report))}.</p>"
+    yield '<ol class="first">'
+    yield from (f"<li>{_text(line)}</li>" for line in first_lines(report))
+    yield "</ol>"
+    for severity in SEVERITIES:
+        some = [one for one in report.open if one.severity == severity]
+        if some:
+            yield f"<h2>{severity.capitalize()}: {len(some)}</h2>"
+            for finding in some:
+                yield from _finding(finding)
+    yield from _section("Credentials with more than one holder", [_held(one) for one in report.shared])
+    others = [one for one in report.credentials if len(one.holders) == 1]
+    yield from _section("Credentials with one holder", [_held(one) for one in others])
+    standing = report.standing
+    aside = [f"{_code(one.id)} until {why.until}: {_text(why.reason)}" for one, why in standing.suppressed]
+    aside += [
+        f"{_code(one.id)} expired on {one.until}, hides nothing any more: {_text(one.reason)}"
+        for one in standing.expired
+    ]
+    aside += [f"{_code(one.id)} hides nothing: there is no such finding" for one in standing.idle]
+    aside += [f"{_code(one.id)} in the baseline: {_text(CASES[one.case].title)}" for one in standing.known]
+    yield from _section("Set aside", aside)
+    yield from _section("Not read", [f"{_code(one.path)} {_text(one.why)}" for one in report.seen.unread])
+    yield "</body>\n</html>"
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    case = CASES[finding.case]
+    yield f'<article class="{finding.severity}" id="{_text(finding.id)}">'
+    yield f'<span class="tag">{finding.severity}</span> <span class="dim">NHI{case.nhi}:2025 {_text(finding.id)}</span>'
+    yield f"<h3>{_text(case.title)}</h3>\n<dl>"
+    yield f"<dt>where</dt><dd>{'<br>'.join(map(_at, finding.places))}</dd>"
+    yield f"<dt>what</dt><dd>{_text(finding.says)}</dd>\n<dt>why</dt><dd>{_text(case.why)}</dd>"
+    yield f"<dt>owner</dt><dd>{_text(finding.owner or 'not known')}</dd>"
+    yield f"<dt>next</dt><dd>{_code(finding.next)}</dd>\n</dl>\n</article>"
+
+
+def _section(title: str, rows: list[str]) -> Iterator[str]:
+    if rows:
+        yield f'<h2>{title}</h2>\n<ul class="list">'
+        yield from (f"<li>{row}</li>" for row in rows)
+        yield "</ul>"
+
+
+def _held(held: Held) -> str:
+    places = "<br>".join(f"{_text(one.holder.name)} {_at(one.place)}" for one in held.sightings)
+    return f"<strong>{_text(held.said)}</strong><br>{places}"
+
+
+def _at(place: Place) -> str:
+    return _code(f"{place.path}:{place.line}")
+
+
+def _code(text: str) -> str:
+    return f"<code>{_text(text)}</code>"
+
+
+def _text(text: str) -> str:
+    """Escape a text for content and attributes; what steers a reader's eye or terminal is spelled out."""
+    return escape("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text))
