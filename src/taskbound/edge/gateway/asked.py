@@ -86,8 +86,8 @@ _HINTS = {  # what to do about an error of ours, by its code
 
 
 def problem(id: mcp.Id | None, code: int, message: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the response with an error of ours: with what to do about it, unless `data` says that itself."""
-    return mcp.error(id, code, message, {"hint": _HINTS[code], **(data or {})})
+    """Return the response with an error of ours: with what to do about it, or with what the protocol has it say."""
+    return mcp.error(id, code, message, data or {"hint": _HINTS[code]})
 
 
 def stopped(request: mcp.Request, asked: Asked, why: str) -> dict[str, Any]:
