@@ -61,7 +61,7 @@ async def test_the_calls_of_a_task_are_listed_with_what_would_unblock_them(doors
     newest = doors.denials()[-1]
     assert told[0] | {"hint": ""} == {
         "call": f"d{newest.id[1:]}", "task": task, "at": "2026-11-24T12:00:01Z", "action": "lease/issue",
-        "resource": "crm/other", "state": "denied", "code": "unknown_lease", "hint": "", "command": "",
+        "resource": "crm/other", "state": "denied", "code": "unknown_lease", "hint": "", "command": "taskbound up",
     }  # fmt: skip
     why = (await doors.ask("GET", f"/v1/why/{told[0]['call']}")).json
     assert (await doors.ask("GET", f"/v1/why/{newest.id}")).json == why and why["id"] == told[0]["call"]
