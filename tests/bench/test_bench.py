@@ -14,7 +14,7 @@ ROWS = {
     "durable": lambda: durable.measure((1, 2), 0.05),
     "store": lambda: store.measure((1, 2), 0.05),
     "log": lambda: log.measure(20),
-    "gateway": lambda: gateway.measure((1, 2), 0.1, 1),
+    "gateway": lambda: gateway.measure((1, 2), 0.4, 1),
     "task": lambda: task.measure(2, 2, 0),
     "memory": lambda: memory.measure(3),
     "growth": lambda: growth.measure((10, 20), (2, 4), 10),
