@@ -146,7 +146,7 @@ def test_what_is_repeated_without_end_takes_bounded_time(form, times):
         begin = time.process_time()
         document = parse(form.path, text.encode())
         check(document)
-        assert time.process_time() - begin < times / 10_000, piece
+        assert time.process_time() - begin < times / 2_000, piece
 
 
 @pytest.mark.parametrize("filling", [b"\n", b"x" * 1023 + b"\n"], ids=["lines", "bytes"])

@@ -81,4 +81,4 @@ def test_long_texts_cost_bounded_time(text):
     words.environment(text)
     hosts.address("https://" + text)
     aws_policy.statements(Node('{"Statement": "' + text + '"}', 1))
-    assert time.perf_counter() - begin < 0.05 * len(text) / 1024
+    assert time.perf_counter() - begin < 0.25 * len(text) / 1024
