@@ -138,6 +138,12 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "plugins.providers.postgres:PostgresProvider._require_fit": (
         nothing, "plugins/test_postgres_provider.py::test_nothing_is_handed_out_that_could_not_be_taken_back",
         "DID NOT RAISE TargetUnavailable"),
+    "edge.claims:Holders.silent": (
+        lambda *_: [], "edge/test_hold.py::test_what_was_not_listened_to_is_nobodys_silence",
+        "assert [] == ["),
+    "prove:not_theirs": (
+        nothing, "steps/test_hold_task.py::test_who_may_only_see_it_does_not_keep_it_alive",
+        "DID NOT RAISE Denied"),
     "prove:is_own": (
         yes, "steps/test_explain.py::test_an_agent_sees_what_is_its_own_and_nothing_of_what_stands_above",
         "DID NOT RAISE Denied"),

@@ -218,3 +218,17 @@ async def denial(world: World, tx: Transaction, caller: Identity, action: str, a
         return None
     await refuse(tx, case, decision)
     return decision.refusal()
+
+
+async def not_theirs(world: World, tx: Transaction, caller: Identity, task: Task, to: str) -> Deny | None:
+    """Return why a task is not the caller's `to` end or to keep alive; None where it is.
+
+    It is for who works in the task or above it, the human it is for or behind its actor, and the operator.
+    """
+    if caller.is_ours:
+        return None
+    if caller.task is not None:
+        mine = caller.task in {above.id for above in await chain_of(tx, task.id)}
+    else:
+        mine = caller.spiffe_id in {task.subject, task.actor, (await registered(tx, task.actor)).owner, world.operator}
+    return None if mine else Deny("not_yours", f"task {task.id} is not {caller.name}'s to {to}")

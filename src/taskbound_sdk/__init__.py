@@ -12,7 +12,10 @@ import http.client
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -72,7 +75,10 @@ class Client:
         return opened
 
     def hold_task(self, **body: Any) -> "Held":
-        """Open a task that ends when the answer is closed, or this process dies."""
+        """Open a task that ends when it is let go, or this process dies.
+
+        On the Unix socket the connection holds it; over TCP a thread does, that sends heartbeats.
+        """
         return self._held("POST", "/v1/tasks", {**body, "hold": True})
 
     def reopen(self, task: str) -> "Held":
@@ -102,6 +108,12 @@ class Client:
                 _value(response)
             finally:
                 connection.close()
+        if "ndjson" not in response.headers.get("Content-Type", "ndjson"):
+            try:
+                opened: dict[str, Any] = _value(response)
+            finally:
+                connection.close()
+            return Beating(Client(self._address, opened.get("handle"), self._timeout), opened)
         wire.settimeout(None)  # from here on silence is what is hoped for
         return Held(connection, response, wire)
 
@@ -135,6 +147,7 @@ class Held:
         self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, wire: socket.socket
     ) -> None:
         self._connection, self._response, self._wire = connection, response, wire
+        self._lines: http.client.HTTPResponse | BufferedReader = response
         self.task: dict[str, Any] = {}
         try:
             self.task = next(self, {})
@@ -150,9 +163,9 @@ class Held:
     def __next__(self) -> dict[str, Any]:
         """Return the next line; wait for it."""
         try:
-            line = self._response.readline(ANSWER_LIMIT)
+            line = self._lines.readline(ANSWER_LIMIT)
             while line in (b"\n", b"\r\n"):
-                line = self._response.readline(ANSWER_LIMIT)
+                line = self._lines.readline(ANSWER_LIMIT)
             if not line:
                 raise StopIteration
             told: dict[str, Any] = json.loads(line)
@@ -169,16 +182,20 @@ class Held:
     @property
     def waiting(self) -> bool:
         """Whether a line came together with one that was read; `fileno` does not tell of those."""
-        if self._response.isclosed():
+        if (buffer := self._buffer()) is None:
             return False
         self._wire.setblocking(False)
         try:
             # What is left of the line before, when nothing has come yet, is the end of its chunk.
-            return bool(self._response.fp.peek().strip())
+            return bool(buffer.peek().strip())
         except OSError:
             return True  # the next line says what is wrong
         finally:
             self._wire.setblocking(True)
+
+    def _buffer(self) -> BufferedReader | None:
+        """Return what was received and not yet read; None when it is all over."""
+        return None if self._response.isclosed() else self._response.fp
 
     def fileno(self) -> int:
         """Return the file that is readable when there is news: select on it while nothing is `waiting`."""
@@ -188,6 +205,53 @@ class Held:
         """Let go: the task ends."""
         self._response.close()
         self._connection.close()
+        self._wire.close()
+
+
+class Beating(Held):
+    """A task that is held by a heartbeat, for as long as this process lives and does not let go.
+
+    While the server is away the thread goes on: it is heard again in time, or the task has ended.
+    """
+
+    def __init__(self, client: Client, opened: dict[str, Any]) -> None:
+        if not opened.get("heartbeat"):
+            raise Unreachable("the server does not say how often it wants to hear of the task")
+        self.task = opened
+        self._client, self._over = client, threading.Event()
+        self._wire, self._teller = socket.socketpair()
+        self._lines: BufferedReader = self._wire.makefile("rb")
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        id, every = self.task["task"], self.task["heartbeat"]["every_s"]
+        known = self.task.get("state"), self.task.get("deadline")
+        with self._teller as teller, suppress(OSError):  # let go while something is told
+            while not self._over.wait(every):
+                try:
+                    told = self._client.heartbeat(id)
+                except Unreachable:
+                    continue
+                except Refused as refused:
+                    if refused.status >= 500:
+                        continue
+                    told = {"task": id, "state": "ended", "reason": str(refused)}
+                if not isinstance(told, dict):
+                    continue
+                if known != (known := (told.get("state"), told.get("deadline"))):
+                    teller.sendall(json.dumps(told).encode() + b"\n")
+                if known[0] in ("ended", "closed"):
+                    return
+
+    def _buffer(self) -> BufferedReader | None:
+        return None if self._lines.closed else self._lines
+
+    def close(self) -> None:
+        """Let go: the task ends."""
+        self._over.set()
+        with suppress(Refused, Unreachable):  # it had ended; or it ends because nobody is heard
+            self._client.end_task(self.task["task"], "let go")
+        self._lines.close()
         self._wire.close()
 
 

@@ -300,6 +300,7 @@ REFUSED_PROFILES = {
     "budget below nought":  ("budget = { calls = -1 }", "'budget' is no table of numbers"),
     "no duration":          ("idle = '5 minutes'", "'idle' is no duration"),
     "lost, no heartbeat":   ("on_lost = 'end'", "'on_lost' is"),
+    "grace of one beat":    ("heartbeat_grace = '2s'", "is below 3 s"),
 }  # fmt: skip
 
 

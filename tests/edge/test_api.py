@@ -88,6 +88,7 @@ async def test_opening_a_task_gives_its_grants_and_its_handle(doors):
                 },
             ],
             "token": None,
+            "heartbeat": None,
             "gateway": "http://127.0.0.1:8441/mcp",
         },
     )
@@ -108,13 +109,15 @@ async def test_a_task_is_seen_kept_alive_and_ended(doors):
         "deadline": "2026-11-24T12:10:00Z",
         "parent": None,
         "reason": "",
+        "heartbeat": None,
     }
     path = f"/v1/tasks/{opened['task']}"
     assert (await doors.ask("GET", "/v1/tasks")).json == {"tasks": [seen], "next": None}
     assert (await doors.ask("GET", path)).json == seen | {"grants": opened["grants"]}
     before = len(doors.rig.store.events)
     beat = await doors.ask("POST", f"{path}/heartbeat", handle=opened["handle"], to="tcp")
-    assert beat.json == {"state": "open", "deadline": "2026-11-24T12:10:00Z"}
+    kept = {"task": opened["task"], "state": "open", "deadline": "2026-11-24T12:10:00Z", "reason": ""}
+    assert beat.json == kept
     assert len(doors.rig.store.events) == before  # INTERFACES 9: a heartbeat records nothing
     assert (await doors.ask("POST", f"{path}/end", {"reason": "done"})).json == {"ended": [opened["task"]]}
     again = await doors.ask("POST", f"{path}/end", {"reason": "done"})

@@ -121,7 +121,7 @@ async def test_a_task_opened_without_a_proof_has_a_handle_and_no_token(doors):
     opened = await doors.task()
     assert opened["handle"] and opened["token"] is None
     beat = await doors.ask("POST", f"/v1/tasks/{opened['task']}/heartbeat", handle=opened["handle"], to="tcp")
-    assert set(beat.json) == {"state", "deadline"}
+    assert set(beat.json) == {"task", "state", "deadline", "reason"}
 
 
 async def test_a_join_token_is_not_used_up_by_a_proof_that_is_none(doors):

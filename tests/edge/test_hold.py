@@ -10,16 +10,18 @@ import socket
 import time
 import traceback
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from taskbound.core.errors import Conflict, StoreUnavailable, Unauthenticated
 from taskbound.core.identity import Process, door
+from taskbound.core.task import Heartbeat
 from taskbound.edge import api
 from taskbound.edge.api.hold import end_gone
 from taskbound.edge.claims import Holders, started_of
+from taskbound.steps.hold_task import lose_holder
 from tests.contracts.store import task
 from tests.edge.doors import REFUND, served
 
@@ -194,7 +196,7 @@ async def test_what_happens_to_a_held_task_is_told_line_by_line():
         status, head, reader, writer = await hold(doors, body=BODY | {"hold": True})
         first = await read_line(reader)
         assert (status, "application/x-ndjson" in head, first["state"]) == (201, True, "open")
-        assert first.keys() == {"task", "state", "deadline", "grants", "handle", "token", "gateway"}
+        assert first.keys() == {"task", "state", "deadline", "grants", "handle", "token", "heartbeat", "gateway"}
         await doors.ask("POST", f"/v1/tasks/{first['task']}/end", {"reason": "enough"})
         assert await read_line(reader) == {
             "task": first["task"],
@@ -206,21 +208,92 @@ async def test_what_happens_to_a_held_task_is_told_line_by_line():
         writer.close()
 
 
-async def test_a_task_is_not_held_where_the_kernel_does_not_say_who_holds_it():
+async def test_no_connection_holds_a_task_where_the_kernel_does_not_say_whose_it_is():
     async with served() as doors:
         opened = await doors.task()
-        body = {"profile": "look-up-order", "set": {"order_id": "4711"}, "budget": {"calls": 1, "leases": 0}}
         before = len(doors.rig.store.events)
-        for to, method, path, asked in (
-            ("gateway", "POST", "/v1/tasks", body | {"hold": True}),
-            ("tcp", "POST", "/v1/tasks", body | {"hold": True}),
-            ("tcp", "GET", f"/v1/tasks/{opened['task']}/hold", None),
-        ):
-            answer = await doors.ask(method, path, asked, to=to, handle=opened["handle"])
-            assert (answer.status, answer.json["error"]) == (400, "unsupported")
-            assert "Unix socket" in answer.json["hint"]
+        path = f"/v1/tasks/{opened['task']}/hold"
+        answer = await doors.ask("GET", path, to="tcp", handle=opened["handle"])
+        assert (answer.status, answer.json["error"]) == (400, "unsupported")
+        assert "/heartbeat" in answer.json["hint"]
         assert len(doors.rig.store.events) == before
-        assert (await doors.ask("POST", "/v1/tasks", body, to="gateway", handle=opened["handle"])).status == 201
+
+
+# --- by a heartbeat --------------------------------------------------------------------------------
+
+CHILD = {"profile": "look-up-order", "set": {"order_id": "4711"}, "budget": {"calls": 1, "leases": 0}, "hold": True}
+
+
+@asynccontextmanager
+async def held_by_heartbeat():
+    """A child that is held over TCP, and nobody yet who looks for who is silent."""
+    async with served() as doors:
+        parent = await doors.task()
+        answer = await doors.ask("POST", "/v1/tasks", CHILD, to="gateway", handle=parent["handle"])
+        assert answer.json["heartbeat"] == {"every_s": 2, "grace_s": 6, "on_lost": "end"}
+        yield doors, answer.json
+
+
+@asynccontextmanager
+async def losing(doors, monkeypatch):
+    """Who is silent is looked for all the time, and each look counts as 0.25 s; yields what was woken."""
+    monkeypatch.setattr(api.hold, "POLL", 0.001)
+    looks = doors.holders.silent
+    monkeypatch.setattr(doors.holders, "silent", lambda _: looks(0.25))
+    woken: list[bool] = []
+    ours = door(doors.world.trust_domain, "door/api", "main")
+    work = asyncio.create_task(api.lose_silent(doors.world, ours, doors.holders, lambda: woken.append(True)))
+    try:
+        yield woken
+    finally:
+        work.cancel()
+
+
+async def test_over_tcp_a_task_is_held_by_a_heartbeat_and_ends_without(monkeypatch):
+    async with held_by_heartbeat() as (doors, opened), losing(doors, monkeypatch) as woken:
+        assert await ended(doors, opened["task"], 5) == "no heartbeat"
+        assert woken == [True]
+        assert doors.holders.silent(0) == []
+
+
+async def test_a_task_that_is_heard_goes_on():
+    async with held_by_heartbeat() as (doors, opened):
+        path = f"/v1/tasks/{opened['task']}/heartbeat"
+        for _ in range(3):
+            assert doors.holders.silent(5.75) == []
+            answer = await doors.ask("POST", path, to="gateway", handle=opened["handle"])
+            assert answer.json["state"] == "open"
+        assert doors.holders.silent(6) == [opened["task"]]
+
+
+async def test_a_holder_that_could_not_be_lost_is_lost_at_a_later_look(monkeypatch):
+    tried = []
+
+    async def fails_twice(world, door, id):
+        tried.append(id)
+        if len(tried) < 3:
+            raise StoreUnavailable("away")
+        return await lose_holder(world, door, id)
+
+    monkeypatch.setattr(api.hold, "lose_holder", fails_twice)
+    async with held_by_heartbeat() as (doors, opened), losing(doors, monkeypatch) as woken:
+        assert await ended(doors, opened["task"], 5) == "no heartbeat"
+        assert tried == [opened["task"]] * 3 and woken == [True]
+
+
+def test_what_was_not_listened_to_is_nobodys_silence():
+    """However late a look comes, it counts as one; what is over, or held by no heartbeat, is not looked at."""
+    holders = Holders()
+    held = replace(task(), heartbeat=Heartbeat(6))
+    holders.hear(held)
+    holders.hear(replace(task(), id="t" + "b" * 20))
+    holders.hear(replace(held, id="t" + "c" * 20, state="ended"))
+    assert [holders.silent(0.25) for _ in range(23)] == [[]] * 23
+    assert holders.silent(0.25) == [held.id]
+    holders.hear(held)
+    assert holders.silent(5.75) == []
+    holders.forget(held.id)
+    assert holders.silent(100) == []
 
 
 async def test_a_hold_that_fails_ends_its_task(monkeypatch):

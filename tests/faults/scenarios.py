@@ -548,6 +548,7 @@ BAD_CHANGES: tuple[tuple[str, str], ...] = (
     ("purpose =", "porpoise ="), ('purpose = "do one thing"\n', ""), ("do one thing", " "), ("human/alice", "agent/x"),
     ("human/alice", "human/a b"), ("review_by = 2027-05-01\n", ""), ("2027-05-01", '"2027-05-01"'),
     ('life = "10m"\n', ""), ('"10m"', '"10"'), ('"10m"', "10"), ('"10m"', '"0m"'), ('heartbeat_grace = "90s"\n', ""),
+    ('"90s"', '"2s"'),
     ('"end"', '"go on"'), ("calls = 5", "calls = -1"), ("calls = 5", "calls = true"), ("calls = 5", "bytes = 1"),
     ("{ calls = 5 }", "5"), ("[parameters.id]", '[parameters."1"]'), ("[parameters.id]", "[parameters.other]"),
     ('pattern = "[0-9]+"', 'patern = "x"'), ('pattern = "[0-9]+"', 'pattern = "("'),

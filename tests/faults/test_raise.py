@@ -48,6 +48,7 @@ import taskbound.steps.attest_workload as attest_workload
 import taskbound.steps.count_denials as count_denials
 import taskbound.steps.decide_call as decide_call
 import taskbound.steps.end_task as end_task
+import taskbound.steps.hold_task as hold_task
 import taskbound.steps.issue_lease as issue_lease
 import taskbound.steps.issue_token as issue_token
 import taskbound.steps.look_up as look_up
@@ -56,7 +57,7 @@ import taskbound.steps.open_task as open_task
 import taskbound.steps.register_identity as register_identity
 import taskbound.steps.revoke_lease as revoke_lease
 from taskbound.core.errors import Denied, InvalidRequest, Unauthenticated
-from tests.faults import deeds, knocks, scenarios, tools
+from tests.faults import deeds, holding, knocks, scenarios, tools
 from tests.notes import note
 from tests.profile import FULL
 from tests.rig import Rig
@@ -64,7 +65,7 @@ from tests.rig import Rig
 SWEPT = (
     call, policy, cedar, intent, grant, details, identity, projection, catalogue, prove, ending,
     decide_call, issue_lease, attest_workload, open_task, end_task, revoke_lease, register_identity, issue_token,
-    look_up, note_refusal, count_denials,
+    look_up, note_refusal, count_denials, hold_task,
     enforce, http, request, claims,
 )  # fmt: skip
 FILES = {str(module.__file__): module.__name__ for module in SWEPT}
@@ -76,7 +77,7 @@ KINDS: tuple[type[BaseException], ...] = (
 WRONG = ("permitted", "unrecorded", "hangs", "AssertionError")
 SHORT = 300  # lines of the short profile, drawn anew in each run
 
-SCENARIOS = {**scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS, **tools.SCENARIOS}
+SCENARIOS = {**scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS, **tools.SCENARIOS, **holding.SCENARIOS}
 
 Line = tuple[str, int]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,93 @@ def test_a_server_that_says_nothing_of_a_held_task_is_unreachable(server):
     server.answers["POST /v1/tasks"] = (201, b"")
     with pytest.raises(Unreachable, match="before it said"):
         Client(server.address).hold_task()
+
+
+def as_json(value, status=201):
+    """An answer that says that it is JSON, as the server's do."""
+
+    def answer(handler) -> None:
+        handler.send_response(status)
+        handler.send_header("content-type", "application/json")
+        handler.end_headers()
+        handler.wfile.write(json.dumps(value).encode())
+
+    return answer
+
+
+BEATS = OPENED | {"state": "open", "handle": "tbh_child", "deadline": "d", "heartbeat": {"every_s": 0.01, "grace_s": 6}}
+BEAT, END = "POST /v1/tasks/t1/heartbeat", "POST /v1/tasks/t1/end"
+
+
+@pytest.fixture
+def beaten():
+    """A server over TCP whose task is held by a heartbeat."""
+    with canned() as server:
+        server.answers["POST /v1/tasks"] = as_json(BEATS)
+        server.answers[BEAT] = as_json({"task": "t1", "state": "open", "deadline": "d", "reason": ""}, 200)
+        server.answers[END] = as_json({"ended": ["t1"]}, 200)
+        yield server
+
+
+def asked(server, what):
+    return [one for one in list(server.asked) if f"{one.method} {one.path}" == what]
+
+
+def within(holds, seconds=5.0):
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_over_tcp_a_thread_holds_the_task_until_it_is_let_go(beaten):
+    with Client(beaten.address, "tbh_parent").hold_task(profile="nightly") as held:
+        assert beaten.asked[0].authorization == "Bearer tbh_parent" and beaten.asked[0].body["hold"] is True
+        assert held.task == BEATS
+        within(lambda: len(asked(beaten, BEAT)) > 3)
+        assert {one.authorization for one in asked(beaten, BEAT)} == {"Bearer tbh_child"}
+        assert not held.waiting and select.select([held], [], [], 0)[0] == []
+        beaten.answers[BEAT] = as_json({"task": "t1", "state": "suspended", "deadline": "d", "reason": "r"}, 200)
+        assert select.select([held], [], [], 5)[0] == [held]
+        assert next(held) == {"task": "t1", "state": "suspended", "deadline": "d", "reason": "r"}
+    assert asked(beaten, END)[0].body == {"reason": "let go"} and not held.waiting
+    before = len(asked(beaten, BEAT))
+    time.sleep(0.1)
+    assert len(asked(beaten, BEAT)) <= before + 1, "it goes on beating"
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        as_json({"task": "t1", "state": "ended", "deadline": "d", "reason": "enough"}, 200),
+        as_json({"error": "invalid_token", "error_description": "task t1 ended"}, 401),
+    ],
+)
+def test_over_tcp_the_end_of_the_task_ends_the_iteration(beaten, over):
+    with Client(beaten.address, "tbh_parent").hold_task() as held:
+        beaten.answers[BEAT] = over
+        assert [line["state"] for line in held] == ["ended"]
+        before = len(asked(beaten, BEAT))
+        time.sleep(0.05)
+        assert len(asked(beaten, BEAT)) == before
+
+
+def test_over_tcp_a_server_that_is_away_or_in_trouble_is_asked_again(beaten):
+    with Client(beaten.address, "tbh_parent").hold_task() as held:
+        good = beaten.answers[BEAT]
+        for trouble in (as_json({"error": "unavailable"}, 503), as_json("", 200), lambda handler: None):
+            beaten.answers[BEAT] = trouble
+            before = len(asked(beaten, BEAT))
+            within(lambda before=before: len(asked(beaten, BEAT)) > before + 2)
+        beaten.answers[BEAT] = good
+        beaten.answers[END] = as_json({"error": "invalid_token"}, 401)
+        assert not held.waiting
+
+
+def test_a_server_that_holds_no_task_over_tcp_is_unreachable(beaten):
+    beaten.answers["POST /v1/tasks"] = as_json(OPENED)
+    with pytest.raises(Unreachable, match="how often"):
+        Client(beaten.address, "tbh_parent").hold_task()
 
 
 def test_inside_a_task_the_client_has_its_handle(server, folder, monkeypatch):

@@ -259,17 +259,6 @@ async def test_tools_that_nobody_reviewed_are_told(rig):
     assert warnings_of(loaded, loaded) == []
 
 
-async def test_what_a_profile_asks_for_and_is_not_built_is_told(rig):
-    profile = rig.path / "profiles/refund-order.toml"
-    keys = 'idle = "5m"\nheartbeat_grace = "90s"\non_lost = "end"\n'
-    profile.write_text(keys + profile.read_text())
-    loaded = await load_policy(rig.world, rig.door, ALICE)
-    told = warnings_of(loaded, loaded)
-    assert [one.partition(" is not built yet")[0] for one in told] == [
-        f"profiles/refund-order.toml: {key!r}" for key in ("heartbeat_grace", "on_lost")
-    ]
-
-
 async def test_the_facts_of_a_join_token_that_was_issued_are_kept(rig):
     joins = NIGHTLY.replace('attestor = "unix"\nwhen = { uid = 1001 }\n', 'attestor = "join_token"\n')
     register(rig, joins)

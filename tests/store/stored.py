@@ -34,7 +34,7 @@ EVENTS = (
 )
 ALL = "SELECT * FROM {}"
 Select = Callable[[str], Iterable[Any]]  # a statement to its rows
-NESTED = {"intent", "grants", "act", "groups", "when", "recipe", "labels", "holder"}
+NESTED = {"intent", "grants", "act", "groups", "when", "recipe", "labels", "holder", "heartbeat"}
 
 
 @dataclass

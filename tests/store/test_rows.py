@@ -121,6 +121,7 @@ def test_a_field_added_later_reads_as_its_default_from_an_old_row():
         "intent": '{"profile":null,"text":"old"}',
         "grants": '[{"id":"g0","action":"a","resource":"r"}]',
         "holder": "null",
+        "heartbeat": "null",
     }
     task = table.thing(tuple(row.values()))
     assert task.intent == Intent(None, "old", {})

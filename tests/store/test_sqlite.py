@@ -423,7 +423,7 @@ async def test_a_task_of_the_schema_before_idle_is_never_idle(clock, tmp_path, m
     await open_store(path, clock, reserve=0).close()
     made = task()
     row = dict(zip(TABLES[Task].columns, TABLES[Task].row(made), strict=True))
-    assert row.pop("idle") is None
+    assert row.pop("idle") is None and row.pop("heartbeat") == "null"
     with closing(sqlite3.connect(path)) as db, db:
         assert row.keys() == {name for _, name, *_ in db.execute("PRAGMA table_info(tasks)")}
         columns = ", ".join(f'"{name}"' for name in row)

@@ -246,6 +246,39 @@ def test_a_held_task_outlives_a_crash_of_the_server_only_with_its_holder(place, 
             holder.communicate()
 
 
+@unprivileged
+def test_a_child_that_is_held_over_tcp_ends_without_its_holder(place, workspace):
+    """Also where the server was killed meanwhile: who is heard by the next one goes on, who is not ends."""
+    (place.state / "taskbound.toml").write_text(upstream(workspace[1]))
+    place.done("policy", "init")
+    with place.up(stop=signal.SIGKILL) as about:
+        place.done("tools", "derive", "workspace", "--write")
+        parent = place.client.open_task(authorization_details=[ECHO])
+        gateway = about["gateway"].removesuffix("/mcp")
+        (place.state / "taskbound.toml").write_text(upstream(workspace[1]).replace("127.0.0.1:0", gateway[7:]))
+        words = [sys.executable, "-c", HOLD_CHILD, gateway, parent["handle"]]
+        holders = [subprocess.Popen(words, env=place.environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        lives, dies = (one.stdout.readline().strip() for one in holders if one.stdout)
+        holders[1].kill()
+    with place.up():
+        state = lambda id: place.client.request("GET", f"/v1/tasks/{id}")  # noqa: E731
+        until(lambda: state(dies)["state"] != "open", 15)
+        assert state(dies)["reason"] == "no heartbeat"
+        assert [state(id)["state"] for id in (lives, parent["task"])] == ["open", "open"]
+        place.client.end_task(parent["task"], "enough")
+        assert holders[0].communicate(timeout=15)[0] == "ended\n", "it is told by its next heartbeat"
+        holders[1].communicate()
+
+
+HOLD_CHILD = """
+import sys
+from taskbound_sdk import Client
+detail = {"type": "taskbound_grant", "actions": ["tools/call"], "identifier": "workspace/echo", "when": {"text": "any"}}
+client, budget = Client(sys.argv[1], sys.argv[2]), {"calls": 1, "leases": 0}
+with client.hold_task(authorization_details=[detail], budget=budget) as held:
+    print(held.task["task"], flush=True)
+    for line in held: print(line["state"], flush=True)
+"""
 HOLD = """
 import sys, time
 from taskbound_sdk import Client, Unreachable, Refused

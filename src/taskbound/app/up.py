@@ -232,6 +232,7 @@ async def _serving(
         running.create_task(run_lanes(world, lanes, stopping))
         beside = [
             running.create_task(api.end_unclaimed(world, doors["api"], holders)),
+            running.create_task(api.lose_silent(world, doors["api"], holders, progress.wake)),
             running.create_task(watch(state)),
         ]
         for server, listening in servers:
@@ -250,12 +251,17 @@ async def _serving(
 
 
 async def _expect(world: World, door: Identity, holders: claims.Holders) -> None:
-    """Say which tasks were held before this start: whoever held them has 6 s to come back (INTERFACES 6)."""
+    """Say which tasks were held before this start.
+
+    Whoever held them has 6 s to come back (INTERFACES 6), or as long as may go by without a heartbeat.
+    """
     async with world.store.transaction(door) as tx:
         live = [task for state in LIVE for task in await tx.find(Task, state=state)]
     for task in live:
         if task.holder is not None and task.holder.node == world.node:
             holders.expect(replace(task.holder, node=""), task)
+        if task.heartbeat is not None and task.heartbeat.node == world.node and task.state != "suspended":
+            holders.hear(task)
 
 
 def _measures(lanes: Lanes, state: Path) -> dict[str, float]:

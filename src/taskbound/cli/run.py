@@ -28,6 +28,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--keep", metavar="VAR", action="append", default=[], help="hand on this variable too; said on stderr"
     )
+    parser.add_argument("--cause", metavar="TASK", help="the earlier task that led to this one; no authority")
     parser.add_argument("--must-contain", action="store_true", help="do not start where something stays reachable")
     at = words.index("--") if "--" in words else len(words)
     command = words[at + 1 :]
@@ -47,6 +48,7 @@ def main(words: Sequence[str]) -> int:
         intent=task.intent_of(asked),
         agent=asked.agent,
         life=asked.life,
+        cause=asked.cause,
         keep=asked.keep,
         must_contain=asked.must_contain,
         state=state,

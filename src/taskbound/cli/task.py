@@ -91,6 +91,12 @@ def _open(client: Client, asked: argparse.Namespace) -> int:
         return answer.DONE
     answer.show(f"task {opened['task']} until {opened['deadline']}", *_grants(opened))
     answer.show(f"MCP at {gateway}", f"Authorization: Bearer {opened['handle']}")
+    if held := opened.get("heartbeat"):
+        does = {"end": "ends", "suspend": "is suspended"}[held["on_lost"]]
+        answer.show(
+            f"it {does} after {held['grace_s']} s without a heartbeat: each {held['every_s']} s "
+            f"POST /v1/tasks/{opened['task']}/heartbeat"
+        )
     return answer.DONE
 
 

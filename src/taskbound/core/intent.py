@@ -174,6 +174,7 @@ def require_distinct(grants: Sequence[Grant]) -> None:
 
 _DURATION = re.compile(r"([1-9][0-9]{0,6})(s|m|h|d)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SHORTEST_GRACE = timedelta(seconds=3)
 _PROFILE = (
     "purpose", "owner", "review_by", "life", "idle", "budget", "heartbeat_grace", "on_lost", "parameters", "grant",
 )  # fmt: skip
@@ -245,6 +246,8 @@ def read_profile(
         grace, on_lost = duration(table, "heartbeat_grace"), table.get("on_lost")
         if on_lost not in (None, "end", "suspend") or (on_lost is not None and grace is None):
             raise refused("'on_lost' is \"end\" or \"suspend\", and goes with 'heartbeat_grace'")
+        if grace is not None and grace < SHORTEST_GRACE:
+            raise refused(f"'heartbeat_grace' is below {SHORTEST_GRACE.seconds} s, which one lost heartbeat would be")
     with problems.kept():
         duration(table, "idle")
     with problems.kept():

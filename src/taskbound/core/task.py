@@ -17,6 +17,21 @@ from taskbound.core.intent import Intent
 from taskbound.core.thing import Lifecycle
 
 MAX_DEPTH = 4  # tasks on a chain, root included (DESIGN 4)
+GRACE = 6  # seconds without a heartbeat, where its profile does not say (INTERFACES 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a task is held by where no connection holds it: its holder says now and then that it lives."""
+
+    grace: int = GRACE  # seconds without one, after which the holder is lost
+    on_lost: str = "end"  # what becomes of the task then; or "suspend", until the next one
+    node: str = ""  # of several on one store, the one that hears it
+
+    @property
+    def every(self) -> int:
+        """Seconds from one to the next: two may be lost on their way."""
+        return max(1, self.grace // 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +65,9 @@ class Task:
     depth: int = 0  # 0 is the root
     act: tuple[str, ...] = ()  # the actors above it, nearest first (RFC 8693 4.1)
     ended: datetime | None = None
-    reason: str = ""
+    reason: str = ""  # why it ended, or is suspended
     holder: Process | None = None  # that it ends with, over a Unix socket (INTERFACES 10)
+    heartbeat: Heartbeat | None = None  # that it is held by otherwise; None: it is not, or by a connection
     receipt: str = ""  # the signed note (core.receipt), once it is closed
     idle: int | None = None  # seconds in which nothing happens, after which it ends; None: never
     state: str = ""

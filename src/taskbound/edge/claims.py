@@ -73,7 +73,8 @@ class TokenRefused(Unauthenticated):
 
 
 class Holders:
-    """The processes that hold a task open: a `run`, or a program with the SDK (INTERFACES 10).
+    """Who holds a task open: a process by its connection (a `run`, a program with the SDK), or whoever sends a
+    heartbeat (INTERFACES 10).
 
     Whoever they started stays their agent for as long as they live: what a task leaves running when
     it ends does not become the operator.
@@ -84,6 +85,7 @@ class Holders:
         self._streams: list[tuple[Process | None, str]] = []  # None: over TCP, where the kernel does not say who
         self._expected: dict[str, tuple[Process | None, Task]] = {}
         self._held: dict[Process, set[str]] = {}  # the digests of the handles of all that it holds or held
+        self._silent: dict[str, tuple[float, int]] = {}  # by task: seconds since its last heartbeat, of how many
 
     def add(self, process: Process | None, task: Task) -> None:
         """State that the process holds the task. Raises Conflict where another does: it would live on without that."""
@@ -114,6 +116,23 @@ class Holders:
         """Return, once, the tasks whose holders did not come back."""
         gone, self._expected = [task for _, task in self._expected.values()], {}
         return gone
+
+    def hear(self, task: Task) -> None:
+        """State that who holds the task by a heartbeat lives, as far as is known."""
+        if task.heartbeat is not None and task.state not in ("ended", "closed"):
+            self._silent[task.id] = 0.0, task.heartbeat.grace
+
+    def silent(self, seconds: float) -> list[str]:
+        """Return the tasks that were not heard for as long as they may not be, now that so many seconds went by.
+
+        What we did not hear because we did not listen is nobody's silence: so looks are counted, not the clock.
+        """
+        self._silent = {id: (past + seconds, grace) for id, (past, grace) in self._silent.items()}
+        return [id for id, (past, grace) in self._silent.items() if past >= grace]
+
+    def forget(self, task: str) -> None:
+        """State that nothing is to be heard of the task: it is over, suspended, or another node hears it."""
+        self._silent.pop(task, None)
 
     def task_above(self, process: Process, ancestry: Iterable[Process]) -> str | None:
         """Return the handle's digest of the task that the nearest holder above a process holds; None without one.

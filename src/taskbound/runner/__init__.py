@@ -58,6 +58,7 @@ def run(
     intent: str | None,
     agent: str | None,
     life: timedelta | None,
+    cause: str | None = None,
     keep: Sequence[str],
     must_contain: bool,
     state: Path,
@@ -80,6 +81,7 @@ def run(
         "intent": intent,
         "actor": _actor(agent, command[0]),
         **({"life_s": int(life.total_seconds())} if life else {}),
+        **({"cause": cause} if cause else {}),
     }
     prctl(PR_SET_DUMPABLE, 0)  # what is in our memory opens the task
     prctl(PR_SET_CHILD_SUBREAPER, 1)

@@ -8,7 +8,7 @@ target: we do not see it.
 
 from datetime import datetime
 
-from taskbound.core.call import Call, Decision, Deny
+from taskbound.core.call import Call, Decision
 from taskbound.core.errors import Denied, bounded
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity
@@ -17,7 +17,7 @@ from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.ending import LIVE, end_tree
 from taskbound.ports import Transaction, World
-from taskbound.prove import chain_of, gather, prove, refuse, registered
+from taskbound.prove import gather, not_theirs, prove, refuse
 
 
 async def end_task(world: World, door: Identity, asker: Claim | Identity, id: str, reason: str) -> list[Task]:
@@ -26,7 +26,7 @@ async def end_task(world: World, door: Identity, asker: Claim | Identity, id: st
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         task = await tx.get(Task, id, lock=True)
-        refusal = await _refusal(world, tx, caller, task)
+        refusal = await not_theirs(world, tx, caller, task, "end")
         if refusal is None:
             return await end_tree(tx, caller, task.id, reason)
         case = await gather(world, tx, caller, "task/end", id)
@@ -77,14 +77,3 @@ async def _last_in(tx: Transaction, task: Task) -> datetime:
     for child in await tx.find(Task, parent=task.id):
         moments.append(child.ended or await _last_in(tx, child))
     return max(moments)
-
-
-async def _refusal(world: World, tx: Transaction, caller: Identity, task: Task) -> Deny | None:
-    """Only who works in the task or above it, the human it is for or behind its actor, and the operator may end it."""
-    if caller.is_ours:
-        return None
-    if caller.task is not None:
-        mine = caller.task in {above.id for above in await chain_of(tx, task.id)}
-    else:
-        mine = caller.spiffe_id in {task.subject, task.actor, (await registered(tx, task.actor)).owner, world.operator}
-    return None if mine else Deny("not_yours", f"task {task.id} is not {caller.name}'s to end")

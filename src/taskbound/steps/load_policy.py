@@ -18,10 +18,6 @@ from taskbound.core.thing import advance
 from taskbound.ports import FOR_EVER, Transaction, World
 from taskbound.prove import gather, prove, refuse
 
-UNBUILT = {
-    "heartbeat_grace": "a task that nobody holds ends at its deadline",
-    "on_lost": "a task that nobody holds ends at its deadline",
-}
 ATTEMPTS = 3
 
 
@@ -74,18 +70,13 @@ async def _record(world: World, door: Identity, asker: Claim | Identity, loaded:
 def warnings_of(loaded: PolicyDir, before: PolicyDir) -> list[str]:
     """Return what people should know of a directory that came into force in place of another.
 
-    Tools that nobody reviewed, what a profile asks for and is not built yet, and names that stand in
-    registrations.toml no more.
+    Tools that nobody reviewed, and names that stand in registrations.toml no more.
     """
     told = []
     derived = Counter(tool.upstream for tool in loaded.tools.values() if not tool.reviewed)
     for upstream, count in sorted(derived.items()):
         hint = 'write reviewed = { by = "human/NAME", on = DAY } where it is right'
         told.append(f"{count} tools of {upstream} are as derived: read tools/{upstream}.toml, and {hint}")
-    for profile in loaded.profiles.values():
-        asks = {"heartbeat_grace": profile.heartbeat_grace, "on_lost": profile.on_lost}
-        for key in (key for key, value in asks.items() if value is not None):
-            told.append(f"profiles/{profile.name}.toml: {key!r} is not built yet and changes nothing: {UNBUILT[key]}")
     named = {entry.name for entry in loaded.registrations}
     for entry in before.registrations:
         if entry.name not in named:

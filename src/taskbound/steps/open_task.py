@@ -21,11 +21,11 @@ from taskbound.core.errors import BudgetSpent, Conflict, Denied, InvalidRequest,
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, narrow
 from taskbound.core.identity import NAMES, Claim, Identity, Process, Registration, name_of
-from taskbound.core.intent import DEFAULT_BUDGET, Intent, bind, grants_of_intent, grants_that_read
+from taskbound.core.intent import DEFAULT_BUDGET, Intent, Profile, bind, grants_of_intent, grants_that_read
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.refusal import nearest
 from taskbound.core.secret import Secret
-from taskbound.core.task import MAX_DEPTH, Task
+from taskbound.core.task import MAX_DEPTH, Heartbeat, Task
 from taskbound.core.thing import advance
 from taskbound.ending import LIVE
 from taskbound.formats import canonical
@@ -64,6 +64,7 @@ class TaskAsk:
     budget: Mapping[str, int] | None = None
     idempotency_key: str | None = None
     holder: Process | None = None  # the task ends with it; said by the door, never by who asks
+    beats: bool = False  # it is held by a heartbeat, whatever its profile says; said by the door as well
     held: Container[str] = ()  # ids of the tasks that somebody holds at this moment; said by the door too
 
     def __post_init__(self) -> None:
@@ -83,6 +84,7 @@ class Wish:
     life: timedelta
     held: bool = False  # its grants are the parent's own, and narrow enough
     idle: timedelta | None = None
+    heartbeat: Heartbeat | None = None
 
 
 async def open_task(world: World, door: Identity, asker: Claim | Identity, ask: TaskAsk) -> tuple[Task, Secret]:
@@ -131,7 +133,7 @@ async def _open(
                     await tx.get(Task, ask.cause)
                 wish = _wish(policies, ask, parent, left)
                 task = _opened(world.new_id("t"), tx, caller, actor, wish, parent, ask.cause, handle)
-                task = replace(task, holder=ask.holder and replace(ask.holder, node=world.node))
+                task = replace(task, **_held(ask, wish, world.node))
                 shared = _shares(task, wish, left)
                 task = await _once(tx, caller, task, ask)
             except Denied as refusal:  # a wish wider than what the caller holds is recorded like any denial
@@ -144,6 +146,14 @@ async def _open(
                 await tx.record(Kind.TASK_DELEGATED, busy, by=caller, child=task.id)
             await tx.record(Kind.TASK_OPENED, task, by=caller, shared=shared, **said)
     return task, decision
+
+
+def _held(ask: TaskAsk, wish: Wish, node: str) -> dict[str, Any]:
+    """Return what holds the task: a connection where there is one, else a heartbeat where one is asked for."""
+    if ask.holder is not None:
+        return {"holder": replace(ask.holder, node=node)}
+    held = wish.heartbeat or (Heartbeat() if ask.beats else None)
+    return {"heartbeat": held and replace(held, node=node)}
 
 
 async def _first(tx: Transaction, caller: Identity, ask: TaskAsk) -> Task | None:
@@ -188,7 +198,7 @@ def _key_of(caller: Identity, key: str) -> str:
 
 def _request_of(ask: TaskAsk) -> str:
     """Return the SHA-256 of what is asked, but for its key and what the door says. Raises InvalidRequest."""
-    others = ("idempotency_key", "holder", "held")
+    others = ("idempotency_key", "holder", "beats", "held")
     asked = {one.name: getattr(ask, one.name) for one in fields(ask) if one.name not in others}
     try:
         return canonical.digest({**asked, "life": ask.life and ask.life.total_seconds()})
@@ -211,6 +221,7 @@ def _wish(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[
             _budget(profile.budget, ask.budget),
             _life(profile.life, ask.life),
             idle=profile.idle,
+            heartbeat=_heartbeat(profile),
         )
     if ask.set:
         raise InvalidRequest("values are set for a profile, and none is named", hint="name a profile")
@@ -220,6 +231,12 @@ def _wish(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[
     _budget(DEFAULT_BUDGET, named)
     _budget({**DEFAULT_BUDGET, **named}, ask.budget)
     return Wish(Intent(None, ask.intent, bound), grants, {**named, **(ask.budget or {})}, _life(DEFAULT_LIFE, ask.life))
+
+
+def _heartbeat(profile: Profile) -> Heartbeat | None:
+    if profile.heartbeat_grace is None:
+        return None
+    return Heartbeat(int(profile.heartbeat_grace.total_seconds()), profile.on_lost or "end")
 
 
 def _wish_of_intent(policies: PolicyDir, ask: TaskAsk, parent: Task | None, left: Mapping[str, int]) -> Wish:

@@ -174,7 +174,8 @@ def _column(hint: Any) -> tuple[Convert | None, Convert | None]:
         return from_moment, to_moment
     if members == {datetime, types.NoneType}:
         return _unless_none(from_moment), _unless_none(to_moment)
-    return _text(hint)
+    write, read = _text(hint)
+    return write, _unless_none(read)  # NULL: the row is older than its column
 
 
 def quoted(column: str) -> str:

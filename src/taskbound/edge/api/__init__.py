@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from taskbound.edge.api import account, members, tasks
 from taskbound.edge.api import administration as admin
-from taskbound.edge.api.hold import end_unclaimed
+from taskbound.edge.api.hold import end_unclaimed, lose_silent
 from taskbound.edge.claims import Rule
 from taskbound.edge.http import Knock, Route, json_response
 from taskbound.steps.look_up import count_tasks
 
-__all__ = ["GATEWAY_ROUTES", "ROUTES", "end_unclaimed"]
+__all__ = ["GATEWAY_ROUTES", "ROUTES", "end_unclaimed", "lose_silent"]
 
 
 async def get_health(knock: Knock) -> Response:

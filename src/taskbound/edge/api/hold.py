@@ -1,12 +1,12 @@
-"""Holding a task: one open answer; a task that is held ends when it does (INTERFACES 6, 10).
+"""Holding a task: by one open answer, whose end is the task's, or by a heartbeat (INTERFACES 6, 10).
 
-The holder died, or let go: both are the end of its connection. When it is we who stop, nothing
-ends: the holder has a few seconds to take the task up again from who is started after us.
+The holder died, or let go: both are the end of its connection, or of its heartbeat. When it is we who
+stop, nothing ends: the holder has a few seconds to be heard by who is started after us.
 """
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,9 +22,10 @@ from taskbound.edge.claims import Holders
 from taskbound.edge.http import Knock
 from taskbound.ports import World
 from taskbound.steps.end_task import end_task
+from taskbound.steps.hold_task import lose_holder
 from taskbound.steps.look_up import look_up_task
 
-POLL = 0.25  # seconds between two looks at a held task
+POLL = 0.25  # seconds between two looks at a held task, and at who is silent
 RETURN = 6.0  # seconds in which a holder must come back after a restart
 
 log = structlog.get_logger()
@@ -36,8 +37,8 @@ def holder_of(knock: Knock) -> Process:
     Such a holder could not be told from another after a restart, and its task would go on without one.
     """
     if knock.peer is None:
-        hint = "use the Unix socket, or open the task without hold"
-        raise InvalidRequest("a task is not held over TCP", code="unsupported", hint=hint)
+        hint = "POST /v1/tasks/{id}/heartbeat, as often as the answer to `hold` says"
+        raise InvalidRequest("over TCP no connection holds a task: a heartbeat does", code="unsupported", hint=hint)
     return knock.peer.process
 
 
@@ -105,3 +106,16 @@ async def end_unclaimed(world: World, door: Identity, holders: Holders, within: 
     await asyncio.sleep(within)
     for task in holders.unclaimed():
         await end_gone(world, door, task.id)
+
+
+async def lose_silent(world: World, door: Identity, holders: Holders, wake: Callable[[], None]) -> None:
+    """Do for ever with tasks whose heartbeat stops what is to be done with each then, once it is due."""
+    while True:
+        await asyncio.sleep(POLL)
+        for id in holders.silent(POLL):
+            try:
+                if await lose_holder(world, door, id):
+                    wake()
+                holders.forget(id)
+            except Exception as error:  # the next look tries again, and one that cannot be ended stops no other
+                log.warning("holder_not_lost", task=id, error=type(error).__name__)

@@ -30,7 +30,7 @@ TASK: Takes = {
     "cause": Member(text, "the task that led to this one; it gives no authority"),
     "life_s": Member(seconds, "until the deadline, at most as the profile says; 600 without a profile"),
     "budget": Member(many(number), "calls, leases and so on, at most as the profile says; a child names each"),
-    "hold": Member(flag, "the answer goes on as lines of JSON, and its end is the task's; on the Unix socket"),
+    "hold": Member(flag, "end it with the caller: on the Unix socket with this answer, else without a heartbeat"),
     "idempotency_key": Member(text, "the same request repeated with it within a day gets the task that it opened"),
     "upstream": Member(text, "refuses where there is no such upstream, before anything is opened"),
 }

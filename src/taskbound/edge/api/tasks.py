@@ -12,10 +12,11 @@ from taskbound.core.secret import Secret
 from taskbound.core.task import Task
 from taskbound.edge.api.fields import fields, page, parameters
 from taskbound.edge.api.hold import hold, holder_of
-from taskbound.edge.api.views import grant_view, moment, task_view
+from taskbound.edge.api.views import change_view, grant_view, heartbeat_view, moment, task_view
 from taskbound.edge.http import Knock, json_response
 from taskbound.ports import Addressed
 from taskbound.steps.end_task import end_task
+from taskbound.steps.hold_task import hear_holder
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.issue_token import issue_token
 from taskbound.steps.look_up import look_up_task, look_up_tasks, require_acting
@@ -38,14 +39,14 @@ async def post_task(knock: Knock) -> Response:
         hint = "leave `subject` out, or name a person that is registered: human/NAME"
         raise InvalidRequest("a subject by reference is not built yet", code="unsupported", hint=hint)
     _require_own_token(knock, asked.get("actor"))
-    holder = holder_of(knock) if held else None
+    holder = holder_of(knock) if held and knock.peer is not None else None
     registered = await _register_actor(knock, asked.get("actor"))
-    ask = TaskAsk(life=life, details=details, holder=holder, held=knock.holders.held(), **asked)
+    beats = held and holder is None
+    ask = TaskAsk(life=life, details=details, holder=holder, beats=beats, held=knock.holders.held(), **asked)
     task, handle = await open_task(knock.world, knock.door, knock.asker, ask)
     view = await _opened(knock, task, handle) | ({"registered": True} if registered else {})
-    if not held:
-        return json_response(view, 201)
-    return hold(knock, task, view, 201)
+    knock.holders.hear(task)
+    return json_response(view, 201) if holder is None else hold(knock, task, view, 201)
 
 
 async def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
@@ -58,6 +59,7 @@ async def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
         "grants": [grant_view(grant, task) for grant in task.grants],
         "handle": None if token else handle.reveal(),  # a bearer beside it would undo what the binding is for
         "token": token,
+        "heartbeat": heartbeat_view(task),
         "gateway": knock.site.gateway() if knock.is_local else knock.site.gateway_beyond() or None,
     }
 
@@ -123,9 +125,10 @@ async def get_hold(knock: Knock) -> Response:
 
 async def post_heartbeat(knock: Knock) -> Response:
     fields(knock.body, knock.takes)
-    task = await look_up_task(knock.world, knock.door, knock.asker, knock.params["id"])
+    task = await hear_holder(knock.world, knock.door, knock.asker, knock.params["id"])
+    knock.holders.hear(task)
     fresh = {} if knock.key is None else {"token": await _token(knock, task) if task.state == "open" else None}
-    return json_response({"state": task.state, "deadline": moment(task.deadline), **fresh})
+    return json_response({**change_view(task), **fresh})
 
 
 async def post_end(knock: Knock) -> Response:

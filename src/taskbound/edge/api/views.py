@@ -25,6 +25,11 @@ def grant_view(grant: Grant, task: Task) -> dict[str, Any]:
     }
 
 
+def heartbeat_view(task: Task) -> dict[str, Any] | None:
+    held = task.heartbeat
+    return None if held is None else {"every_s": held.every, "grace_s": held.grace, "on_lost": held.on_lost}
+
+
 def task_view(task: Task) -> dict[str, Any]:
     return {
         "task": task.id,
@@ -37,6 +42,7 @@ def task_view(task: Task) -> dict[str, Any]:
         "deadline": moment(task.deadline),
         "parent": task.parent,
         "reason": task.reason,
+        "heartbeat": heartbeat_view(task),
     }
 
 
