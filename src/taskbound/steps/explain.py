@@ -289,7 +289,7 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
         case "no_task" | "task_ended" | "tool_changed" | "budget_spent":
             return "open a new task", _open(own, policies)
         case "task_suspended":
-            return "wait until the task is resumed, or open a new one", _open(own, policies)
+            return "one that lost its holder goes on with the next heartbeat; or open a new one", _open(own, policies)
         case "tool_not_pinned":
             return "review how its definition changed, then pin it", f"taskbound tools derive {upstream} --write"
         case "forbidden":
