@@ -35,9 +35,12 @@ import taskbound.core.details as details
 import taskbound.core.grant as grant
 import taskbound.core.identity as identity
 import taskbound.core.intent as intent
+import taskbound.core.lease as lease
 import taskbound.core.organisation as organisation
 import taskbound.core.policy as policy
 import taskbound.core.projection as projection
+import taskbound.core.task as task
+import taskbound.core.thing as thing
 import taskbound.edge.claims as claims
 import taskbound.edge.enforce as enforce
 import taskbound.edge.http as http
@@ -45,27 +48,31 @@ import taskbound.edge.request as request
 import taskbound.ending as ending
 import taskbound.prove as prove
 import taskbound.steps.attest_workload as attest_workload
+import taskbound.steps.close_task as close_task
 import taskbound.steps.count_denials as count_denials
 import taskbound.steps.decide_call as decide_call
 import taskbound.steps.end_task as end_task
 import taskbound.steps.hold_task as hold_task
 import taskbound.steps.issue_lease as issue_lease
 import taskbound.steps.issue_token as issue_token
+import taskbound.steps.load_policy as load_policy
 import taskbound.steps.look_up as look_up
 import taskbound.steps.note_refusal as note_refusal
 import taskbound.steps.open_task as open_task
+import taskbound.steps.pin_tools as pin_tools
 import taskbound.steps.register_identity as register_identity
 import taskbound.steps.revoke_lease as revoke_lease
 from taskbound.core.errors import Denied, InvalidRequest, Unauthenticated
-from tests.faults import deeds, holding, knocks, scenarios, tools
+from tests.faults import deeds, holding, knocks, loads, scenarios, tools
 from tests.notes import note
 from tests.profile import FULL
 from tests.rig import Rig
 
 SWEPT = (
     call, policy, cedar, intent, grant, details, identity, projection, catalogue, prove, ending,
+    organisation, task, thing, lease,
     decide_call, issue_lease, attest_workload, open_task, end_task, revoke_lease, register_identity, issue_token,
-    look_up, note_refusal, count_denials, hold_task,
+    look_up, note_refusal, count_denials, hold_task, load_policy, pin_tools, close_task,
     enforce, http, request, claims,
 )  # fmt: skip
 FILES = {str(module.__file__): module.__name__ for module in SWEPT}
@@ -77,7 +84,9 @@ KINDS: tuple[type[BaseException], ...] = (
 WRONG = ("permitted", "unrecorded", "hangs", "AssertionError")
 SHORT = 300  # lines of the short profile, drawn anew in each run
 
-SCENARIOS = {**scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS, **tools.SCENARIOS, **holding.SCENARIOS}
+SCENARIOS = {
+    **scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS, **tools.SCENARIOS, **holding.SCENARIOS, **loads.SCENARIOS,
+}  # fmt: skip
 
 Line = tuple[str, int]
 
@@ -369,6 +378,63 @@ def _end_tree(original):
     return swallowing
 
 
+def _why_not_open(original):
+    def swallowing(task, now):
+        """A look at a task's state that finds it open when it breaks."""
+        try:
+            return original(task, now)
+        except Exception:
+            return None
+
+    return swallowing
+
+
+def _register(original):
+    async def swallowing(*asked):
+        """A registration that is left out of a load when it breaks."""
+        try:
+            return await original(*asked)
+        except InvalidRequest:
+            raise
+        except Exception:
+            return None
+
+    return swallowing
+
+
+def _pinned(original):
+    async def swallowing(*asked):
+        """A pin that comes into force without its record when that breaks."""
+        try:
+            return await original(*asked)
+        except Exception:
+            return None
+
+    return swallowing
+
+
+def _write(original):
+    def swallowing(*asked):
+        """Files that are written or not, and whoever asked for a pin is told that it is there."""
+        try:
+            original(*asked)
+        except Exception:
+            return
+
+    return swallowing
+
+
+def _unseen(original):
+    async def swallowing(*asked):
+        """A look at who may see a task that has nothing against it when it breaks."""
+        try:
+            return await original(*asked)
+        except Exception:
+            return None
+
+    return swallowing
+
+
 # Where a mistake is planted, in which scenario, and as what it comes out.
 MISTAKES: tuple[tuple[Any, str, Callable[[Any], Any], str, str], ...] = (
     (call, "asked", _asked, "denied:ended", "permitted"),
@@ -380,6 +446,11 @@ MISTAKES: tuple[tuple[Any, str, Callable[[Any], Any], str, str], ...] = (
     (enforce, "decide_call", _decide_call, "permitted:enforce", "unrecorded"),
     (enforce, "complete_call", _complete_call, "permitted:enforce", "hangs"),
     (end_task, "end_tree", _end_tree, "permitted:end", "AssertionError"),
+    (task.Task, "why_not_open", _why_not_open, "denied:ended", "permitted"),
+    (load_policy, "_register", _register, "permitted:load", "AssertionError"),
+    (pin_tools, "_pinned", _pinned, "permitted:pin", "unrecorded"),
+    (pin_tools, "_write", _write, "permitted:pin", "permitted"),
+    (close_task, "unseen", _unseen, "Denied:receipt", "permitted"),
 )
 
 
