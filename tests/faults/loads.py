@@ -63,9 +63,9 @@ def entries(stated: tuple[tuple[str, str, str], ...]) -> bytes:
 
 
 @cache
-def shop() -> PolicyDir:
-    """Return the story's directory, which alice administers; read once."""
-    files = PolicyFiles(POLICY, TARGETS, operator_policy(OPERATOR))
+def shop(operator: str = OPERATOR) -> PolicyDir:
+    """Return the story's directory, which alice administers, or another; read once."""
+    files = PolicyFiles(POLICY, TARGETS, operator_policy(operator))
     files.load()
     return files.current
 
@@ -73,12 +73,13 @@ def shop() -> PolicyDir:
 class Directory(Kept):
     """A policy directory in memory that can be edited, read, pinned in and put in force."""
 
-    def __init__(self) -> None:
-        super().__init__(as_if_loaded(shop()))
-        self.files = dict(shop().files)
+    def __init__(self, operator: str = OPERATOR) -> None:
+        super().__init__(as_if_loaded(shop(operator)))
+        self.files = dict(shop(operator).files)
+        self._built_in = operator_policy(operator)
 
     def read(self) -> PolicyDir:
-        return read_policy_dir(self.files, TARGETS, operator_policy(OPERATOR))
+        return read_policy_dir(self.files, TARGETS, self._built_in)
 
     def tools(self, upstream: str) -> dict[str, Tool]:
         problems = Problems()
@@ -190,7 +191,7 @@ async def loads_beside_another(rig: Rig, given: Any) -> None:
 
     async def another() -> None:
         kept.write({"organisation/more.cedar": FORBID.replace(b"stop", b"more")})
-        kept.adopt(kept.read())
+        await load_policy(rig.world, rig.door, rig.door)
 
     class Late(Between):
         def __init__(self) -> None:
