@@ -12,6 +12,7 @@ W3C trace context is not passed on: to who holds the arguments to account it is 
 """
 
 import asyncio
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -97,8 +98,9 @@ class Gateway:
             await self._respond(answer, response)
         except Unread as error:
             log.warning("answer dropped", request=id, error=str(error))
-        except Exception:
-            log.exception("request failed", request=id)
+        except Exception as error:
+            # The trace as text, as in `edge.http`: a renderer that shows local variables would show the handle (S6).
+            log.error("request failed", request=id, trace="".join(traceback.format_exception(error)))
             hidden = TaskboundError("internal error", hint="see the server's log")
             await self._respond(answer, error_response(hidden, id))
 
