@@ -149,6 +149,7 @@ class Front:
     def __init__(self, rig: Rig, world: World) -> None:
         self.rig, self.world, self.holders, self.attests = rig, world, Holders(), Attests()
         self.key = Prover(lambda: rig.clock.at.timestamp())
+        self.said = b""  # the body of the last answer
         self.shown: dict[str, str] = {"": "", "odd": "Basic x", "unknown": f"Bearer tbh_{'A' * 43}"}
         self.task: Task
 
@@ -173,6 +174,7 @@ class Front:
             sent.append(message)
 
         await app(self.scope(request), receive, send)
+        self.said = b"".join(message.get("body", b"") for message in sent)
         whole = bool(sent) and sent[-1]["type"] == "http.response.body" and not sent[-1].get("more_body")
         return int(sent[0]["status"]) if whole else 0
 

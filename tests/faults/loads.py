@@ -285,7 +285,8 @@ async def over_and_back(rig: Rig) -> Work:
 
 async def children(rig: Rig, id: str) -> list[Task]:
     async with rig.store.transaction(rig.lane) as tx:
-        return await tx.find(Task, parent=id)
+        found: list[Task] = await tx.find(Task, parent=id)
+    return found
 
 
 async def closes(rig: Rig, work: Work) -> None:

@@ -7,7 +7,7 @@ what comes out is what comes out without a fault. Each has a control: the order 
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -26,38 +26,14 @@ from taskbound.steps import erase_bodies as erasing
 from taskbound.steps import follow_log as following
 from taskbound.steps.erase_bodies import erase_bodies
 from taskbound.steps.export_log import export_log
+from tests.faults.failing import AWAY, Failing
 from tests.logs import Counted, Files, log_rig
 from tests.notes import note
 from tests.rig import Crash, Crossings
 
 SIDES = pytest.mark.parametrize("after", [False, True], ids=["not-done", "done-but-unanswered"])
 EVENTS = 300  # a full tile of 256, and a partial one
-AWAY = "it is away"
-
-
-@dataclass
-class Failing(Crossings):
-    """Crossings of which one raises an error of the port, and no crash."""
-
-    is_crash: bool = True
-
-    def before(self, name: str) -> None:
-        try:
-            super().before(name)
-        except Crash:
-            self._fail()
-
-    def done(self) -> None:
-        try:
-            super().done()
-        except Crash:
-            self._fail()
-
-    def _fail(self) -> None:
-        raise Crash(AWAY) if self.is_crash else Unavailable(AWAY)
-
-
-FAULTS = [(is_crash, Crash if is_crash else Unavailable) for is_crash in (True, False)]
+FAULTS = (Crash, Unavailable)
 
 
 # --- an export ---------------------------------------------------------------------------------------
@@ -77,10 +53,10 @@ async def exports(tmp_path: Path, after: bool, export) -> list[tuple[str, bool, 
         await rig.state(EVENTS)
         await rig.seal()
         world, whole, before = rig.world(), await rig.export(), await rig.log.checkpoint(rig.lane)
-        for is_crash, error in FAULTS:
+        for error in FAULTS:
             for crossing in count(1):
-                folder, again = (tmp_path / f"{is_crash}{crossing}{part}" for part in ("first", "again"))
-                crossings = Failing(crash_at=crossing, after=after, is_crash=is_crash)
+                folder, again = (tmp_path / f"{error.__name__}{crossing}{part}" for part in ("first", "again"))
+                crossings = Failing(crash_at=crossing, after=after, error=error(AWAY))
                 try:
                     await export(world, rig.lane, Counted("archive", DirectoryArchive(folder), crossings))
                     break
@@ -149,10 +125,10 @@ async def follows(tmp_path: Path, after: bool, lane: type[Following]) -> list[tu
     async with log_rig("memory", tmp_path) as rig:
         await rig.state(EVENTS)
         await rig.seal()
-        for is_crash, error in FAULTS:
+        for error in FAULTS:
             for crossing in count(1):
-                path = tmp_path / f"{is_crash}{crossing}.jsonl"
-                crossings = Failing(crash_at=crossing, after=after, is_crash=is_crash)
+                path = tmp_path / f"{error.__name__}{crossing}.jsonl"
+                crossings = Failing(crash_at=crossing, after=after, error=error(AWAY))
                 sink = Counted("sink", FileSink(path), crossings)
                 lanes = Lanes(rig.lane, rig.lane, rig.lane, lambda: 0.0, sinks=[sink])
                 running, failed = lane(rig.world(), lanes, 0), False
@@ -164,7 +140,7 @@ async def follows(tmp_path: Path, after: bool, lane: type[Following]) -> list[tu
                         failed = True
                         said, there = lanes.progress.followed.get(0, -1), lines_of(path)
                         honest = there == list(range(len(there))) and said < len(there)
-                        if is_crash:  # what it knew by itself is gone
+                        if error is Crash:  # what it knew by itself is gone
                             running = lane(rig.world(), lanes, 0)
                 if not failed:
                     assert lines_of(path) == list(range(EVENTS))
@@ -192,6 +168,7 @@ async def test_control_a_lane_that_counts_what_it_has_not_sent_is_found_out(tmp_
 # --- bodies that are erased --------------------------------------------------------------------------
 
 OLD = timedelta(seconds=5)
+BODIES, BATCH = 60, 24
 
 
 class Twice:
@@ -220,34 +197,34 @@ async def erasures(kind: str, tmp_path: Path, after: bool, twice: bool = False) 
     What is gone and was not said is found as anybody finds it: by the export.
     """
     seen: list[tuple[str, bool, bool]] = []
-    for is_crash, error in FAULTS:
+    for error in FAULTS:
         for crossing in count(1):
-            async with log_rig(kind, tmp_path / f"{is_crash}{crossing}") as rig:
-                await rig.state(EVENTS)
+            async with log_rig(kind, tmp_path / f"{error.__name__}{crossing}") as rig:
+                await rig.state(BODIES)
                 await rig.seal()
                 rig.clock.advance(60)
-                crossings = Failing(crash_at=crossing, after=after, is_crash=is_crash)
+                crossings = Failing(crash_at=crossing, after=after, error=error(AWAY))
                 log = Twice(rig.log, rig.store, crossings) if twice else Counted("log", rig.log, crossings)
                 try:
                     await erase_bodies(replace(rig.world(), log=log), rig.lane, rig.lane, OLD)
                     break
                 except error as raised:
                     assert str(raised) == AWAY
-                left = len(await rig.log.bodies(rig.lane, rig.clock.at - OLD, EVENTS))
+                left = len(await rig.log.bodies(rig.lane, rig.clock.at - OLD, BODIES))
                 await rig.seal()
                 honest = verify(Files(await rig.export()), rig.key).problems == []
                 erased = await erase_bodies(rig.world(), rig.lane, rig.lane, OLD)
                 size = (await rig.seal()).size
                 stated = [
                     index
-                    for fact in await rig.log.read(rig.lane, EVENTS, size)
+                    for fact in await rig.log.read(rig.lane, BODIES, size)
                     for run in parse_ranges(fact.header.id)
                     for index in run
                 ]
                 converges = (
                     erased == left
-                    and sorted(stated) == list(range(EVENTS))
-                    and await rig.log.bodies(rig.lane, rig.clock.at - OLD, EVENTS) == []
+                    and sorted(stated) == list(range(BODIES))
+                    and await rig.log.bodies(rig.lane, rig.clock.at - OLD, BODIES) == []
                     and verify(Files(await rig.export()), rig.key).problems == []
                 )
                 seen.append((crossings.names[-1], honest, converges))
@@ -257,7 +234,7 @@ async def erasures(kind: str, tmp_path: Path, after: bool, twice: bool = False) 
 @SIDES
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_a_fault_while_bodies_are_erased_leaves_none_that_is_gone_unsaid(kind, tmp_path, after, monkeypatch):
-    monkeypatch.setattr(erasing, "BATCH", 120)
+    monkeypatch.setattr(erasing, "BATCH", BATCH)
     seen = await erasures(kind, tmp_path, after)
     crossed = Counter(name for name, *_ in seen)
     note(f"{len(seen)} crossings: {', '.join(f'{n} × {name}' for name, n in crossed.items())}")
@@ -266,6 +243,6 @@ async def test_a_fault_while_bodies_are_erased_leaves_none_that_is_gone_unsaid(k
 
 
 async def test_control_bodies_that_are_gone_before_it_is_said_are_found_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(erasing, "BATCH", 120)
+    monkeypatch.setattr(erasing, "BATCH", BATCH)
     seen = await erasures("memory", tmp_path, False, twice=True)
     assert seen and all(not honest for _, honest, _ in seen)
