@@ -4,8 +4,9 @@
 .DEFAULT_GOAL := test
 .PHONY: demo test check bench clean again
 
-# A PYTHONPATH from outside would let other code stand in for ours.
-unexport PYTHONPATH PYTHONHOME
+# A PYTHONPATH from outside would let other code stand in for ours; and where compiled code is not kept, each of the
+# hundreds of programs that the tests start compiles all of it again.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
