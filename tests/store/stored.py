@@ -65,6 +65,7 @@ def replayed(select: Select, overlaps: bool = False) -> Stored:
     Where transactions overlap, one that began before another may be recorded after it.
     """
     state = Stored()
+    quantities: set[str] = set()  # of budgets
     last = 0
     for row in select(EVENTS):
         assert hashlib.sha256(row["salt"] + row["body"]).digest() == row["commitment"]
@@ -80,14 +81,15 @@ def replayed(select: Select, overlaps: bool = False) -> Stored:
         for quantity, amount in said["spent"].items():
             state.budgets[org, value["task"], quantity] -= amount
         for quantity, amount in said["shared"].items():
+            quantities.add(quantity)
             state.budgets[org, row["thing"], quantity] = amount
             if value["parent"] is not None:
                 state.budgets[org, value["parent"], quantity] -= amount
         if row["kind"] == "task.ended" and value["parent"] is not None:
-            for (of, owner, quantity), amount in list(state.budgets.items()):
-                if (of, owner) == (org, row["thing"]) and amount:
-                    state.budgets[of, owner, quantity] = 0
-                    parent = (of, value["parent"], quantity)
+            for quantity in quantities:
+                if amount := state.budgets.get((org, row["thing"], quantity)):
+                    state.budgets[org, row["thing"], quantity] = 0
+                    parent = (org, value["parent"], quantity)
                     state.budgets[parent] = state.budgets.get(parent, 0) + amount
         if row["kind"] in ("call.permitted", "call.denied") and value is not None:
             state.calls[org, row["thing"]] = row["id"]
