@@ -30,6 +30,7 @@ from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.pin_tools import pin_tools
 from tests.edge.gateways import ALL, PATIENT, gateways, profile
 from tests.eras import OldWorkspace
+from tests.profile import trials
 from tests.served import served
 
 PARAMETER = '[parameters.which]\nkind = "object_id"\n[[grant]]\ntool = "workspace/echo"\nwhen = { text = "= which" }'
@@ -319,8 +320,19 @@ async def test_a_session_is_a_name_and_no_proof(gate, workspace):
 
 def test_session_ids_do_not_repeat():
     made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
-    ids = {made.open((f"t{n % 1_000}",), None).id for n in range(8_000)}
-    assert len(ids) == 8_000 and len(made._open) == sessions.CLIENT_SESSIONS
+    ids = set()
+    for n in range(trials(1_000_000, 200_000)):
+        session = made.open((f"t{n % 1_000}",), None)
+        ids.add(session.id)
+        made.end(session)
+    assert len(ids) == trials(1_000_000, 200_000)
+
+
+def test_there_is_a_bounded_number_of_client_sessions():
+    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    first, *_, last = [made.open((f"t{n % 1_000}",), None) for n in range(sessions.CLIENT_SESSIONS + 200)]
+    assert len(made._open) == sessions.CLIENT_SESSIONS
+    assert last.id in made._open and first.id not in made._open
 
 
 def test_one_task_cannot_end_the_sessions_of_another():
@@ -335,7 +347,7 @@ def test_one_task_cannot_end_the_sessions_of_another():
 def test_one_tree_of_tasks_cannot_end_the_sessions_of_another():
     made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
     other = made.open(("other",), None)
-    own = [made.open(("root", f"child{n % 256}"), None) for n in range(256 * sessions.TASK_SESSIONS)]
+    own = [made.open(("root", f"child{n % 256}"), None) for n in range(4 * sessions.TREE_SESSIONS)]
     assert made.find(other.id, "other", None) is other
     assert len(made._open) == 1 + sessions.TREE_SESSIONS
     oldest = own[-sessions.TREE_SESSIONS]
