@@ -223,8 +223,13 @@ async def swept(line: Line, name: str, kind: type[BaseException], n: int) -> str
     return outcome
 
 
-async def test_an_exception_at_any_line_is_never_a_permit():
-    lines = sorted((await executed()).items())
+@pytest.fixture(scope="module")
+def ran() -> dict[Line, tuple[str, int]]:
+    return asyncio.run(executed())
+
+
+async def test_an_exception_at_any_line_is_never_a_permit(ran):
+    lines = sorted(ran.items())
     seed = random.randrange(2**32)
     draw = random.Random(seed)
     if not FULL:
@@ -244,8 +249,8 @@ async def test_an_exception_at_any_line_is_never_a_permit():
     note("what came out: " + ", ".join(f"{outcome} {n}" for outcome, n in outcomes.most_common()))
 
 
-async def test_the_sweep_covers_the_authorization_path():
-    lines = set(await executed())
+def test_the_sweep_covers_the_authorization_path(ran):
+    lines = set(ran)
     total = 0
     missed: list[str] = []
     for module in SWEPT:
