@@ -8,12 +8,16 @@ holds no test switch (D28). `check()` states what must hold after every step of 
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from taskbound import app
 from taskbound.core.identity import Claim, Facts, Identity, door
 from taskbound.core.lease import Lease
+from taskbound.core.policy import PolicySet
+from taskbound.core.policy_dir import PolicyDir
+from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.plugins.providers.memory import MemoryTarget
 from taskbound.ports import World
 from taskbound.steps.end_task import end_due_tasks
@@ -101,6 +105,24 @@ class CountedProvider:
         return await self._cross(self._provider.names)
 
 
+@cache
+def _shop() -> PolicyDir:
+    from tests.shop.targets import TARGETS
+
+    return PolicyFiles(POLICY, TARGETS).read()
+
+
+def shop() -> PolicyDir:
+    """Return the shop's policy directory, which no test changes, as if it had just been read: nothing is worked out."""
+    kept = _shop()
+    return replace(
+        kept,
+        organisation=PolicySet(kept.organisation.policies),
+        profiles={name: replace(profile) for name, profile in kept.profiles.items()},
+        tools={name: replace(tool) for name, tool in kept.tools.items()},
+    )
+
+
 class Rig:
     """A world in memory, its clock, its targets, and who is in it: alice, her agents, our doors and lanes."""
 
@@ -116,7 +138,8 @@ class Rig:
         self.clock = Clock()
         self.targets = {name: MemoryTarget() for name in {target.name for target in TARGETS.values()}}
         self.crossings = Crossings(crash_at=crash_at, after=after)
-        bare = app.in_memory(policy, TARGETS, self.targets, clock=self.clock)
+        known = shop() if policy == POLICY else None
+        bare = app.in_memory(policy, TARGETS, self.targets, clock=self.clock, known=known)
         self.store: Any = store(self.clock) if store else bare.store
         self.world: World = replace(
             bare,

@@ -16,6 +16,7 @@ from taskbound.core.catalogue import Target
 from taskbound.core.config import Config, TargetConfig
 from taskbound.core.identity import Identity
 from taskbound.core.organisation import operator_policy
+from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.secret import Secret
 from taskbound.core.storm import Denials
 from taskbound.formats.spiffe import make
@@ -78,11 +79,15 @@ def in_memory(
     *,
     trust_domain: str = "example.org",
     clock: Callable[[], datetime] = now,
+    known: PolicyDir | None = None,
 ) -> World:
-    """Return a world that forgets when the process ends: memory store, memory targets by name, a policy directory."""
+    """Return a world that forgets when the process ends: memory store, memory targets by name, a policy directory.
+
+    `known` is what was read from the directory before; without it the directory is read.
+    """
     instance = _letters(6)
     policies = PolicyFiles(policy, targets)
-    policies.load()
+    policies.adopt(known or policies.read())
     store = MemoryStore(clock)
     return World(
         store=store,
