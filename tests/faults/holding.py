@@ -45,7 +45,7 @@ def hears(who: Callable[[Work], Claim] = lambda work: work.agent, node: str = ""
     async def act(rig: Rig, work: Work) -> None:
         task = await hear_holder(replace(rig.world, node=node), rig.door, who(work), work.task.id)
         assert task.state == "open"
-        assert task.heartbeat is None or task.heartbeat.node == node
+        assert task.heartbeat is None or (task.heartbeat.node, task.heartbeat.every) == (node, 30)
 
     return act
 

@@ -85,7 +85,8 @@ WRONG = ("permitted", "unrecorded", "hangs", "AssertionError")
 SHORT = 300  # lines of the short profile, drawn anew in each run
 
 SCENARIOS = {
-    **scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS, **tools.SCENARIOS, **holding.SCENARIOS, **loads.SCENARIOS,
+    **scenarios.SCENARIOS, **deeds.SCENARIOS, **knocks.SCENARIOS, **tools.SCENARIOS, **holding.SCENARIOS,
+    **loads.SCENARIOS,
 }  # fmt: skip
 
 Line = tuple[str, int]
