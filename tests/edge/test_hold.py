@@ -256,6 +256,20 @@ async def test_over_tcp_a_task_is_held_by_a_heartbeat_and_ends_without(monkeypat
         assert doors.holders.silent(0) == []
 
 
+async def test_an_answer_that_could_not_be_made_leaves_no_task_that_nobody_holds(monkeypatch):
+    async def fails(*_):
+        raise StoreUnavailable("away")
+
+    async with served() as doors:
+        parent = await doors.task()
+        monkeypatch.setattr(api.tasks, "_opened", fails)
+        answer = await doors.ask("POST", "/v1/tasks", CHILD, to="gateway", handle=parent["handle"])
+        assert answer.status == 503
+        (child,) = (one for one in doors.rig.store.things.values() if getattr(one, "parent", None) == parent["task"])
+        async with losing(doors, monkeypatch):
+            assert await ended(doors, child.id, 5) == "no heartbeat"
+
+
 async def test_a_task_that_is_heard_goes_on():
     async with held_by_heartbeat() as (doors, opened):
         path = f"/v1/tasks/{opened['task']}/heartbeat"

@@ -44,8 +44,8 @@ async def post_task(knock: Knock) -> Response:
     beats = held and holder is None
     ask = TaskAsk(life=life, details=details, holder=holder, beats=beats, held=knock.holders.held(), **asked)
     task, handle = await open_task(knock.world, knock.door, knock.asker, ask)
+    knock.holders.hear(task)  # first of all: whatever fails from here on, its silence ends it
     view = await _opened(knock, task, handle) | ({"registered": True} if registered else {})
-    knock.holders.hear(task)
     return json_response(view, 201) if holder is None else hold(knock, task, view, 201)
 
 
