@@ -21,7 +21,7 @@ import pytest
 from tests.postgres.server import running
 from tests.served import Workspace, served
 from tests.store.postgres_database import drop_database, new_database
-from tests.stories.place import Place, call, until, upstream
+from tests.stories.place import ANY, Place, call, until, upstream
 
 DOMAIN = 'trust_domain = "example.org"\n'
 ADMIN = """
@@ -264,7 +264,9 @@ def test_an_agent_is_not_registered_by_its_first_use(first: Node) -> None:
     ],
 )
 def test_a_store_that_cannot_be_used_is_told(tmp_path: Path, store_said: str, status: int, sentence: str) -> None:
-    refused = Place(tmp_path / "home").command("serve", "--store", store_said)
+    place = Place(tmp_path / "home")
+    (place.state / "taskbound.toml").write_text(ANY)
+    refused = place.command("serve", "--store", store_said)
     assert refused.returncode == status, refused.stderr
     assert sentence in refused.stderr and "secret-of-the-store" not in refused.stderr
 
