@@ -86,7 +86,7 @@ def test_every_value_is_found_under_its_name_on_its_line(form, pairs, breaks):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le+", "utf-16-be+", "crlf"])
 def test_marks_of_an_encoding_and_ends_of_lines_change_nothing(form, encoding):
-    text = spread(form, [("key_a", "MARKER0X"), ("key_b", "MARKER1X")], [1, 0, 2])
+    text = spread(form, [(f"key_{name}", f"MARKER{place}X") for place, name in enumerate("abcdefgh")], [1, 0, 2])
     whole = parse(form.path, text.encode())
     if encoding == "crlf":
         data = text.replace("\n", "\r\n").encode()
@@ -152,9 +152,10 @@ def test_what_is_repeated_without_end_takes_bounded_time(form, times):
 @pytest.mark.parametrize("filling", [b"\n", b"x" * 1023 + b"\n"], ids=["lines", "bytes"])
 def test_no_more_is_read_than_the_limits_say(form, filling):
     beginning = form.render([("key_a", "MARKER0X")]).encode() + b"\n"
-    document = parse(form.path, beginning + filling * (MAX_BYTES // len(filling) + 1))
+    end = form.render([("key_b", "MARKER1X")]).encode() + b"\n" + filling
+    document = parse(form.path, beginning + filling * (MAX_BYTES // len(filling) + 1) + end)
     assert document.problem == f"no more than {MAX_BYTES >> 20} MiB and {MAX_LINES} lines were read"
-    assert "MARKER0X" in planted(document)
+    assert set(planted(document)) == {"MARKER0X"}
 
 
 def check(document: Document) -> None:

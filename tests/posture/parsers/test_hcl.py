@@ -3,6 +3,7 @@
 import pytest
 
 from taskbound.posture.parsers import parse
+from taskbound.posture.parsers.tree import MAX_DEPTH
 from tests.contracts.parser import *  # noqa: F403
 from tests.contracts.parser import Form
 
@@ -106,6 +107,13 @@ def test_lines_are_those_where_values_stand():
     assert [body.at("c").line_of(n) for n in range(2)] == [4, 5]
     assert (body.at("p").line, body.at("p", "S").line, body.at("p", "S").list[0].at("E").line) == (7, 8, 9)
     assert body.at("j", "k").line == 14
+
+
+@pytest.mark.parametrize("opens", ["[", "{ a = ", "(", "f(", "jsonencode(", '"${'])
+def test_nesting_ends_at_the_limit(opens):
+    document = parse("a.tf", f"a = 1\nb = {opens * 500}".encode())
+    assert document.problem == f"line 2: nested more than {MAX_DEPTH} deep"
+    assert document.roots[0].at("a").value == 1
 
 
 @pytest.mark.parametrize(

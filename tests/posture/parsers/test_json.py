@@ -74,6 +74,16 @@ def test_of_a_key_that_stands_twice_the_last_counts_and_the_earlier_stay():
     assert value('{"a": 1,\n"a": 2, "a": 3}') == {"a (line 1)": 1, "a (line 2)": 2, "a": 3}
 
 
+def test_none_is_lost_where_a_key_stands_many_times_on_a_line():
+    members = parse("a.json", b'{"a": 1, "a": 2, "a": 3, "a": 4}').roots[0].items
+    assert sorted(node.text for node in members.values()) == ["1", "2", "3", "4"]
+
+
+def test_ends_of_lines_within_a_member_count():
+    root = parse("a.json", b'{"a"\n\n: 1, "b": "c\\\nd", "e": 2}').roots[0]
+    assert [(key, node.line) for key, node in root.items.items()] == [("a", 3), ("b", 3), ("e", 4)]
+
+
 def test_a_mapping_stands_where_its_key_stands():
     root = parse("a.json", b'{\n"a":\n\n{"b":\n[1]}}').roots[0]
     assert (root.line, root.at("a").line, root.at("a", "b").line, root.at("a", "b").list[0].line) == (1, 2, 4, 5)

@@ -3,6 +3,7 @@
 import pytest
 
 from taskbound.posture.parsers import parse
+from taskbound.posture.parsers.tree import MAX_LINES
 
 JSON, YAML, ENV = b'{\n  "a": "b"\n}\n', b"a: b\n", b"A=b\n"
 
@@ -79,6 +80,12 @@ def test_what_is_not_at_all_what_its_name_says_is_text_with_a_problem():
     document = parse("a.json", b"sorry,\nno settings\n")
     assert (document.format, document.problem) == ("text", "line 1: a word is no value")
     assert [(node.line, node.value) for node in document.roots[0].list] == [(1, "sorry,"), (2, "no settings")]
+
+
+def test_no_more_lines_are_read_than_the_limit():
+    document = parse("a.txt", b"x\n" * (MAX_LINES + 1))
+    assert document.problem.endswith(f"and {MAX_LINES} lines were read")
+    assert len(document.roots[0].list) < MAX_LINES + 1
 
 
 def test_a_binary_file_is_not_read():
