@@ -1,0 +1,53 @@
+"""The pre-commit hook and the action: no name of a file or folder is taken as an option."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from taskbound.cli import main
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("--output=stolen", "-h", "--fail-on", "a.conf")
+
+
+def documented() -> dict[str, object]:
+    """Return the hook's entry in docs/discover.md, as somebody copies it."""
+    text = (ROOT / "docs/discover.md").read_text()
+    begin = text.index("    - repo: <where this repository is>")
+    (entry,) = yaml.safe_load(text[begin : text.index("\n\n", begin)])
+    (hook,) = entry["hooks"]
+    return hook  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("args", ["its own", "of the documentation"])
+def test_a_file_of_a_commit_is_no_option_of_the_hook(args, tmp_path, monkeypatch, capsys):
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    command, *words = hook["entry"].split()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TASKBOUND_HOME", str(tmp_path / "state"))
+    Path(".taskbound").mkdir()
+    Path(".taskbound/baseline.json").write_text('{"taskbound_baseline": 1, "findings": []}')
+    for name in NAMES:
+        Path(name).write_text("nothing\n")
+    said = hook["args"] if args == "its own" else documented()["args"]
+    assert command == "taskbound" and main([*words, *said, *NAMES]) == 0
+    assert "in 4 files" in capsys.readouterr().out and not Path("stolen").exists()
+
+
+@pytest.mark.parametrize("path", [".", "--output=stolen", "/srv/work"])
+def test_the_path_of_the_action_is_no_option(path, tmp_path):
+    steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    (step,) = (one for one in steps if one["name"] == "Discover")
+    stand_in = tmp_path / "taskbound/bin/taskbound"
+    stand_in.parent.mkdir(parents=True)
+    stand_in.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    stand_in.chmod(0o700)
+    inputs = {"LOOK_AT": path, "FAIL_ON": "high", "BASELINE": "b", "SARIF": "s", "RUNNER_TEMP": str(tmp_path)}
+    words = ["bash", "-c", step["run"]]
+    done = subprocess.run(words, env=os.environ | inputs, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [
+        "discover", "--format", "sarif", "--output=s", "--fail-on=high", "--baseline=b", "--", path,
+    ]  # fmt: skip
