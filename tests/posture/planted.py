@@ -12,7 +12,7 @@ from taskbound.posture.cases import CASES
 from taskbound.posture.detection import Detector
 from taskbound.posture.findings import Finding
 from taskbound.posture.scan import scan
-from taskbound.posture.sighting import Place, Sighting
+from taskbound.posture.sighting import Mark, Place, Sighting
 
 PLANTED = Path(__file__).parents[1] / "data" / "planted-organisations"
 ORGANISATIONS = tuple(sorted(one.name for one in PLANTED.iterdir() if one.is_dir()))
@@ -66,11 +66,11 @@ def _near(place: Place, evidence: Mapping[str, Any]) -> bool:
     return place.path == evidence["path"] and (line is None or abs(place.line - line) <= 1)
 
 
-def mark(text: str) -> str:
-    return hashlib.blake2b(text.encode(), key=b"test", digest_size=16).hexdigest()
+def mark(text: str, key: bytes = b"test") -> str:
+    return hashlib.blake2b(text.encode(), key=key, digest_size=16).hexdigest()
 
 
-def seen(organisation: str) -> Iterator[Sighting]:
+def seen(organisation: str, mark: Mark = mark) -> Iterator[Sighting]:
     """Yield what stands in the organisation's files."""
     files, detector = PLANTED / organisation / "files", Detector(mark)
     for path in sorted(one for one in files.rglob("*") if one.is_file()):

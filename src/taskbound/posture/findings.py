@@ -90,7 +90,7 @@ def _base(draft: Draft) -> str:
 
 def _finished(inventory: Inventory, drafts: list[Draft]) -> Iterator[Finding]:
     """Yield findings of drafts that are known by the same; the second and further ones are numbered by their places."""
-    drafts.sort(key=lambda one: (one.places, one.subjects))
+    drafts.sort(key=lambda one: (one.places, one.subjects, one.says))
     for number, draft in enumerate(drafts):
         case = CASES[draft.case]
         primary = draft.places[0]

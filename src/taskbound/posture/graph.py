@@ -207,7 +207,8 @@ class _Drawing:
         self.edges[start, end].append(place)
 
     def graph(self, uses: Mapping[str, tuple[Use, ...]]) -> Graph:
-        order = sorted(self.things)
+        # By what people see; of two that look alike as they come. Never by marks: their key is another elsewhere.
+        order = sorted(self.things, key=lambda one: (one[0], self.things[one].label))
         numbers = {one: number for number, one in enumerate(order)}
         places = {(numbers[a], numbers[b]): _places(found) for (a, b), found in self.edges.items()}
         leads_to: list[list[int]] = [[] for _ in order]

@@ -80,11 +80,9 @@ class Inventory:
                 code_owners.append(one)
             else:
                 told[one.kind, one.id].append(one)
-        self.credentials = sorted(
-            credentials, key=lambda one: (one.place.path, one.place.line, one.mark, one.holder.name)
-        )
+        self.credentials = sorted(credentials, key=_order)
         self.weaknesses.sort(key=lambda one: (one.case, one.subject, one.place))
-        self.uses.sort(key=lambda one: (one.at, one.place.path, one.place.line, one.mark))
+        self.uses.sort(key=lambda one: (one.at, one.place, one.principal, one.by, one.address))
         principals = [_joined(of) for _, of in sorted(told.items())]
         self.all_principals = principals
         self.principals = {one.id: one for one in principals}
@@ -178,6 +176,11 @@ class Inventory:
     def _resembles(self, words: set[str]) -> bool:
         """Tell whether a name is made of a person's: jane, doe.j and jdoe are jane.doe@…."""
         return not self._parts_of_people.isdisjoint(words)
+
+
+def _order(one: Credential) -> tuple[Place, str, str, str, str, str, str, str]:
+    """All that is seen of a credential but its marks: their key is another in each run, and on each machine."""
+    return one.place, one.kind, one.name, one.spot, one.last4, one.holder.name, one.target, one.encoding
 
 
 def text(one: Principal, fact: str) -> str:
@@ -286,9 +289,9 @@ def _pairs(credentials: Sequence[Credential]) -> Iterator[tuple[str, str]]:
     for group in grouped(credentials, lambda one: (one.place.path, one.holder.name)).values():
         secrets = [one for one in group if not one.is_identifier and _is_aws(one)]
         for id in (one for one in group if one.is_identifier):
-            near = [(abs(one.place.line - id.place.line), one.place.line < id.place.line, one.mark) for one in secrets]
-            if near and min(near)[0] <= PAIRED:
-                yield id.mark, min(near)[2]
+            lines = [(abs(one.place.line - id.place.line), one.place.line < id.place.line) for one in secrets]
+            if lines and min(lines)[0] <= PAIRED:
+                yield id.mark, secrets[lines.index(min(lines))].mark
 
 
 def _is_aws(secret: Credential) -> bool:

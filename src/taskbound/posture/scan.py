@@ -219,7 +219,13 @@ def _unique(hits: "Iterable[tuple[Hit, _Value | None]]") -> "list[tuple[Hit, _Va
         known = best.get((hit.mark, hit.line))
         if known is None or (_is_vague(known[0]) and not _is_vague(hit)):
             best[hit.mark, hit.line] = (hit, value or (known[1] if known else None))
-    return sorted(best.values(), key=lambda one: (one[0].line, one[0].start, one[0].mark))
+    return sorted(best.values(), key=_order)
+
+
+def _order(found: "tuple[Hit, _Value | None]") -> tuple[int, str, str, str]:
+    """Line, kind, name, last characters; else as they were found. Never the mark: its key is another elsewhere."""
+    hit, value = found
+    return hit.line, hit.kind, value.name if value else "", hit.last4
 
 
 def _at(hit: Hit, line: int) -> Hit:
