@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -49,6 +49,11 @@ class Detector:
         if sure or "password" not in name.lower():
             return sure
         return [hit(found, self._mark, "generic-password") for found in re.finditer(r"(?s)^.*$", text)]
+
+    def in_values(self, values: Sequence[tuple[str, str]]) -> Iterator[tuple[int, list[Hit]]]:
+        for place, (name, text) in enumerate(values):
+            if hits := self.in_value(name, text):
+                yield place, hits
 
 
 def parse(path: str, data: bytes) -> Document:

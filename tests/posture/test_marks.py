@@ -42,7 +42,7 @@ def dense(mark: Mark) -> list[Sighting]:
 
 
 def told(see: Callable[[Mark], list[Sighting]], key: bytes) -> object:
-    """Return all that is told of what is seen: findings with their ids, in order, and credentials but for their marks."""
+    """Return all that is told of what is seen: findings with their ids, in order, credentials without marks."""
     sightings = see(partial(mark, key=key))
     shown = [(one.place, one.kind, one.name, one.last4) for one in sightings if isinstance(one, Credential)]
     graph = build(sightings, AS_OF)

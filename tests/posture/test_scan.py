@@ -5,8 +5,9 @@ import pytest
 from taskbound.posture import scan as scan_module
 from taskbound.posture.document import Document, Node
 from taskbound.posture.readers import Reading
-from taskbound.posture.scan import Scanned, _values, moved, scan
+from taskbound.posture.scan import Scanned, moved, scan
 from taskbound.posture.sighting import Credential, Holder, Holding, Place, Principal, Weakness
+from taskbound.posture.values import named, values
 from tests.posture.standin import Detector, mark, standing_in
 
 
@@ -94,7 +95,7 @@ def test_in_an_exported_list_only_what_is_certain_has_leaked(monkeypatch):
 
 
 def names(tree: Node) -> dict[str, str]:
-    return {value.node.text: value.name for value in _values(Document("x", "yaml", (tree,)))}
+    return {value.node.text: value.name for value in values(Document("x", "yaml", (tree,)))}
 
 
 def text(value: str) -> Node:
@@ -111,18 +112,10 @@ def test_a_value_has_the_name_that_a_person_would_say():
 
 
 def test_what_is_assigned_within_a_list_has_its_own_name():
-    seen: list[tuple[str, str]] = []
-
-    class Asked(Detector):
-        def in_value(self, name, text):
-            seen.append((name, text))
-            return []
-
-    from taskbound.posture.scan import _in_value
-
-    for word in ("--token=abc", "TOKEN=abc", "https://a.example/?x=1", "plain"):
-        _in_value(Asked(mark), "args", word)  # type: ignore[arg-type]
-    assert seen == [("token", "abc"), ("TOKEN", "abc"), ("args", "https://a.example/?x=1"), ("args", "plain")]
+    words = ("--token=abc", "TOKEN=abc", "https://a.example/?x=1", "plain")
+    assert [named("args", word) for word in words] == [
+        ("token", "abc"), ("TOKEN", "abc"), ("args", "https://a.example/?x=1"), ("args", "plain"),
+    ]  # fmt: skip
 
 
 def test_a_document_that_is_nested_deeper_than_any_is_left():

@@ -1,14 +1,17 @@
 """Detection: bytes, or a value with its name, to hits. What is found is known by its mark; the value stays inside."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from taskbound.posture.detection.bindings import by_name
 from taskbound.posture.detection.decode import DEEPEST, decodings, may_be_encoded
 from taskbound.posture.detection.found import NAME, Found
 from taskbound.posture.detection.names import kind_of_name
-from taskbound.posture.detection.search import find
+from taskbound.posture.detection.search import Search, find, may_hold
 from taskbound.posture.sighting import Mark
 
+SHORTEST = 6  # characters of a value; no credential is shorter
+TOGETHER = 1 << 18  # bytes of values that are searched at once
 _TAIL = 8  # characters: what exports of tokens tell
 
 
@@ -28,6 +31,14 @@ class Hit:
     is_identifier: bool  # it opens nothing alone
 
 
+class Stopped(Exception):
+    """The search was ended from outside, or failed: `hits` are those made until then."""
+
+    def __init__(self, hits: list[Hit], why: str) -> None:
+        super().__init__(why)
+        self.hits, self.why = hits, why
+
+
 class Detector:
     """Finds secrets. `mark` makes of a value what it is known by; it is the only one that is shown one."""
 
@@ -35,21 +46,35 @@ class Detector:
         self._mark = mark
 
     def in_text(self, data: bytes) -> list[Hit]:
-        """Return the secrets in a whole file."""
-        return self._hits(data, find(data))
+        """Return the secrets in a whole file. Raises Stopped."""
+        search = Search()
+        try:
+            search.run(data)
+        except Exception as error:  # who waits rings an alarm, which is one of whatever kind
+            raise Stopped(self._hits(data, search.found()), type(error).__name__) from None
+        return self._hits(data, search.found())
 
     def in_value(self, name: str, text: str) -> list[Hit]:
         """Return the secrets in one value of a document, known by the key under which it stands.
 
         What the key says of all of the value counts only where nothing more certain was found in it.
         """
-        if len(text) < 6:
-            return []
-        data = text.encode("utf-8", "surrogatepass")
-        hits = self._hits(data, _in_value(name, data))
-        if len(data) == len(text):
-            return hits
-        return [_in_characters(one, data) for one in hits]
+        return next((hits for _, hits in self.in_values([(name, text)])), [])
+
+    def in_values(self, values: Sequence[tuple[str, str]]) -> Iterator[tuple[int, list[Hit]]]:
+        """Yield, of names and texts, the place of each value that holds secrets, and the hits in it.
+
+        What is known by its form is asked of hyperscan for many values at once: most have nothing of it.
+        """
+        for begin, group in _groups(values):
+            loud = may_hold(group)
+            for number, data in enumerate(group):
+                name, text = values[begin + number]
+                if len(text) < SHORTEST:
+                    continue
+                if found := _in_value(name, data, find(data) if number in loud else []):
+                    hits = self._hits(data, found)
+                    yield begin + number, hits if len(data) == len(text) else _in_characters(hits, data)
 
     def _hits(self, data: bytes, found: list[Found]) -> list[Hit]:
         hits, line, counted = [], 0, 0
@@ -72,28 +97,38 @@ class Detector:
         return hits
 
 
-def _in_value(name: str, data: bytes, depth: int = 0) -> list[Found]:
-    found = find(data, depth)
-    if found and any(one.rank > NAME for one in found):
+def _groups(values: Sequence[tuple[str, str]]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield values as bytes, some at a time, with the place of the first."""
+    begin, size, group = 0, 0, list[bytes]()
+    for number, (_, text) in enumerate(values):
+        group.append(text.encode("utf-8", "surrogatepass"))
+        size += len(group[-1])
+        if size > TOGETHER:
+            yield begin, group
+            begin, size, group = number + 1, 0, []
+    yield begin, group
+
+
+def _in_value(name: str, data: bytes, found: list[Found], depth: int = 0) -> list[Found]:
+    """Return the secrets in a value, of which those of known forms are found already."""
+    if any(one.rank > NAME for one in found):
         return found
     whole = data.strip()
     start = len(data) - len(data.lstrip())
     if depth < DEEPEST and len(whole) >= 8 and may_be_encoded(whole):
         for encoding, plain in decodings(whole):
             inner = [
-                one for one in _in_value(name, plain, depth + 1) if depth or one.rank > NAME or one.encoding != "plain"
+                one
+                for one in _in_value(name, plain, find(plain, depth + 1), depth + 1)
+                if depth or one.rank > NAME or one.encoding != "plain"
             ]
             if inner:
                 return [
-                    Found(
-                        one.kind,
-                        one.value,
-                        start,
-                        start + len(whole),
-                        one.rank,
-                        encoding if one.encoding == "plain" else f"{encoding}+{one.encoding}",
-                        one.target,
-                        one.is_identifier,
+                    replace(
+                        one,
+                        start=start,
+                        end=start + len(whole),
+                        encoding=encoding if one.encoding == "plain" else f"{encoding}+{one.encoding}",
                     )
                     for one in inner
                 ]
@@ -106,18 +141,11 @@ def _in_value(name: str, data: bytes, depth: int = 0) -> list[Found]:
     return found
 
 
-def _in_characters(hit: Hit, data: bytes) -> Hit:
-    start = len(data[: hit.start].decode("utf-8", "replace"))
-    size = len(data[hit.start : hit.end].decode("utf-8", "replace"))
-    return Hit(
-        hit.kind,
-        hit.mark,
-        hit.last4,
-        hit.tail,
-        hit.line,
-        start,
-        start + size,
-        hit.encoding,
-        hit.target,
-        hit.is_identifier,
-    )
+def _in_characters(hits: Sequence[Hit], data: bytes) -> list[Hit]:
+    """Return hits, which come in the order of their starts, with places counted in characters."""
+    told, counted, at = [], 0, 0
+    for hit in hits:
+        counted, at = counted + len(data[at : hit.start].decode("utf-8", "replace")), hit.start
+        size = len(data[hit.start : hit.end].decode("utf-8", "replace"))
+        told.append(replace(hit, start=counted, end=counted + size))
+    return told

@@ -27,6 +27,8 @@ _MARKS_ARE = (
 )
 _MARKS = _MARKS_ARE.split()
 _RUN64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
+_STEP = 256  # bytes by which the ends of a run are looked for first
+_SEAM = 48 << 10  # bytes by which pieces overlap: three times the longest credential; divides by 3, 4 and 6
 _RUN16 = b"0123456789abcdefABCDEF"
 _RUN_URL = bytes(set(range(33, 127)) - set(b"\"'`<>&;,()[]{}|^"))
 
@@ -41,9 +43,30 @@ def _in_base64(mark: str) -> Iterator[str]:
 
 
 def _around(data: bytes, start: int, end: int, run: bytes) -> tuple[int, int]:
-    left = data[max(0, start - LARGEST) : start]
-    right = data[end : end + LARGEST]
-    return start - (len(left) - len(left.rstrip(run))), end + (len(right) - len(right.lstrip(run)))
+    """Return where the run of some characters begins and ends that something stands in."""
+    size = _STEP
+    while start > 0:  # by steps that grow: what is gone over is at most some times what belongs to the run
+        left = data[max(0, start - size) : start].rstrip(run)
+        begins = max(0, start - size) + len(left)
+        if left or not begins:
+            start = begins
+            break
+        start, size = begins, size * 4
+    size = _STEP
+    while end < len(data):
+        right = data[end : end + size]
+        kept = len(right) - len(right.lstrip(run))
+        end += kept
+        if kept < len(right):
+            break
+        size *= 4
+    return start, end
+
+
+def _pieces(run: bytes) -> Iterator[bytes]:
+    """Yield an encoded text in pieces that overlap, none larger than what is decoded at once."""
+    for begin in range(0, max(1, len(run) - _SEAM), LARGEST - _SEAM):
+        yield run[begin : begin + LARGEST]
 
 
 def _plain_of(encoding: str, run: bytes) -> bytes:
@@ -68,14 +91,12 @@ def _decoded(data: bytes, anchors: Sequence[tuple[str, int, int]], depth: int) -
         if encoding == "base64":
             # The name before "=" is no part of what it binds.
             first = max(first, data.rfind(b"=", first, start) + 1)
-        run = data[first:last]
-        if len(run) > LARGEST:
-            continue
-        plain = _plain_of(encoding, run)
-        if plain and plain != run:
-            for one in find(plain, depth + 1):
-                inner = encoding if one.encoding == "plain" else f"{encoding}+{one.encoding}"
-                yield replace(one, start=first, end=last, encoding=inner)
+        for piece in _pieces(data[first:last]):
+            plain = _plain_of(encoding, piece)
+            if plain and plain != piece:
+                for one in find(plain, depth + 1):
+                    inner = encoding if one.encoding == "plain" else f"{encoding}+{one.encoding}"
+                    yield replace(one, start=first, end=last, encoding=inner)
 
 
 _NAMES = (
@@ -125,27 +146,56 @@ def _database() -> "tuple[hyperscan.Database, list[list[Finder] | str]]":
     return database, list(work.values())
 
 
+class Search:
+    """What is found in bytes, while it is looked for: who ends it has what was found until then."""
+
+    def __init__(self) -> None:
+        self._found: list[Found] = []
+        self._inside: list[Found] = []  # encoded
+
+    def run(self, data: bytes, depth: int = 0) -> None:
+        database, work = _database()
+        seen: list[tuple[int, int, int]] = []
+        database.scan(data, match_event_handler=lambda id, start, end, flags, context: seen.append((id, start, end)))
+        encoded: list[tuple[str, int, int]] = []
+        last: set[tuple[int, int]] = set()
+        for id, start, end in seen:
+            finders = work[id]
+            if isinstance(finders, str):
+                encoded.append((finders, start, end))
+            elif (id, start or end) not in last:
+                last.add((id, start or end))
+                for finder in finders:
+                    self._found.extend(finder(data, start, end))
+        if self._found:
+            self._found.extend(aws_secrets(data, tuple(self._found)))
+        if encoded and depth < DEEPEST:
+            for one in _decoded(data, sorted(encoded, key=lambda one: one[1]), depth):
+                self._inside.append(one)
+
+    def found(self) -> list[Found]:
+        """Return the secrets, in order, no two at one place: the more specific one counts."""
+        return _one_a_place(self._found, self._inside) if self._found or self._inside else []
+
+
 def find(data: bytes, depth: int = 0) -> list[Found]:
-    """Return the secrets in `data`, in order, no two at one place: the more specific one counts."""
-    database, work = _database()
-    seen: list[tuple[int, int, int]] = []
-    database.scan(data, match_event_handler=lambda id, start, end, flags, context: seen.append((id, start, end)))
-    if not seen:
-        return []
-    found: list[Found] = []
-    encoded: list[tuple[str, int, int]] = []
-    last: set[tuple[int, int]] = set()
-    for id, start, end in seen:
-        finders = work[id]
-        if isinstance(finders, str):
-            encoded.append((finders, start, end))
-        elif (id, start or end) not in last:
-            last.add((id, start or end))
-            for finder in finders:
-                found.extend(finder(data, start, end))
-    found.extend(aws_secrets(data, found))
-    inside = list(_decoded(data, sorted(encoded, key=lambda one: one[1]), depth)) if depth < DEEPEST and encoded else []
-    return _one_a_place(found, inside)
+    """Return the secrets in `data`."""
+    search = Search()
+    search.run(data, depth)
+    return search.found()
+
+
+def may_hold(values: Sequence[bytes]) -> set[int]:
+    """Return the places of those in which `find` may find something: asked of hyperscan once."""
+    if len(values) == 1:
+        return {0}
+    database, _ = _database()
+    starts = [0]
+    for one in values:
+        starts.append(starts[-1] + len(one) + 1)
+    ends: set[int] = set()
+    database.scan(b"\n".join(values), match_event_handler=lambda id, start, end, flags, context: ends.add(end))
+    return {bisect_right(starts, end - 1) - 1 for end in ends}
 
 
 def _one_a_place(found: Iterable[Found], inside: Iterable[Found]) -> list[Found]:
@@ -166,5 +216,5 @@ def _one_a_place(found: Iterable[Found], inside: Iterable[Found]) -> list[Found]
             kept.insert(place, one)
             starts.insert(place, one.start)
         elif one.target and clash.kind and not clash.target:
-            kept[kept.index(clash)] = replace(clash, target=one.target)
+            kept[place - 1 if clash is before else place] = replace(clash, target=one.target)
     return sorted([*(one for one in kept if one.kind), *answer], key=lambda one: (one.start, one.end))

@@ -9,6 +9,7 @@ _HOST = re.compile(
     r"(?i)(?:^|[;\s'\"?&,])(?:server|data source|host(?:name)?|addr(?:ess)?|endpoint|account(?:name)?)"
     r"\s?=\s?([^;\s'\"&]{1,200})(?![^;\s'\"&])"
 )
+_HOSTS = ("server", "source", "host", "addr", "endpoint", "account")  # one of them stands in what _HOST finds
 _AUTHORITY = re.compile(r"(?:\[[\da-fA-F:]+\]|[\w.()\\$-]+)(?:[:,]\d{1,5}\b)?")
 _REST = re.compile(r"[^\s'\"`<>]*")
 _PORT = re.compile(r"(?i)(?:^|[;\s'\"?&])port\s?=\s?(\d{1,5})")
@@ -19,12 +20,13 @@ _SCHEME = re.compile(r"(?i)^(?:tcp|np|lpc|https?|sb|amqps?|rediss?|postgres(?:ql
 
 def of_connection(text: str) -> str:
     """Return the target of a connection string (JDBC, ADO, libpq's keywords), "" where there is none."""
-    found = _JDBC.search(text)
+    lower = text.lower()
+    found = _JDBC.search(text) if "jdbc:" in lower else None
     if found:
         if "@" in text[found.start(1) : _end(text, found.start(1))]:
             return ""
         return found[1] + (f"/{found[2]}" if found[2] else "")
-    host = _HOST.search(text)
+    host = _HOST.search(text) if any(word in lower for word in _HOSTS) else None
     where = _AUTHORITY.match(_SCHEME.sub("", host[1])) if host and "@" not in host[1] else None
     if not where:
         return ""
