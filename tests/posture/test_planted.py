@@ -16,6 +16,7 @@ def test_all_that_was_planted_is_found(organisation: str) -> None:
     # Each of these was read by hand and is true; the key names one of several like it.
     assert {one.case for one in score.beside} <= {
         "action-not-pinned",
+        "key-in-query-of-url",
         "k8s-secret-manifest-in-repository",
         "literal-secret-in-mcp-config",
         "literal-secret-in-workflow",

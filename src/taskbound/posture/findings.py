@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from taskbound.posture.cases import CASES, SEVERITIES
-from taskbound.posture.inventory import Inventory, grouped
+from taskbound.posture.inventory import Inventory, grouped, text
 from taskbound.posture.rules import issued, leaks, sharing, standing, used
 from taskbound.posture.rules.draft import Draft
 from taskbound.posture.sighting import Place, Sighting
 
+# Where anybody has a mailbox.
+PUBLIC_MAIL = frozenset({"gmail.com", "outlook.com", "hotmail.com", "icloud.com", "proton.me", "gmx.de", "yahoo.com"})
 PLACES = 9  # of a finding, at most: a report (SARIF) names one and eight beside it
 RULES: tuple[Callable[[Inventory], Iterator[Draft]], ...] = (
     leaks.leaked,
@@ -22,6 +24,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Draft]], ...] = (
     issued.unused,
     issued.not_rotated,
     issued.endless,
+    issued.lasting,
     issued.too_wide,
     issued.of_leavers,
     issued.personal,
@@ -29,6 +32,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Draft]], ...] = (
     standing.without_owner,
     standing.console_logins,
     standing.apps,
+    standing.grants,
     standing.archived,
     used.by_people,
     used.by_many,
@@ -75,11 +79,28 @@ def find(sightings: Iterable[Sighting], as_of: date) -> list[Finding]:
 def _weak(inventory: Inventory) -> Iterator[Draft]:
     """Yield what readers found wrong by itself; what they say of one thing in one file is one."""
     mine = frozenset({"static-cloud-key-in-pipeline"})
-    weaknesses = (one for one in inventory.weaknesses if one.case in CASES and one.case not in mine)
+    own = _own_domains(inventory)
+    weaknesses = (
+        one
+        for one in inventory.weaknesses
+        if one.case in CASES
+        and one.case not in mine
+        and not (one.case == "secret-sent-to-third-party-mcp" and _domain(inventory, one.subject) in own)
+    )
     for (case, subject, _), group in grouped(weaknesses, lambda one: (one.case, one.subject, one.place.path)).items():
         places = tuple(place for one in group for place in (one.place, *one.more))
         name = subject.partition("@")[0].rpartition(":")[2]
         yield Draft(case, (subject,), group[0].says, places, name=name, holder=subject, key=subject)
+
+
+def _own_domains(inventory: Inventory) -> frozenset[str]:
+    """Return the domains in which the people of the list have their mail: those are the organisation's own."""
+    mails = (person.id.rpartition("@")[2] for person in inventory.by_kind.get("person", ()))
+    return frozenset(mails) - PUBLIC_MAIL
+
+
+def _domain(inventory: Inventory, subject: str) -> str:
+    return text(inventory.principals[subject], "domain") if subject in inventory.principals else ""
 
 
 def _base(draft: Draft) -> str:

@@ -134,4 +134,5 @@ def _credential(
         target=hit.target,
         tail=hit.tail,
         is_identifier=hit.is_identifier,
+        life=hit.life,
     )

@@ -61,6 +61,7 @@ class Credential:
     target: str = ""  # what it opens, where that is seen beside it: db.prod.example.org:5432/pay
     tail: str = ""  # keyed digest of the last eight characters: exports of tokens tell no more
     is_identifier: bool = False  # it opens nothing alone: an AWS access key id
+    life: tuple[int, int] | None = None  # issued and expires, in Unix seconds, where it says so itself; 0: not said
 
 
 @dataclass(frozen=True, slots=True)

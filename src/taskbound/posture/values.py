@@ -9,9 +9,13 @@ from taskbound.posture.document import Document, Node
 FLAT = frozenset({"text", "markdown"})  # formats whose values are their text: it is searched once
 DEPTH = 200  # levels of a document; nothing that holds a credential is nested deeper
 SHORTEST = 4  # characters; no credential is shorter
-NAMED = ("name", "key")  # in {"name": "TOKEN", "value": "…"} the name of the value
-VALUES = frozenset({"value", "default", "string_value", "stringvalue", "literal", "plaintext"})
-ASSIGNED = re.compile(r"--?([A-Za-z][\w.-]*)=|([A-Za-z_][\w.]*)=")  # --token=…, TOKEN=…
+# In {"name": "TOKEN", "value": "…"} the name of the value; CloudFormation and Elastic Beanstalk have their own.
+NAMED = ("name", "key", "parameterkey", "parametername", "optionname", "variable")
+VALUES = frozenset(
+    {"value", "default", "string_value", "stringvalue", "literal", "plaintext", "parametervalue", "defaultvalue"}
+)
+# --token=…, TOKEN=…; what is left of base64 before its padding is no name.
+ASSIGNED = re.compile(r"--?([A-Za-z][\w.-]*)=(?!=?$)|([A-Za-z_][\w.]*)=(?!=?$)")
 OPTION = re.compile(r"--?([A-Za-z][\w-]*)")
 
 

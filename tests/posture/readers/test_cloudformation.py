@@ -72,7 +72,7 @@ def test_everything_on_everything(root, subject):
 
 
 def test_not_everything():
-    narrow = {"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
+    narrow = {"Statement": {"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}}
     assert cases(PATH, template(P=resource("Policy", Roles=["ops"], PolicyDocument=narrow))) == []
     assert cases(PATH, template(R=resource("Role", ManagedPolicyArns=["arn:aws:iam::aws:policy/ReadOnlyAccess"]))) == []
 

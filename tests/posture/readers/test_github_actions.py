@@ -47,10 +47,29 @@ def test_an_agent_with_a_token_for_everything():
     ]
 
 
+def test_a_token_for_everything_without_an_agent():
+    assert cases(PATH, workflow({"run": "make"}, permissions="write-all")) == ["workflow-write-all"]
+    assert cases(PATH, workflow({"run": "make"}, job={"permissions": "write-all"})) == ["workflow-write-all"]
+
+
+def test_what_others_can_push_to():
+    def job(**of):
+        return {"on": "push", "jobs": {"a": of}}
+
+    for uses in ("other/ci/.github/workflows/x.yml@main", "other/ci/.github/workflows/x.yml@refs/heads/release"):
+        assert cases(PATH, job(uses=uses)) == ["pipeline-include-not-pinned"]
+    tagged = "other/ci/.github/workflows/x.yml@v2"
+    assert cases(PATH, job(uses=tagged, secrets="inherit")) == ["pipeline-include-not-pinned"]
+    assert cases(PATH, job(uses=tagged)) == []
+    assert cases(PATH, job(uses="./.github/workflows/x.yml", secrets="inherit")) == []
+    assert cases(PATH, job(uses=f"other/ci/.github/workflows/x.yml@{'a1' * 20}", secrets="inherit")) == []
+    assert cases(PATH, workflow({"uses": "other/tool@master"})) == ["action-not-pinned"]
+    assert cases(PATH, workflow({"uses": "other/tool@v1"})) == []
+
+
 @pytest.mark.parametrize(
     "root",
     [
-        workflow({"run": "make"}, permissions="write-all"),
         workflow(CLAUDE, permissions="read-all"),
         workflow(CLAUDE, permissions={"contents": "write"}),
         workflow(CLAUDE, permissions="write-all", job={"permissions": {"contents": "read"}}),

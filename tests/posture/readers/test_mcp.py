@@ -308,7 +308,6 @@ def test_nothing_proves_who_calls(server):
         {"url": "https://mcp.acme.example/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}},
         {"url": "https://mcp.acme.example/mcp", "headers": {"X-Api-Key": "${input:key}"}},
         {"url": "https://mcp.acme.example/mcp", "requestOptions": {"headers": {"Authorization": "Bearer ${T}"}}},
-        {"url": "https://mcp.acme.example/mcp?api_key=${KEY}"},
         {"url": "https://mcp.acme.example/mcp", "bearer_token_env_var": "TOKEN"},
         {"url": "https://mcp.acme.example/mcp", "oauth": {"clientId": "a"}},
         {"url": "https://mcp.notion.com/mcp"},
@@ -326,6 +325,11 @@ def test_documentation_of_ones_own_is_not_open_on_purpose():
     assert [(one.case, one.subject) for one in weaknesses(reading(".mcp.json", root))] == [
         ("remote-mcp-without-auth", "mcp:docs@shop")
     ]
+
+
+def test_a_key_in_the_query_is_weak_even_where_it_is_a_reference():
+    assert cases(".mcp.json", remote(s="https://mcp.acme.example/mcp?api_key=${KEY}")) == ["key-in-query-of-url"]
+    assert cases(".mcp.json", remote(s="https://mcp.notion.com/mcp?page=2&lang=sv")) == []
 
 
 THIRD_PARTY = {
@@ -346,7 +350,7 @@ THIRD_PARTY = {
 
 @pytest.mark.parametrize("root", THIRD_PARTY.values(), ids=THIRD_PARTY)
 def test_a_credential_goes_to_somebody_else(root):
-    (found,) = weaknesses(reading(".mcp.json", root))
+    (found,) = (one for one in weaknesses(reading(".mcp.json", root)) if one.case != "key-in-query-of-url")
     assert (found.case, found.subject) == ("secret-sent-to-third-party-mcp", "mcp:s@shop")
     assert SECRET not in repr(reading(".mcp.json", root))
 

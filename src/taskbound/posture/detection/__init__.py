@@ -29,6 +29,7 @@ class Hit:
     encoding: str  # plain, base64, url, …; of nested ones the outermost first, "+" between
     target: str  # host:port/database where a connection string or URL says so, else ""
     is_identifier: bool  # it opens nothing alone
+    life: tuple[int, int] | None = None  # issued and expires, in Unix seconds, where it says so itself; 0: not said
 
 
 class Stopped(Exception):
@@ -92,6 +93,7 @@ class Detector:
                     one.encoding,
                     one.target,
                     one.is_identifier,
+                    one.life,
                 )
             )
         return hits

@@ -69,6 +69,7 @@ def _allowed_everywhere() -> "Sequence[tuple[str, re.Pattern[str]]]":
     return [("secret", re.compile(one)) for one in gitleaks()["allow"]["expressions"]]
 
 
+_LAST = 253402300799  # the last second of the year 9999
 _JWT = re.compile(rb"ey[A-Za-z0-9_-]{15,8000}\.ey[A-Za-z0-9_-]{15,16000}\.[A-Za-z0-9_-]{20,2000}")
 _PEM_END = re.compile(rb"-----END[ A-Z0-9]{0,50}PRIVATE KEY")
 
@@ -82,7 +83,14 @@ def jwt(data: bytes, start: int, end: int) -> Iterator[Found]:
             "system:serviceaccount:"
         )
         if header:
-            yield Found("kubernetes-service-account-token" if account else "jwt", value, *found.span(), STRUCTURE)
+            kind = "kubernetes-service-account-token" if account else "jwt"
+            life = (_second(claims.get("iat")), _second(claims.get("exp"))) if claims else None
+            yield Found(kind, value, *found.span(), STRUCTURE, life=life)
+
+
+def _second(claim: object) -> int:
+    """Return a NumericDate (RFC 7519, section 2) as whole seconds; 0 where it is none, or beyond the year 9999."""
+    return int(claim) if isinstance(claim, int | float) and 0 < claim < _LAST else 0
 
 
 def private_key(data: bytes, start: int, end: int) -> Iterator[Found]:

@@ -19,6 +19,7 @@ class Found:
     encoding: str = "plain"
     target: str = ""
     is_identifier: bool = False
+    life: tuple[int, int] | None = None  # of a token that says so (JWT): issued and expires, Unix seconds; 0: not said
 
 
 Finder = Callable[[bytes, int, int], Iterable[Found]]  # data, where the anchor begins and ends

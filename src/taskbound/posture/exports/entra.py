@@ -21,6 +21,10 @@ def read_application(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
             if (found := first(one.items, "userPrincipalName", "mail", "id"))
         )
         facts["offsets"] = below(name.line, owners=row.at("owners"))
+    implicit = _implicit(row)
+    if implicit and implicit.text == "true":
+        facts["implicit"] = True
+        facts["offsets"] = {**facts.get("offsets", {}), **below(name.line, implicit=implicit)}  # type: ignore[dict-item]
     yield Principal(identity, "entra-app", Place(path, name.line), facts)
     for members, kind in KINDS.items():
         for number, secret in enumerate(row.at(members).list, 1):
@@ -31,6 +35,11 @@ def read_application(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
             if expires := moment(ends.text):
                 key["expires"] = expires
             yield Principal(f"{kind}:{name.text}/{number}", kind, Place(path, ends.line or secret.line), key)
+
+
+def _implicit(row: Node) -> Node:
+    """Whether access tokens are given by the implicit grant: as Graph says it, and as the portal's manifest does."""
+    return row.at("web", "implicitGrantSettings", "enableAccessTokenIssuance") or row.at("oauth2AllowImplicitFlow")
 
 
 READERS = ((((frozenset({"appId"}), frozenset(KINDS))), read_application),)

@@ -71,7 +71,17 @@ def read_installation(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
             **{f"permission {permission}": level.line - slug.line for permission, level in permissions},
         },
     }
+    if owner := row.at("app_owner", "login").text or row.at("owner", "login").text:
+        facts["app_owner"] = owner
     yield Principal(f"github-app:{slug.text}", "github-app", Place(path, slug.line), facts)
+
+
+def read_app(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read an app as it is itself (`GET /apps/{slug}`, `GET /app`): what counts here is whose it is."""
+    slug = row.at("slug")
+    yield Principal(
+        f"github-app:{slug.text}", "github-app", Place(path, slug.line), {"app_owner": row.at("owner", "login").text}
+    )
 
 
 def read_deploy_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
@@ -86,6 +96,10 @@ def read_deploy_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
 
 
 READERS = (
+    (
+        (frozenset({"slug"}), frozenset({"owner"}), frozenset({"permissions"}), frozenset({"events", "external_url"})),
+        read_app,
+    ),
     ((frozenset({"app_slug"}), frozenset({"permissions"}), frozenset({"repository_selection"})), read_installation),
     (
         (

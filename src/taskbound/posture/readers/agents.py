@@ -128,6 +128,11 @@ def settings_of(path: str) -> str:
     return next((agent for pattern, agent in _SETTINGS if pattern.search(path)), "")
 
 
+def client_of(path: str) -> str:
+    """The agent that starts the MCP servers of a file; "" where its path does not say which one does."""
+    return settings_of(path) or ("claude-code" if path.rsplit("/", 1)[-1] == ".mcp.json" else "")
+
+
 def instructions_of(path: str) -> str:
     """The agent that reads the text at a path as instructions or memory; "" where none does."""
     return next((agent for pattern, agent in _INSTRUCTIONS if pattern.search(path)), "")

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from taskbound.posture.document import NOTHING, Node
+from taskbound.posture.readers import words
 from taskbound.posture.readers.reading import each, texts
 
 WEB_IDENTITY = "sts:assumerolewithwebidentity"
+_ASSUMING = frozenset(("sts:assumerole", "sts:*"))
 
 # Issuers whose tokens everybody's jobs get: (a part of the issuer's name, how the subject of one project begins).
 _ISSUERS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -28,6 +30,7 @@ _ISSUERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("agent.buildkite.com", re.compile(r"organization:[^:*?]+:pipeline:[^:*?]+(:|$)")),
     ("oidc.eks", re.compile(r"system:serviceaccount:[^:*?]+:[^:*?]")),
 )
+_EVERY = ("*", "arn:aws:*:*:*:*")
 _WILDCARD = re.compile(r"[*?]")
 _INTERPOLATED = re.compile(r"\$\{[^}]*\}")
 # Claims that say which job, project or workload asks. Others (aud, iss, amr) are the same for all jobs of an issuer.
@@ -53,6 +56,8 @@ class Statement:
     resources: tuple[Node, ...]
     federated: tuple[Node, ...]
     conditions: tuple[Condition, ...]
+    excepted: tuple[Node, ...] = ()  # NotAction: with "Allow" all actions but these
+    anybody: Node = NOTHING  # the principal "*": every account
 
 
 def member(node: Node, name: str) -> Node:
@@ -82,6 +87,8 @@ def _statement(node: Node) -> Statement:
         texts(member(node, "Resource")),
         texts(member(principal, "Federated")),
         tuple(conditions),
+        texts(member(node, "NotAction")),
+        next((one for one in (*texts(principal), *texts(member(principal, "AWS"))) if one.text == "*"), NOTHING),
     )
 
 
@@ -89,20 +96,17 @@ def from_blocks(data: Node) -> tuple[Statement, ...]:
     """The statements of Terraform's `data "aws_iam_policy_document"`."""
     found = []
     for one in each(data.at("statement")):
-        federated = [
-            name
-            for who in each(one.at("principals"))
-            if who.at("type").text == "Federated"
-            for name in texts(who.at("identifiers"))
-        ]
+        who = [(of.at("type").text, name) for of in each(one.at("principals")) for name in texts(of.at("identifiers"))]
+        federated = tuple(name for type, name in who if type == "Federated")
+        anybody = next((name for type, name in who if type in ("AWS", "*") and name.text == "*"), NOTHING)
         conditions = tuple(
             Condition(which.at("test").text, which.at("variable").text, texts(which.at("values")))
             for which in each(one.at("condition"))
         )
         effect = one.at("effect").text or "Allow"
-        found.append(
-            Statement(one, effect, texts(one.at("actions")), texts(one.at("resources")), tuple(federated), conditions)
-        )
+        actions, resources = texts(one.at("actions")), texts(one.at("resources"))
+        excepted = texts(one.at("not_actions"))
+        found.append(Statement(one, effect, actions, resources, federated, conditions, excepted, anybody))
     return tuple(found)
 
 
@@ -155,15 +159,50 @@ class _Lines:
         return self.line
 
 
-def everything(found: tuple[Statement, ...]) -> Iterator[tuple[Node, Node]]:
-    """Yield (action, resource) of each statement that allows every action on everything."""
+# With these on everything one writes oneself the policy that one wants (Rhino Security's list of escalations, 2018 on).
+_RAISES = re.compile(
+    r"iam:(?:\*|(?:Put|Attach)(?:\w*\*|(?:User|Role|Group)Policy)|Create(?:\*|PolicyVersion|AccessKey|LoginProfile)"
+    r"|SetDefaultPolicyVersion|AddUserToGroup|Update(?:\*|AssumeRolePolicy|LoginProfile))|organizations:\*|\*:\*",
+    re.I,
+)
+# Services whose every action on every resource is data, keys or machines of others.
+_WHOLE = re.compile(
+    r"(?:s3|sts|kms|ec2|ecs|eks|ecr|rds|sqs|sns|ssm|lambda|dynamodb|secretsmanager|cloudformation|route53|redshift"
+    r"|backup|codebuild|codepipeline|bedrock|sagemaker|glue|cognito-idp|sso|account):\*",
+    re.I,
+)
+
+
+def rights(found: tuple[Statement, ...]) -> Iterator[tuple[str, str, Node, Node]]:
+    """Yield (case, what it may do, action, resource) of each statement that allows far too much on everything."""
     for one in found:
-        if one.effect.lower() != "allow":
+        resource = next((each for each in one.resources if each.text in _EVERY), None)
+        if one.effect.lower() != "allow" or resource is None:
             continue
-        action = next((each for each in one.actions if each.text in ("*", "*:*")), None)
-        resource = next((each for each in one.resources if each.text in ("*", "arn:aws:*:*:*:*")), None)
-        if action and resource:
-            yield action, resource
+        if action := next((each for each in one.actions if each.text in ("*", "*:*")), None):
+            yield (
+                "iam-star-star",
+                "do everything on everything: whoever holds its credentials owns it",
+                action,
+                resource,
+            )
+        elif one.excepted and not any(each.text.lower().startswith("iam:") for each in one.excepted):
+            says = "do everything on everything but what is named: whoever holds its credentials owns it"
+            yield "iam-star-star", says, one.excepted[0], resource
+        elif action := _first(one, _RAISES):
+            says = f"do {action.text} on everything, and with that give itself every right"
+            yield "policy-that-can-raise-itself", says, action, resource
+        elif (action := _first(one, _WHOLE)) and not one.conditions:
+            yield (
+                "whole-service-on-everything",
+                f"do {action.text} on everything, whoever it belongs to",
+                action,
+                resource,
+            )
+
+
+def _first(of: Statement, actions: re.Pattern[str]) -> Node | None:
+    return next((each for each in of.actions if actions.fullmatch(each.text)), None)
 
 
 def wide_trust(found: tuple[Statement, ...], issuers: str = "") -> Iterator[tuple[Node, str]]:
@@ -172,10 +211,13 @@ def wide_trust(found: tuple[Statement, ...], issuers: str = "") -> Iterator[tupl
     `issuers`: names of the identity providers of the document, for a trust that only refers to one of them.
     """
     for one in found:
-        if one.effect.lower() != "allow" or not any(action.text.lower() == WEB_IDENTITY for action in one.actions):
+        allowed = {action.text.lower() for action in one.actions} if one.effect.lower() == "allow" else set()
+        if one.anybody and not one.conditions and not allowed.isdisjoint(_ASSUMING):
+            yield one.anybody, "every AWS account can take this role"
+        if WEB_IDENTITY not in allowed:
             continue
         said = " ".join([each.text for each in one.federated] + [of.variable for of in one.conditions])
-        needed = _needed(said) or (_needed(issuers) if "oidc-provider/" not in said else None)
+        needed = _needed(said) or (_needed(issuers) if "oidc-provider/" not in said else None) or _hinted(said)
         claims = [of for of in one.conditions if _says_who(of)]
         if claims:
             # All comparisons of a statement must hold: one that is narrow enough is enough.
@@ -185,13 +227,30 @@ def wide_trust(found: tuple[Statement, ...], issuers: str = "") -> Iterator[tupl
                     next(which for which in wide if which),
                     "its condition lets in the tokens of more than one project",
                 )
-        elif needed or (re.search("oidc|openid", said) and not one.conditions):
+        elif needed or (re.search("oidc|openid", said) and _asks_for_nothing(one.conditions)):
             place = one.federated[0] if one.federated else one.node
             yield place, "no condition says whose tokens: every job of that issuer can take this role"
 
 
 def _needed(said: str) -> re.Pattern[str] | None:
     return next((needed for issuer, needed in _ISSUERS if issuer in said), None)
+
+
+def _hinted(said: str) -> re.Pattern[str] | None:
+    """What a name says where the issuer stands in another file: `${local.github}:aud`, `data.….gh.arn`."""
+    named = set(words.split(said))
+    if named & {"gh", "gha", "github"}:
+        return _needed("token.actions.githubusercontent.com")
+    return _needed("gitlab") if "gitlab" in named else None
+
+
+def _asks_for_nothing(conditions: tuple[Condition, ...]) -> bool:
+    """Whether conditions demand no more than the audience that every job asks for."""
+    return all(_is_audience(of) and all(one.text == "sts.amazonaws.com" for one in of.values) for of in conditions)
+
+
+def _is_audience(of: Condition) -> bool:
+    return of.variable.rpartition(":")[2].lower() == "aud"
 
 
 def _says_who(of: Condition) -> bool:

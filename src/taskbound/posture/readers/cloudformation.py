@@ -56,7 +56,7 @@ def read_policy(document: Document, repository: str) -> Reading:
     for root in document.roots:
         # What belongs to a resource (a bucket's policy) names its principals; only an identity's own policy counts.
         if not any(aws_policy.member(one, "Principal") for one in each(root.at("Statement"))):
-            _everything(notes, subject, root)
+            _rights(notes, subject, root)
         _trust(notes, subject, root)
     return notes.reading()
 
@@ -68,7 +68,7 @@ def _resource(notes: Notes, root: Node, label: str, node: Node) -> None:
         if kind := _KINDS[type][2]:
             notes.principal(subject, kind, node, environment=notes.environment(label))
         for policy in each(properties.at("Policies")):
-            _everything(notes, subject, policy.at("PolicyDocument"))
+            _rights(notes, subject, policy.at("PolicyDocument"))
         for arn in each(properties.at("ManagedPolicyArns")):
             _administrator(notes, subject, arn)
         _trust(notes, subject, properties.at("AssumeRolePolicyDocument"))
@@ -79,11 +79,11 @@ def _resource(notes: Notes, root: Node, label: str, node: Node) -> None:
             for one in (*each(properties.at(f"{key}s")), *each(properties.at(f"{key}Name")))
         ]
         for subject in users or [f"aws:policy/{_named(properties, ('ManagedPolicyName', 'PolicyName'), label)}"]:
-            _everything(notes, subject, properties.at("PolicyDocument"))
+            _rights(notes, subject, properties.at("PolicyDocument"))
     elif type == "AWS::Serverless::Function":
         subject = f"aws:function/{_named(properties, ('FunctionName',), label)}"
         for policy in each(properties.at("Policies")):
-            _everything(notes, subject, policy)
+            _rights(notes, subject, policy)
             _administrator(notes, subject, policy)
 
 
@@ -110,10 +110,9 @@ def _subject(root: Node, label: str, prefix: str = "aws:policy/") -> str:
     return prefix + label
 
 
-def _everything(notes: Notes, subject: str, policy: Node) -> None:
-    for action, resource in aws_policy.everything(aws_policy.statements(policy)):
-        says = f"{subject} may do everything on everything: whoever holds one of its credentials owns the account."
-        notes.weakness("iam-star-star", subject, action, says, resource, policy)
+def _rights(notes: Notes, subject: str, policy: Node) -> None:
+    for case, what, action, resource in aws_policy.rights(aws_policy.statements(policy)):
+        notes.weakness(case, subject, action, f"{subject} may {what}.", resource, policy)
 
 
 def _administrator(notes: Notes, subject: str, arn: Node) -> None:

@@ -66,6 +66,7 @@ _OWN = (
     "hashicorp/",
 )  # fmt: skip
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|sha256:[0-9a-f]{64}")
+_BRANCHES = frozenset(("main", "master", "develop", "development", "dev", "trunk", "head", "next", "latest", "stable"))
 _SECRET = re.compile(r"\bsecrets\s*(?:\.\s*(?!GITHUB_TOKEN\b)\w|\[)", re.I)
 _UNSAFE_INPUTS = {
     "sandbox": ("danger-full-access",),
@@ -108,8 +109,9 @@ def _workflow(notes: Notes, subject: str, root: Node) -> None:
         pipeline.cloud_keys(notes, subject, job.at("env"))
         found = _steps(notes, subject, job, job.at("steps"))
         agents += found
-        if found and _is_write_all(job.at("permissions")):
-            _write_all(notes, subject, job.at("permissions"), found[0])
+        if _is_write_all(job.at("permissions")):
+            _write_all(notes, subject, job.at("permissions"), found)
+        _reused(notes, subject, job)
         gated = bool(_GATE.search(job.at("if").text))
         for agent in found:
             if agent.open and not gated and (trigger := next((t for t in triggers if _reaches(t, triggers[t])), "")):
@@ -121,8 +123,8 @@ def _workflow(notes: Notes, subject: str, root: Node) -> None:
     found = _steps(notes, subject, root, root.at("runs", "steps"))  # a composite action
     agents += found
     inherited = [job for job in root.at("jobs").items.values() if not job.at("permissions")]
-    if agents and _is_write_all(root.at("permissions")) and (inherited or not root.at("jobs")):
-        _write_all(notes, subject, root.at("permissions"), agents[0])
+    if _is_write_all(root.at("permissions")) and (inherited or not root.at("jobs")):
+        _write_all(notes, subject, root.at("permissions"), agents)
     notes.principal(
         subject,
         "ci-workflow",
@@ -151,9 +153,30 @@ def _is_write_all(permissions: Node) -> bool:
     return permissions.text == "write-all"
 
 
-def _write_all(notes: Notes, subject: str, permissions: Node, agent: _Agent) -> None:
-    says = f"{subject} runs {agent.name} with a token that may write everything in the repository."
-    notes.weakness("agent-workflow-write-all", subject, permissions, says, agent.node)
+def _write_all(notes: Notes, subject: str, permissions: Node, agents: list[_Agent]) -> None:
+    if agents:
+        says = f"{subject} runs {agents[0].name} with a token that may write everything in the repository."
+        notes.weakness("agent-workflow-write-all", subject, permissions, says, agents[0].node)
+    else:
+        says = f"{subject} runs every step with a token that may write everything in the repository."
+        notes.weakness("workflow-write-all", subject, permissions, says)
+
+
+def _reused(notes: Notes, subject: str, job: Node) -> None:
+    """Note a reusable workflow of somebody else (`jobs.<job>.uses`) that a branch or a tag names."""
+    name, _, ref = job.at("uses").text.partition("@")
+    if not ref or name.startswith("./") or "${{" in ref or _COMMIT.fullmatch(ref):
+        return
+    secrets = job.at("secrets")
+    given = secrets.text == "inherit" or any(_SECRET.search(one.text) for one in secrets.items.values())
+    if _is_branch(ref) or (given and not name.lower().startswith(_OWN)):
+        says = f"{subject} runs the workflow {name} at {ref}: whoever can push there decides what runs with its rights."
+        notes.weakness("pipeline-include-not-pinned", subject, job.at("uses"), says)
+
+
+def _is_branch(ref: str) -> bool:
+    """Whether a reference names a branch by custom: it moves with every push, where a tag is moved on purpose."""
+    return ref.lower().removeprefix("refs/heads/") in _BRANCHES or ref.startswith("refs/heads/")
 
 
 def _steps(notes: Notes, subject: str, job: Node, steps: Node) -> list[_Agent]:
@@ -209,9 +232,11 @@ def _pinned(notes: Notes, subject: str, uses: Node, runs_agent: bool, secret: No
     name, _, ref = uses.text.partition("@")
     if uses.text.startswith(("./", ".\\")) or name.lower().startswith(_OWN) or "${{" in uses.text:
         return
-    if _COMMIT.fullmatch(ref) or not (runs_agent or secret) or not (ref or name.startswith("docker://")):
+    if _COMMIT.fullmatch(ref) or not (ref or name.startswith("docker://")):
         return
-    given = "runs an agent" if runs_agent else "is given a secret"
+    if not (runs_agent or secret or _is_branch(ref)):
+        return
+    given = "runs an agent" if runs_agent else "is given a secret" if secret else "moves with every push"
     says = (
         f"{subject} uses {name} at {ref or 'no version'}, which {given}: "
         "its owners, or whoever takes over their account, can exchange it."

@@ -183,6 +183,7 @@ class Address:
     secret_names: tuple[str, ...] = field(
         default=()
     )  # parameters (or "userinfo") with a literal that a name calls secret
+    query: tuple[str, ...] = ()  # the names of all parameters
 
     @property
     def domain(self) -> str:
@@ -241,10 +242,11 @@ def address(text: str) -> Address | None:
         return None
     if words.is_reference(parts.netloc.rpartition("@")[2]) or host.startswith("your-"):
         return None
-    named = [name for name, value in parse_qsl(parts.query) if words.is_secret_name(name) and is_literal(value)]
+    query = parse_qsl(parts.query)
+    named = [name for name, value in query if words.is_secret_name(name) and is_literal(value)]
     if parts.password and is_literal(parts.password):
         named.append("userinfo")
-    return Address(parts.scheme, host, port, tuple(named))
+    return Address(parts.scheme, host, port, tuple(named), tuple(name for name, _ in query))
 
 
 def is_literal(value: str) -> bool:

@@ -293,6 +293,12 @@ def _remote(notes: Notes, subject: str, one: Server, address: hosts.Address, own
                 "whoever is on the way reads what is sent, and can answer instead."
             )
             notes.weakness("plaintext-http-mcp", subject, url, says)
+    if named := [name for name in address.query if words.is_secret_name(name)]:
+        says = (
+            f"{named[0]} in the URL of {subject} is all that proves who calls {address.host}: "
+            "URLs are logged and passed on by everything on the way."
+        )
+        notes.weakness("key-in-query-of-url", subject, url, says)
     if (
         (sends or address.secret_names)
         and address.domain not in own

@@ -6,6 +6,7 @@ more than once is a sequence. References (`aws_iam_user.deployer.name`) are foll
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from taskbound.posture.document import NOTHING, Document, Node
 from taskbound.posture.readers import aws_policy, kubernetes, words
@@ -28,6 +29,9 @@ _KINDS = {"aws_iam_user": ("aws:user/", "aws-iam-user"), "aws_iam_role": ("aws:r
 _ADMINISTRATOR = re.compile(r"arn:aws[\w-]*:iam::aws:policy/AdministratorAccess$")
 _WHOLE_SCOPE = re.compile(r"/subscriptions/[^/]+/?|/providers/Microsoft\.Management/managementGroups/[^/]+/?|/")
 _REFERS_TO_WHOLE = re.compile(r"(?:data\.)?azurerm_(?:subscription|management_group)\.")
+_SAID = re.compile(
+    r"(?:\$\{\s*)?(?:data\.)?\b(local|var|aws_iam_openid_connect_provider)\.([\w-]+)(?:\.(?:arn|url|id)\b)?(?:\s*\})?"
+)
 _GOOGLE = re.compile(r"google_(project|folder|organization)_iam_(member|binding)")
 
 
@@ -61,14 +65,14 @@ class _Reader:
             for label, node in self.resources(type):
                 subject = self.subject(node.at(member), of, prefix, label)
                 users = self.users(label) if type == "aws_iam_policy" else ()
-                self.everything(users or (subject,), node.at("policy"))
+                self.rights(users or (subject,), node.at("policy"))
         for type, (member, of, prefix) in _ATTACHMENTS.items():
             for label, node in self.resources(type):
                 self.administrator(self.subject(node.at(member), of, prefix, label), node.at("policy_arn"))
         for label, node in self.resources("aws_iam_role"):
             subject = f"aws:role/{self.name(node, label)}"
             for inline in each(node.at("inline_policy")):
-                self.everything((subject,), inline.at("policy"))
+                self.rights((subject,), inline.at("policy"))
             for arn in texts(node.at("managed_policy_arns")):
                 self.administrator(subject, arn)
             self.trust(subject, node.at("assume_role_policy"))
@@ -117,13 +121,10 @@ class _Reader:
             return aws_policy.from_blocks(data)
         return aws_policy.statements(policy)
 
-    def everything(self, subjects: tuple[str, ...], policy: Node) -> None:
-        for action, resource in aws_policy.everything(self.statements(policy)):
+    def rights(self, subjects: tuple[str, ...], policy: Node) -> None:
+        for case, what, action, resource in aws_policy.rights(self.statements(policy)):
             for subject in subjects:
-                says = (
-                    f"{subject} may do everything on everything: whoever holds one of its credentials owns the account."
-                )
-                self.notes.weakness("iam-star-star", subject, action, says, resource, policy)
+                self.notes.weakness(case, subject, action, f"{subject} may {what}.", resource, policy)
 
     def documents(self) -> None:
         """Policy documents that are used from another file: whose they are is not seen here."""
@@ -134,10 +135,10 @@ class _Reader:
             for node in each(nodes):
                 # What names principals belongs to a resource, and says who may come, not what somebody may do.
                 if not any(one.at("principals") for one in each(node.at("statement"))):
-                    for action, resource in aws_policy.everything(aws_policy.from_blocks(node)):
-                        says = f"{subject} allows everything on everything, to whoever it is attached."
-                        self.notes.weakness("iam-star-star", subject, action, says, resource)
-                for at, why in aws_policy.wide_trust(aws_policy.from_blocks(node), self.issuers()):
+                    for case, what, action, resource in aws_policy.rights(aws_policy.from_blocks(node)):
+                        says = f"Whoever {subject} is attached to may {what}."
+                        self.notes.weakness(case, subject, action, says, resource)
+                for at, why in aws_policy.wide_trust(self.resolved(aws_policy.from_blocks(node)), self.issuers()):
                     says = f"{subject} trusts too much: {why}."
                     self.notes.weakness("oidc-trust-too-wide", subject, at, says)
 
@@ -147,8 +148,29 @@ class _Reader:
             self.notes.weakness("iam-star-star", subject, arn, says)
 
     def trust(self, subject: str, policy: Node) -> None:
-        for at, why in aws_policy.wide_trust(self.statements(policy), self.issuers()):
+        for at, why in aws_policy.wide_trust(self.resolved(self.statements(policy)), self.issuers()):
             self.notes.weakness("oidc-trust-too-wide", subject, at, f"{subject} trusts too much: {why}.", policy)
+
+    def resolved(self, found: tuple[aws_policy.Statement, ...]) -> tuple[aws_policy.Statement, ...]:
+        """Statements whose federated principals and conditions name what their locals, variables and resources say."""
+        return tuple(
+            replace(
+                one,
+                federated=tuple(Node(self.said(each.text), each.line) for each in one.federated),
+                conditions=tuple(replace(of, variable=self.said(of.variable)) for of in one.conditions),
+            )
+            for one in found
+        )
+
+    def said(self, text: str) -> str:
+        """A text with what its locals, variables (their defaults) and identity providers stand for in this document."""
+
+        def stands_for(found: re.Match[str]) -> str:
+            keys = {"local": ("locals", found[2]), "var": ("variable", found[2], "default")}.get(found[1])
+            node = self.root.at(*keys) if keys else self.first(found[1], found[2]).at("url")
+            return re.sub(r"^https?://", "", node.text) or found[0]
+
+        return _SAID.sub(stands_for, text[:2000])
 
     def issuers(self) -> str:
         return " ".join(node.at("url").text for _, node in self.resources("aws_iam_openid_connect_provider"))

@@ -1,6 +1,7 @@
 """Issued: keys and tokens as their issuers list them. Old, unused, endless, too wide, or somebody's who has left."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from taskbound.posture.cases import CRITICAL, HIGH
 from taskbound.posture.inventory import Inventory, at, moment, text, texts
@@ -64,6 +65,41 @@ def endless(inventory: Inventory) -> Iterator[Draft]:
                     f"{_named(key, True)} works until {expires.date()}, {round(days / 365.25)} years after it was made."
                 )
                 yield _of_key(inventory, key, "client-secret-until-2099", says)
+
+
+def lasting(inventory: Inventory) -> Iterator[Draft]:
+    """Yield tokens in files that say themselves that they last for years, or for ever (JWT, RFC 7519: iat, exp)."""
+    for unit in inventory.units:
+        told = next((one for one in unit.secrets if one.life), None)
+        if told is None or told.life is None:
+            continue
+        issued, ends = (datetime.fromtimestamp(second, UTC) if second else None for second in told.life)
+        if ends and ends < inventory.now:
+            continue
+        days = (ends - (issued or inventory.now)).days if ends else 0
+        if ends is None:
+            case, says = "token-that-never-ends", f"{label(told)} has no end (no exp)."
+        elif days > LIMITS.token:
+            case, says = (
+                "token-with-long-life",
+                f"{label(told)} works until {ends.date()}, {_span(days)} after it was made.",
+            )
+        else:
+            continue
+        yield Draft(
+            case,
+            (label(told),),
+            says,
+            places_of(unit.secrets),
+            name=told.name,
+            holder=told.holder.name,
+            repository=told.holder.repository,
+            key=label(told),
+        )
+
+
+def _span(days: int) -> str:
+    return f"{round(days / 365.25)} years" if days > 700 else f"{days} days"
 
 
 def too_wide(inventory: Inventory) -> Iterator[Draft]:

@@ -17,6 +17,7 @@ class Limits:
     never_used: int = 30  # since a key was made: shorter ones may still be on their way to their first use
     rotated: int = 365
     long_unrotated: int = 730  # from here on critical
+    token: int = 366  # from its making to the end that a token, or whoever wrote it down, says
     lifetime: Mapping[str, int] = field(
         default_factory=lambda: {"entra-client-secret": 730, "entra-certificate": 1095, "gcp-service-account-key": 730}
     )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from taskbound.posture.inventory import Inventory, Unit
+from taskbound.posture.readers.agents import client_of
 from taskbound.posture.rules.draft import Draft, label, labels, listed, places_of
 from taskbound.posture.sighting import Credential
 
@@ -89,9 +90,14 @@ def _agents(agents: Sequence[Credential]) -> tuple[Credential, ...]:
     for one in agents:
         if one.spot in SAME_AGENT and one.holder.repository not in with_server:
             others.setdefault(one.holder.repository, one)
-    if len({one.holder.name for one in servers}) + len(others) < 2:
+    if len({one.holder.name for one in servers}) + len(others) < 2 and len(_clients(servers)) < 2:
         return ()
     return (*servers, *others.values())
+
+
+def _clients(agents: Sequence[Credential]) -> set[str]:
+    """Return the agents that hold it by their files: each starts a server of its own, of whatever name."""
+    return {client for one in agents if (client := client_of(one.place.path))}
 
 
 def _opens_production(one: Credential) -> bool:
@@ -105,13 +111,16 @@ def _is_database(one: Credential) -> bool:
 def _draft(inventory: Inventory, unit: Unit, case: str, held: Sequence[Credential]) -> Draft:
     subject = label(next(iter(unit.secrets), unit.credentials[0]))
     holders = tuple(dict.fromkeys(one.holder.name for one in held))
+    # Two agents may call a server alike: then their files tell them apart.
+    names = tuple(dict.fromkeys((one.holder.name, client_of(one.place.path)) for one in held))
+    told = [f"{name} ({client})" if client and len(names) > len(holders) else name for name, client in names]
     key = inventory.key_of(unit)
     # One place of each holder comes first, so that none is lost where there are many.
-    leading = list({one.holder.name: one for one in reversed(held)}.values())[::-1]
+    leading = list({(one.holder.name, client_of(one.place.path)): one for one in reversed(held)}.values())[::-1]
     return Draft(
         case,
         (*dict.fromkeys((subject, *labels(unit.secrets))),) if unit.secrets else (subject,),
-        f"{subject} is held by {listed(holders)}.",
+        f"{subject} is held by {listed(told)}.",
         places_of((*leading, *held)),
         owner=inventory.owner(key.id) if key else "",
         name=held[0].name,

@@ -1,15 +1,24 @@
 """Standing: identities, apps and repositories as lists tell of them. Whose they are, and what is left behind."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
-from taskbound.posture.inventory import Inventory, at, grouped, moment, text, texts
+from taskbound.posture.inventory import Inventory, at, moment, text, texts
 from taskbound.posture.rules.draft import Draft, labels, listed, places_of
 from taskbound.posture.rules.issued import WIDE_PERMISSIONS
 from taskbound.posture.rules.limits import LIMITS
-from taskbound.posture.sighting import Place, Principal
+from taskbound.posture.sighting import Credential, Place, Principal
 
 # Of these kinds a list says who owns them: a missing owner means that there is none.
+WRITING_PERMISSIONS = frozenset({"contents:write", "workflows:write", "actions:write", "environments:write"})
 OWNED = {"aws-iam-user": "of AWS", "entra-app": "in Entra ID"}
+
+
+# The case, the fact of an application, and what is said of it.
+GRANTS = (
+    ("implicit-grant-enabled", "implicit", "is given access tokens in the address of a page (implicit grant)"),
+    ("password-grant-enabled", "password_grant", "may ask people for their passwords (password grant)"),
+)
 
 
 def of_leavers(inventory: Inventory) -> Iterator[Draft]:
@@ -72,14 +81,39 @@ def console_logins(inventory: Inventory) -> Iterator[Draft]:
 
 
 def apps(inventory: Inventory) -> Iterator[Draft]:
-    """Yield apps that may administer every repository."""
+    """Yield apps that may administer every repository, and those of others that may write to every one."""
     for app in inventory.by_kind.get("github-app", ()):
-        wide = tuple(one for one in texts(app, "permissions") if one in WIDE_PERMISSIONS)
-        if app.facts.get("suspended") or text(app, "selection") != "all" or not wide:
+        permissions, account = texts(app, "permissions"), text(app, "account")
+        wide = tuple(one for one in permissions if one in WIDE_PERMISSIONS)
+        writing = tuple(one for one in permissions if one in WRITING_PERMISSIONS)
+        if app.facts.get("suspended") or text(app, "selection") != "all" or not (wide or writing):
             continue
-        says = f"The app {_name(app.id)} has {listed(wide)} on all repositories of {text(app, 'account')}."
-        members = ("selection", *(f"permission {one}" for one in wide))
-        yield _draft(inventory, "third-party-app-all-repositories-admin", app, says, *at(app, *members))
+        own = _is_own(app)
+        if wide:
+            case = "app-administers-all-repositories" if own else "third-party-app-all-repositories-admin"
+        elif own:
+            continue
+        else:
+            case = "third-party-app-writes-all-repositories"
+        says = f"The app {_name(app.id)} has {listed(wide or writing)} on all repositories of {account}."
+        members = ("selection", *(f"permission {one}" for one in wide or writing))
+        yield _draft(inventory, case, app, says, *at(app, *members))
+
+
+def _is_own(app: Principal) -> bool:
+    """Tell whether an app is of whom it is installed at: a list says who owns it, or its name begins with theirs."""
+    account = text(app, "account").lower()
+    owner = text(app, "app_owner").lower()
+    return owner == account if owner else bool(account) and _name(app.id).lower().startswith(f"{account}-")
+
+
+def grants(inventory: Inventory) -> Iterator[Draft]:
+    """Yield applications that get tokens in ways that OAuth 2.1 has taken out: the implicit and the password grant."""
+    for case, fact, what in GRANTS:
+        for app in inventory.all_principals:
+            if app.facts.get(fact) is True and app.facts.get("enabled", True):
+                places = at(app, fact)
+                yield _draft(inventory, case, app, f"{app.id} {what}.", *places)
 
 
 def archived(inventory: Inventory) -> Iterator[Draft]:
@@ -91,7 +125,11 @@ def archived(inventory: Inventory) -> Iterator[Draft]:
         for one in inventory.held(key)
     }
     units = [unit for unit in inventory.units if unit.secrets and dead.isdisjoint(unit.marks)]
-    held_in = grouped((one for unit in units for one in unit.credentials), lambda one: one.holder.repository)
+    held_in: dict[str, list[Credential]] = defaultdict(list)
+    for one in (one for unit in units for one in unit.credentials):
+        # A checkout may lie deeper than where what was scanned is divided into repositories.
+        for name in {one.holder.repository, *one.place.path.split("/")[:-1]}:
+            held_in[name].append(one)
     for repository in inventory.by_kind.get("repository", ()):
         name = repository.id.removeprefix("repository:")
         if not repository.facts.get("archived"):
