@@ -46,6 +46,16 @@ def ids(say, *words) -> dict[str, str]:
     return {one["id"]: one["standing"] for one in json.loads(say("--format", "json", *words)[1])["findings"]}
 
 
+def test_a_terminal_that_knows_no_unicode_gets_it_spelled_out(place):
+    environ = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    Path("c.env").write_text("PASSWORD=ghq8Fk2Lw91xZtR4\n")
+    for form in ("table", "json"):
+        done = subprocess.run([COMMAND, "discover", "--format", form], env=environ, capture_output=True, check=False)
+        assert (done.returncode, done.stderr.count(b"Error")) == (0, 0), done.stderr
+        assert b"\\u2026" in done.stdout and done.stdout.isascii()
+    assert "…" in str(json.loads(done.stdout))
+
+
 # --- what is looked at -----------------------------------------------------------------------------
 
 
@@ -90,6 +100,9 @@ def test_an_export_is_read_as_such_wherever_it_lies(say, place, monkeypatch, tmp
     assert paths(say, ".", "--export", "exports") == {"a.conf", "b.conf", "exports/people.conf"}
     assert paths(say, "a.conf", "--export", tmp_path / "lists") == {"a.conf", str(tmp_path / "lists/people.conf")}
     assert paths(say, "--export", "exports") == {"exports/people.conf"}
+    Path("repos").mkdir()
+    Path("repos/c.conf").write_text(f"T={OTHER}\n")
+    assert paths(say, "repos", "--export", "exports") == {"repos/c.conf", "exports/people.conf"}
 
 
 def test_home_reads_this_persons_own_places_and_nothing_else_does(say, place, monkeypatch, tmp_path):

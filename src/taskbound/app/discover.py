@@ -109,7 +109,8 @@ def _whole_key(file: Path) -> bytes:
 
 def _roots(asked: Discovery) -> list[Root]:
     """Return what is looked at. Of one folder paths are relative to it; of several they begin as they were named."""
-    alone = len(asked.paths) == 1 and asked.paths[0].is_dir()
+    beside = asked.export and not any(_is_within(asked.export, one) for one in asked.paths)
+    alone = len(asked.paths) == 1 and asked.paths[0].is_dir() and not beside
     roots = [Root(path, "" if alone else _shown(path)) for path in asked.paths]
     for path in asked.paths:
         path.lstat()  # what was named and is not there is an error; what vanishes later is told

@@ -7,6 +7,7 @@ JSON value, an error's too. Nothing heavy is imported here: a command answers wi
 import argparse
 import difflib
 import errno
+import io
 import json
 import os
 import re
@@ -96,6 +97,7 @@ def unknown(command: str, word: str, known: Iterable[str]) -> Usage:
 def answered(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     """Run a command, say what went wrong where something did, and return the status."""
     _open_what_is_closed()
+    _spell_out_what_cannot_be_shown()
     try:
         try:
             status = command(words)
@@ -128,6 +130,12 @@ def _open_what_is_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which this is
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
+def _spell_out_what_cannot_be_shown() -> None:
+    """Give who takes no Unicode `\\u2026`, which in JSON is the same text, and no failure half-way."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _own(words: Sequence[str]) -> Sequence[str]:

@@ -337,11 +337,6 @@ def _held(held: Held) -> dict[str, Any]:
     }
 
 
-def _lies(one: Credential) -> dict[str, Any]:
-    about = {"holder": one.holder.name, "spot": one.spot, "encoding": one.encoding, "name": one.name}
-    return {**_place(one.place), **about}
-
-
 def as_sarif(report: Report, version: str) -> dict[str, Any]:
     """Return the report as SARIF: one number of OWASP NHI for a result, on the result."""
     standing = report.standing
