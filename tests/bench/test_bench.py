@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from bench import decide, durable, gateway, growth, log, memory, run, store, task
+from bench import decide, durable, gateway, graph, growth, log, memory, run, store, task
 from bench.figures import Figure, as_markdown, as_text, at, machine, spread
 from bench.installation import cpu_of
 
@@ -18,6 +18,7 @@ ROWS = {
     "task": lambda: task.measure(2, 2, 0),
     "memory": lambda: memory.measure(3),
     "growth": lambda: growth.measure((10, 20), (2, 4), 10),
+    "graph": lambda: graph.measure(100, 5, 1),
 }
 
 

@@ -45,15 +45,21 @@ def discover(asked: Discovery) -> Report:
     began = monotonic()
     baseline = read_baseline(str(asked.baseline), _read(asked.baseline)) if asked.baseline else None
     suppressions = _suppressions(asked)
+    seen = gather(asked)
+    findings = find(seen.sightings, asked.as_of)
+    standing = judge(findings, baseline, suppressions, asked.as_of)
+    return Report(_where(asked), asked.as_of, seen, standing, monotonic() - began)
+
+
+def gather(asked: Discovery) -> Gathered:
+    """Look at everything that was named, and return what was seen. Raises InvalidRequest, OSError."""
     own = [one for one in (asked.baseline, asked.suppress, *asked.but) if one]
     seen = Gathered()
     files = Files(_roots(asked), scanner, _key(asked.state), but=own)
     for part in files.discover():
         seen.add(part)
         asked.tell(seen)
-    findings = find(seen.sightings, asked.as_of)
-    standing = judge(findings, baseline, suppressions, asked.as_of)
-    return Report(_where(asked), asked.as_of, seen, standing, monotonic() - began)
+    return seen
 
 
 def scanner(key: bytes) -> Scan:

@@ -8,6 +8,7 @@ from taskbound.cli.answer import Usage, answered, unknown
 
 COMMANDS: Mapping[str, str] = {
     "discover": "say who holds which credentials and who shares them; no server, changes and sends nothing",
+    "graph": "say what an agent can reach, who else holds a credential, what breaks if it is rotated; draw it",
     "up": "run everything on this machine: store, gateway, API",
     "serve": "run one node of several, on a PostgreSQL database",
     "run": "run a program inside a task of its own",

@@ -58,7 +58,7 @@ def main(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     paths = tuple(asked.paths) or (() if asked.home or asked.export else (Path("."),))
 
-    progress = _Progress()
+    progress = Progress()
     progress.begin()
     from taskbound.app.discover import Discovery, discover
     from taskbound.posture.report import at_least
@@ -89,10 +89,10 @@ def _give(report: "Report", asked: argparse.Namespace) -> None:
 
     if asked.write_baseline:
         counted = (*report.standing.open, *report.standing.known)
-        _write(asked.write_baseline, render_baseline(counted))
+        write(asked.write_baseline, render_baseline(counted))
         answer.say(f"{len(counted)} findings written to {asked.write_baseline}")
     if asked.output:
-        _write(asked.output, _rendered(report, asked.format).encode(errors="backslashreplace"))
+        write(asked.output, _rendered(report, asked.format).encode(errors="backslashreplace"))
         answer.say(*first_lines(report), totals(report), f"written to {asked.output}")
     elif asked.format == "table":
         answer.show(*as_table(report))
@@ -115,7 +115,7 @@ def _rendered(report: "Report", form: str) -> str:
     return json.dumps(made(report, installed_version()), indent=1) + "\n"
 
 
-def _write(file: Path, data: bytes) -> None:
+def write(file: Path, data: bytes) -> None:
     """Write a file, whole or not at all, for its owner alone: it says where credentials lie."""
     if file.exists() and not file.is_file():  # /dev/stdout
         with file.open("wb") as there:
@@ -139,7 +139,7 @@ def _day(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2027-01-31") from None
 
 
-class _Progress:
+class Progress:
     """How far it is, on stderr: a bar on a terminal, elsewhere one line once it takes longer than a second."""
 
     def __init__(self) -> None:

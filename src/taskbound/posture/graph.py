@@ -9,11 +9,13 @@ credential -> target        opens
 identity -> target          may do everything there
 """
 
+import re
 from array import array
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import accumulate
 
 from taskbound.posture.inventory import Inventory, grouped, text
 from taskbound.posture.rules.draft import label
@@ -40,6 +42,7 @@ RUNNERS: Mapping[str, str] = {
 }
 NO_VERTEX = frozenset({"person", "owner-list", "repository"})
 NOBODY = -1
+ID = re.compile("[0-9a-f]{8,64}")  # of a credential, as reports print it: the beginning of its mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +57,67 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True)
+class Ways:
+    """Which vertices each one leads to, in order: those of vertex n stand in `ends` from starts[n] to starts[n + 1].
+
+    Two flat arrays: of a graph of half a million edges a tuple for each vertex would cost more than its search.
+    """
+
+    starts: "array[int]"
+    ends: "array[int]"
+
+    def __getitem__(self, vertex: int) -> "array[int]":
+        return self.ends[self.starts[vertex] : self.starts[vertex + 1]]
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """Vertices by number, and for each which ones it leads to and which lead to it, in order."""
 
     things: tuple[Thing, ...]
-    leads_to: tuple[tuple[int, ...], ...]
-    led_from: tuple[tuple[int, ...], ...]
-    places: Mapping[tuple[int, int], tuple[Place, ...]]  # of an edge: where it was seen
+    leads_to: Ways
+    led_from: Ways
+    places: Mapping[int, Place | tuple[Place, ...]]  # where an edge was seen, by start * number of things + end
     uses: Mapping[str, tuple[Use, ...]] = field(default_factory=dict)  # by identity
     numbers: Mapping[tuple[str, str], int] = field(default_factory=dict)
     by_ending: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # by the last four characters of a label
+    labels: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # of what has more than one: a key and its id
+    owners: Mapping[str, str] = field(default_factory=dict)  # of files, by path
+
+    def seen_at(self, start: int, end: int) -> tuple[Place, ...]:
+        """Return where it was seen that one leads to the other, in order."""
+        found = self.places.get(start * len(self.things) + end, ())
+        return (found,) if isinstance(found, Place) else found
+
+    def labels_of(self, number: int) -> tuple[str, ...]:
+        return self.labels.get(number) or (self.things[number].label,)
+
+    def owner(self, number: int) -> str:
+        """Return who answers for a thing: its owner, else that of the first file that tells of it; "" for nobody."""
+        for before in self.led_from[number]:
+            if self.things[before].kind == OWNER:
+                return self.things[before].name
+        seen = [place for to in self.leads_to[number] for place in self.seen_at(number, to)]
+        seen += [place for before in self.led_from[number] for place in self.seen_at(before, number)]
+        return next((owner for place in sorted(seen) if (owner := self.owners.get(place.path))), "")
 
     def named(self, name: str, *kinds: str) -> tuple[int, ...]:
-        """Return what a person means: by name or label, else by what a label ends in (last four characters)."""
+        """Return what a person means: by name, label or id, else by what a label ends in (last four characters)."""
         kinds = kinds or (HOLDER, CREDENTIAL, IDENTITY, TARGET, OWNER)
         exact = [self.numbers[kind, name] for kind in kinds if (kind, name) in self.numbers]
         if exact:
             return tuple(exact)
         ending = name.removeprefix("…")
         among = [number for number in self.by_ending.get(ending[-4:], ()) if self.things[number].kind in kinds]
-        exact = [number for number in among if self.things[number].label == name]
-        return tuple(exact or [number for number in among if self.things[number].label.endswith(ending)])
+        exact = [number for number in among if name in self.labels_of(number)]
+        exact = exact or [n for n in among if any(label.endswith(ending) for label in self.labels_of(n))]
+        if not exact and CREDENTIAL in kinds and ID.fullmatch(name):
+            exact = [
+                number
+                for number, one in enumerate(self.things)
+                if one.kind == CREDENTIAL and any(mark.startswith(name) for mark in one.name.split("+"))
+            ]
+        return tuple(exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +185,7 @@ def holders(graph: Graph, credential: int) -> tuple[Held, ...]:
     """Who else holds this?"""
     things = graph.things
     return tuple(
-        Held(things[number], graph.places.get((number, credential), ()))
+        Held(things[number], graph.seen_at(number, credential))
         for number in graph.led_from[credential]
         if things[number].kind == HOLDER
     )
@@ -174,69 +217,108 @@ def build(sightings: Iterable[Sighting], as_of: date) -> Graph:
     _principals(inventory, drawing)
     for one in inventory.weaknesses:
         if one.case in EVERYTHING:
-            kind = HOLDER if (HOLDER, one.subject) in drawing.things else IDENTITY
+            kind = HOLDER if one.subject in drawing.numbers[HOLDER] else IDENTITY
             drawing.edge(drawing.thing(kind, one.subject), drawing.thing(TARGET, EVERYTHING[one.case]), one.place)
     uses = {identity: tuple(of) for identity, of in grouped(inventory.uses, lambda use: use.principal).items()}
-    return drawing.graph(uses)
-
-
-Key = tuple[str, str]  # kind and name of a thing
+    return drawing.graph(uses, inventory.owner_of if inventory.code_owners else None)
 
 
 class _Drawing:
-    """A graph that is being made."""
+    """A graph that is being made. Things are numbered as they come; an edge is two numbers in one."""
 
     def __init__(self) -> None:
-        self.things: dict[Key, Thing] = {}
-        self.edges: dict[tuple[Key, Key], list[Place]] = defaultdict(list)
+        self.numbers: dict[str, dict[str, int]] = {kind: {} for kind in (HOLDER, CREDENTIAL, IDENTITY, TARGET, OWNER)}
+        self.things: list[Thing] = []
+        self.labels: dict[int, tuple[str, ...]] = {}
+        self.edges: dict[int, Place | list[Place]] = {}
 
-    def thing(self, kind: str, name: str, label: str = "", role: str = "", environment: str = "") -> Key:
+    def thing(self, kind: str, name: str, label: str = "", role: str = "", environment: str = "") -> int:
         """Add a thing, or say more of it."""
-        known = self.things.get((kind, name))
-        if known is None or (role and not known.role) or (environment and not known.environment):
-            self.things[kind, name] = Thing(
-                kind,
-                name,
-                label or (known.label if known else name),
-                role or (known.role if known else ""),
-                environment or (known.environment if known else ""),
-            )
-        return kind, name
+        number = self.numbers[kind].get(name)
+        if number is None:
+            self.numbers[kind][name] = len(self.things)
+            self.things.append(Thing(kind, name, label or name, role, environment))
+            return len(self.things) - 1
+        if role or environment:
+            known = self.things[number]
+            if (role and not known.role) or (environment and not known.environment):
+                self.things[number] = replace(
+                    known, role=known.role or role, environment=known.environment or environment
+                )
+        return number
 
-    def edge(self, start: Key, end: Key, place: Place) -> None:
-        self.edges[start, end].append(place)
+    def edge(self, start: int, end: int, place: Place) -> None:
+        known = self.edges.setdefault(start << 32 | end, place)
+        if known is not place:
+            if isinstance(known, Place):
+                self.edges[start << 32 | end] = known = [known]
+            known.append(place)
 
-    def graph(self, uses: Mapping[str, tuple[Use, ...]]) -> Graph:
-        # By what people see; of two that look alike as they come. Never by marks: their key is another elsewhere.
-        order = sorted(self.things, key=lambda one: (one[0], self.things[one].label))
-        numbers = {one: number for number, one in enumerate(order)}
-        places = {(numbers[a], numbers[b]): _places(found) for (a, b), found in self.edges.items()}
-        leads_to: list[list[int]] = [[] for _ in order]
-        led_from: list[list[int]] = [[] for _ in order]
-        for a, b in sorted(places):
-            leads_to[a].append(b)
-            led_from[b].append(a)
-        things = tuple(self.things[one] for one in order)
-        endings = grouped(range(len(things)), lambda number: things[number].label[-4:])
+    def graph(self, uses: Mapping[str, tuple[Use, ...]], owner_of: Callable[[Place], str] | None) -> Graph:
+        """Return it with its things in order: by what people see, and of two that look alike as they come.
+
+        Never by marks: their key is another elsewhere.
+        """
+        order = [
+            (kind, name)
+            for kind in sorted(self.numbers)
+            for name in sorted(self.numbers[kind], key=lambda name: self.things[self.numbers[kind][name]].label)
+        ]
+        size, now = len(order), array("q", [0]) * len(order)
+        for number, (kind, name) in enumerate(order):
+            now[self.numbers[kind][name]] = number
+        was = array("q", [0]) * size
+        for before, number in enumerate(now):
+            was[number] = before
+        things = tuple(self.things[before] for before in was)
+        places = {now[key >> 32] * size + now[key & LOW]: _places(found) for key, found in self.edges.items()}
+        labels = {now[before]: names for before, names in self.labels.items()}
+        endings = defaultdict[str, list[int]](list)
+        for number, one in enumerate(things):
+            for ending in {name[-4:] for name in labels.get(number) or (one.label,)}:
+                endings[ending].append(number)
+        paths = {} if owner_of is None else {place.path: place for found in places.values() for place in _each(found)}
         return Graph(
             things,
-            tuple(map(tuple, leads_to)),
-            tuple(map(tuple, led_from)),
+            _ways(sorted(places), size),
+            _ways(sorted(key % size * size + key // size for key in places), size),
             places,
             uses,
-            numbers,
+            dict(zip(order, range(size), strict=True)),
             {ending: tuple(of) for ending, of in endings.items()},
+            labels,
+            {path: owner for path, place in paths.items() if owner_of and (owner := owner_of(place))},
         )
 
 
-def _places(found: list[Place]) -> tuple[Place, ...]:
-    return tuple(sorted(set(found)) if len(found) > 1 else found)
+LOW = (1 << 32) - 1
+
+
+def _ways(edges: Sequence[int], size: int) -> Ways:
+    """Return edges, each start * size + end and all in order, by their starts."""
+    starts = array("i", [0]) * (size + 1)
+    for start, many in Counter(edge // size for edge in edges).items():
+        starts[start + 1] = many
+    return Ways(array("i", accumulate(starts)), array("i", [edge % size for edge in edges]))
+
+
+def _places(found: Place | list[Place]) -> Place | tuple[Place, ...]:
+    if isinstance(found, Place):
+        return found
+    several = tuple(sorted(set(found)))
+    return several if len(several) > 1 else several[0]
+
+
+def _each(found: Place | tuple[Place, ...]) -> tuple[Place, ...]:
+    return (found,) if isinstance(found, Place) else found
 
 
 def _credentials(inventory: Inventory, drawing: _Drawing) -> None:
     for unit in inventory.units:
         shown = label(next(iter(unit.secrets), unit.credentials[0]))
         credential = drawing.thing(CREDENTIAL, "+".join(unit.marks), shown)
+        if len(unit.credentials) > 1 and len(names := dict.fromkeys((shown, *map(label, unit.credentials)))) > 1:
+            drawing.labels[credential] = tuple(names)
         for one in unit.credentials:
             holder = drawing.thing(HOLDER, one.holder.name, role=one.holder.kind, environment=one.holder.environment)
             drawing.edge(holder, credential, one.place)
