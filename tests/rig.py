@@ -5,7 +5,7 @@ transaction, and each method of a provider. The wrapper sits around the ports, s
 holds no test switch (D28). `check()` states what must hold after every step of every story.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taskbound import app
+from taskbound.core.catalogue import Target
 from taskbound.core.identity import Claim, Facts, Identity, door
 from taskbound.core.lease import Lease
 from taskbound.core.policy import PolicySet
@@ -106,15 +107,22 @@ class CountedProvider:
 
 
 @cache
-def _shop() -> PolicyDir:
+def _shop() -> tuple[Mapping[str, Target], PolicyDir]:
     from tests.shop.targets import TARGETS
 
-    return PolicyFiles(POLICY, TARGETS).read()
+    return dict(TARGETS), PolicyFiles(POLICY, TARGETS).read()
 
 
 def shop() -> PolicyDir:
-    """Return the shop's policy directory, which no test changes, as if it had just been read: nothing is worked out."""
-    kept = _shop()
+    """Return the shop's policy directory as if it had just been read: nothing is worked out.
+
+    No test changes its files; where one changed its targets, it is read.
+    """
+    from tests.shop.targets import TARGETS
+
+    targets, kept = _shop()
+    if targets != TARGETS:
+        return PolicyFiles(POLICY, TARGETS).read()
     return replace(
         kept,
         organisation=PolicySet(kept.organisation.policies),
