@@ -132,3 +132,8 @@ def test_aliases_nest_no_deeper_than_anything_else():
     document = parse("a.yaml", chain.encode())
     assert "deep" in document.problem
     assert max(len(keys) for keys, _ in document.roots[0].scalars()) <= 66
+
+
+def test_keys_within_keys_are_bounded_in_depth():
+    document = parse("a.yaml", b"{" * 1_000 + b"}" * 1_000)
+    assert document.problem == "line 1: nested more than 64 deep"

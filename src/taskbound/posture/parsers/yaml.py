@@ -136,6 +136,8 @@ class _Reading:
         if self._within_key or self._waits_for_key:
             self.is_odd = True
             self._within_key += 1
+            if self._within_key > MAX_DEPTH:  # what libyaml takes for one more key costs it all that are open
+                raise Unreadable(f"nested more than {MAX_DEPTH} deep", line)
             return
         self._wrapped.append(self._wrap(event.tag, line))
         opens = self._tree.open_mapping if isinstance(event, yaml.MappingStartEvent) else self._tree.open_sequence
