@@ -4,7 +4,7 @@ import hmac
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,12 @@ from time import monotonic
 from taskbound.app.home import places_of
 from taskbound.core.errors import InvalidRequest
 from taskbound.plugins.discoverers.files import Files, Root
+from taskbound.plugins.discoverers.history import History
 from taskbound.posture.detection import Detector
 from taskbound.posture.findings import find
 from taskbound.posture.report import Gathered, Report
 from taskbound.posture.scan import Scan, Scanned, scan
+from taskbound.posture.sighting import Credential
 from taskbound.posture.standing import Suppression, judge, read_baseline, read_suppressions
 
 KEY_FILE, KEY_SIZE = "discover.key", 32  # bytes
@@ -33,6 +35,7 @@ class Discovery:
     paths: tuple[Path, ...] = ()
     home: Path | None = None  # the home directory, where this person's own places are to be read
     export: Path | None = None
+    history: bool = False  # also of the repositories below the paths
     baseline: Path | None = None
     suppress: Path | None = None
     but: tuple[Path, ...] = ()  # files that are left out: what this command itself writes
@@ -55,10 +58,16 @@ def gather(asked: Discovery) -> Gathered:
     """Look at everything that was named, and return what was seen. Raises InvalidRequest, OSError."""
     own = [one for one in (asked.baseline, asked.suppress, *asked.but) if one]
     seen = Gathered()
-    files = Files(_roots(asked), scanner, _key(asked.state), but=own)
-    for part in files.discover():
+    roots, key = _roots(asked), _key(asked.state)
+    for part in Files(roots, scanner, key, but=own).discover():
         seen.add(part)
         asked.tell(seen)
+    if asked.history:
+        present = [one for one in seen.sightings if isinstance(one, Credential)]
+        folders = [(one.place, one.shown) for one in roots if one.repository is None and one.place.is_dir()]
+        for part in History(folders, scanner, key, present).discover():
+            seen.add(replace(part, known=seen.known))
+            asked.tell(seen)
     return seen
 
 

@@ -47,6 +47,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files")
     parser.add_argument("--home", action="store_true", help="this person's own places: agents, shells, clouds, keys")
     parser.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
+    parser.add_argument("--history", action="store_true", help="also what git keeps of each repository below a PATH")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
     parser.add_argument("--output", metavar="FILE", type=Path, help="instead of standard output")
@@ -69,6 +70,7 @@ def main(words: Sequence[str]) -> int:
             paths=paths,
             home=Path.home() if asked.home else None,
             export=asked.export,
+            history=asked.history,
             baseline=asked.baseline,
             suppress=asked.suppress,
             but=tuple(one for one in (asked.output, asked.write_baseline) if one),

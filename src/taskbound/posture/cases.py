@@ -198,6 +198,13 @@ CASES: Mapping[str, Case] = {
         "Whoever reads the file has it.",
         "Take it out of {path}, make a new one at its issuer and revoke this one.",
     ),
+    "secret-in-git-history": Case(
+        2,
+        HIGH,
+        "Credential in the history of a repository",
+        "It was taken out of the files, and everybody who has a clone has it still.",
+        "Revoke it at its issuer; rewriting the history comes after that, and reaches no clone.",
+    ),
     # --- MCP servers and agents ---------------------------------------------------------------------
     "unpinned-mcp-package": Case(
         3,
@@ -609,5 +616,6 @@ LEAKS: Mapping[str, str] = {
     "notebook": "secret-in-notebook",
     "log": "secret-in-log",
     "history": "secret-in-shell-history",
+    "git-history": "secret-in-git-history",
     "file": "secret-in-file",
 }

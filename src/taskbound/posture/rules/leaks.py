@@ -26,10 +26,13 @@ def leaked(inventory: Inventory) -> Iterator[Draft]:
         beside = ids.get((path, holder), []) if any("aws" in one.kind for one in secrets) else []
         first = secrets[0]
         many = f"{len(secrets)} credentials lie" if len(secrets) > 1 else "A credential lies"
+        says = f"{many} in the open in {path}: {listed(labels(secrets))}, held by {holder}."
+        if case == "secret-in-git-history":
+            says = f"{many} in {path}: {listed(labels(secrets))}, removed from the files, still in the history."
         yield Draft(
             case,
             labels(secrets),
-            f"{many} in the open in {path}: {listed(labels(secrets))}, held by {holder}.",
+            says,
             (*places_of(secrets), *places_of(beside)),
             owner=_owner(inventory, first),
             name=first.name,
