@@ -388,13 +388,6 @@ CASES: Mapping[str, Case] = {
         "The token comes in the address of a page: it stays in histories and logs, and nothing binds it to who asked.",
         "Switch the implicit grant off for {name} and let it use the authorization code with PKCE.",
     ),
-    "password-grant-enabled": Case(
-        4,
-        MEDIUM,
-        "Application that takes people's passwords",
-        "The password grant goes past second factors, and the application sees what only its owner should know.",
-        "Switch the password grant off for {name} and let it use the authorization code with PKCE.",
-    ),
     "policy-that-can-raise-itself": Case(
         5,
         HIGH,
@@ -436,13 +429,6 @@ CASES: Mapping[str, Case] = {
         "Token without an end",
         "A copy of it works until its issuer changes the key that signs, which nobody does for one token.",
         "Let its issuer make one with an end (exp), then revoke this one.",
-    ),
-    "production-credential-outside-production": Case(
-        8,
-        HIGH,
-        "What is outside production opens production",
-        "Whoever gets into the weaker environment is in production.",
-        "Give {holder} a system of its own environment, then change this credential.",
     ),
     # --- one credential, many holders ---------------------------------------------------------------
     "credential-shared-agent-and-ci": Case(

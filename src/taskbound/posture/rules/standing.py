@@ -15,10 +15,7 @@ OWNED = {"aws-iam-user": "of AWS", "entra-app": "in Entra ID"}
 
 
 # The case, the fact of an application, and what is said of it.
-GRANTS = (
-    ("implicit-grant-enabled", "implicit", "is given access tokens in the address of a page (implicit grant)"),
-    ("password-grant-enabled", "password_grant", "may ask people for their passwords (password grant)"),
-)
+GRANTS = (("implicit-grant-enabled", "implicit", "is given access tokens in the address of a page (implicit grant)"),)
 
 
 def of_leavers(inventory: Inventory) -> Iterator[Draft]:
