@@ -25,6 +25,7 @@ from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.ports import World
 from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from tests.rig import PEOPLE, POLICY, Rig
+from tests.served import Quick
 from tests.shop.targets import TARGETS
 
 OFFERED = json.loads((POLICY / "tools/crm.json").read_text())
@@ -173,7 +174,7 @@ async def served(
     with tempfile.TemporaryDirectory() as directory:
         unix = f"{directory}/api.sock"
         where: list[dict[str, Any]] = [{"uds": unix}, {"port": 0}, {"port": 0}]
-        servers = [uvicorn.Server(configuration(app, limit, **at)) for app, at in zip(apps, where, strict=True)]
+        servers = [Quick(configuration(app, limit, **at)) for app, at in zip(apps, where, strict=True)]
         tasks = [asyncio.create_task(server._serve()) for server in servers]
         while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.002)
