@@ -131,8 +131,13 @@ class Holders:
         return [id for id, (past, grace) in self._silent.items() if past >= grace]
 
     def forget(self, task: str) -> None:
-        """State that nothing is to be heard of the task: it is over, suspended, or another node hears it."""
-        self._silent.pop(task, None)
+        """State that a silent task is lost: over, suspended, or heard by another node.
+
+        Who was heard again while it was being lost, and so resumed it, is listened to as before.
+        """
+        past, grace = self._silent.get(task, (0.0, 1))
+        if past >= grace:
+            del self._silent[task]
 
     def task_above(self, process: Process, ancestry: Iterable[Process]) -> str | None:
         """Return the handle's digest of the task that the nearest holder above a process holds; None without one.
