@@ -3,7 +3,8 @@
 With policies: `decide` in process, from a Case to a Decision, as row 1. With tasks: the step
 `decide_call` on SQLite, from a handle to a durable permit, for callers drawn from all of them; its
 CPU is what should stay flat, since its wait is mostly the disk's. A machine that is shared changes its
-speed from minute to minute, so each count is measured in turns with a second store of 10 tasks.
+speed from minute to minute, so each count is measured in turns with 10 policies, and with a second store
+of 10 tasks.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from time import perf_counter, process_time
 
 from bench import decide, durable
@@ -21,7 +23,7 @@ from taskbound.core.call import decide as decide_in_process
 POLICIES = (10, 100, 1_000, 10_000)
 TASKS = (10, 1_000, 10_000, 100_000)
 CALLS = 2_000
-FEW = 10  # tasks of the store beside
+FEW = 10  # policies, and tasks of the store, beside
 TURNS = 10
 FLAT = 1.25  # times the least of the row: within what two runs of the same differ
 
@@ -32,13 +34,19 @@ def measure(policies: tuple[int, ...] = POLICIES, tasks: tuple[int, ...] = TASKS
 
 
 def _by_policies(counts: tuple[int, ...], calls: int) -> Iterator[Figure]:
-    found = {}
-    for count in counts:
-        cases = decide.cases(decimals=False, organisation=decide.policies(count), live_tasks=1_000)
-        took = decide.timed(decide_in_process, cases, calls)
-        found[count] = at(took, 0.5)
-        yield Figure(f"growth: decide, {count:,} policies", f"p50 {at(took, 0.5):.1f}, p99 {at(took, 0.99):.1f} µs")
-    yield _flat("policies", list(found), list(found.values()), "µs p50")
+    few, *many = (
+        decide.cases(decimals=False, organisation=decide.policies(count), live_tasks=1_000) for count in (FEW, *counts)
+    )
+    found = []
+    for count, cases in zip(counts, many, strict=True):
+        turns = [
+            [decide.timed(decide_in_process, of, max(calls // TURNS, 100)) for of in (few, cases)] for _ in range(TURNS)
+        ]
+        found.append(median(at(took, 0.5) / at(beside, 0.5) for beside, took in turns))
+        took = sorted(one for _, turn in turns for one in turn)
+        said = f"p50 {at(took, 0.5):.1f}, p99 {at(took, 0.99):.1f} µs; {found[-1]:.2f} of {FEW} beside it"
+        yield Figure(f"growth: decide, {count:,} policies", said)
+    yield _flat("policies", list(counts), found, f"times the p50 with {FEW}, median of {TURNS} turns")
 
 
 async def _by_tasks(counts: tuple[int, ...], calls: int) -> list[Figure]:
