@@ -1,12 +1,14 @@
 """Addresses of databases: of a server that proves its name, and kept where no agent reads them."""
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from taskbound.app.places import admin_login, database_of
-from taskbound.core.config import TargetConfig
+from taskbound.app.places import admin_login, database_of, tell_places
+from taskbound.core.config import Config, TargetConfig
 from taskbound.core.errors import InvalidRequest
 
 TARGET = TargetConfig("shop", "postgres", "env:SHOP_ADMIN", "owner", "quarantine", "dev", {}, timedelta(minutes=5))
@@ -27,8 +29,26 @@ def test_a_target_elsewhere_that_proves_nothing_is_refused(monkeypatch: pytest.M
 
 @pytest.fixture(autouse=True)
 def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PGPASSFILE", "PGSSLKEY"):
+    for name in ("PGPASSFILE", "PGSSLKEY", "PGSERVICEFILE"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_run_is_told_of_the_files_with_secrets_that_the_address_of_a_target_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(Config("example.org"), targets=(TARGET,), checkpoints=str(tmp_path / "second"))
+
+    def told(address: str) -> list[str]:
+        monkeypatch.setenv("SHOP_ADMIN", address)
+        tell_places(config, None, tmp_path, "here")
+        named: list[str] = json.loads((tmp_path / "places.json").read_bytes())["named"]
+        return named
+
+    assert told("postgresql://b@127.0.0.1/shop?passfile=/a/pass&sslkey=/a/key&sslmode=disable") == ["/a/pass", "/a/key"]
+    monkeypatch.setenv("PGPASSFILE", "/b/pass")
+    monkeypatch.setenv("PGSERVICEFILE", "/b/services")
+    assert told("postgresql://b@127.0.0.1/shop?sslkey=/a/key") == ["/b/pass", "/a/key", "/b/services"]
+    assert told("postgresql://[") == [] and told("") == []
 
 
 @pytest.mark.parametrize("reference", ["file:{}/dsn", "postgresql://tb@127.0.0.1/tb?passfile={}/dsn"])

@@ -40,7 +40,7 @@ def root() -> Iterator[Person]:
 
 
 FOLDERS = (".local/state/taskbound", ".aws", ".ssh", ".kube", ".config/gh", ".config/gcloud", ".docker")
-FILES = (".netrc", ".pgpass", ".postgresql/postgresql.key")
+FILES = (".netrc", ".pgpass", ".postgresql/postgresql.key", ".pg_service.conf")
 LOOK = """
 cd
 for name in {folders}; do ls -A "$name"; cat "$name/secret" "$name"/keys/log; touch "$name/new" && echo written; done

@@ -26,6 +26,7 @@ from taskbound.formats.libpq import is_verified
 TOLD = "places.json"  # in the state directory: what `up` alone knows, for `run` and `doctor`
 # Files with a secret of a database, as an address names them, and where it names none the environment (asyncpg).
 SECRET_FILES = {"passfile": "PGPASSFILE", "sslkey": "PGSSLKEY"}
+SERVICE_FILE = {"servicefile": "PGSERVICEFILE"}  # with passwords where somebody wrote them there; not for the store
 SECRET_LIMIT = 64 << 10  # bytes; a certificate chain is the largest of them
 
 
@@ -57,7 +58,8 @@ def tell_places(config: Config, file: Path | None, state: Path, node: str) -> No
     told, fresh = state / TOLD, state / f".{TOLD}.new"
     told.unlink(missing_ok=True)  # before all else: `run` warns of what is not told, not of what is told wrongly
     with suppress(OSError):  # the disk is full
-        named = [*_named(asdict(config)), *config.sinks, *([str(file.absolute())] if file else [])]
+        keys = (path for target in config.targets for path in _files_of_admin(target))
+        named = [*_named(asdict(config)), *keys, *config.sinks, *([str(file.absolute())] if file else [])]
         fresh.write_text(json.dumps({"second_place": str(second), "named": named, "node": node}))
         fresh.replace(told)
 
@@ -93,6 +95,17 @@ def _named(value: Any) -> Iterator[str]:
     elif isinstance(value, dict | list | tuple):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _named(part)
+
+
+def _files_of_admin(target: TargetConfig) -> Iterator[str]:
+    """Yield the paths of the files with secrets that the address of a target names, or the environment does for it."""
+    try:
+        query = dict(parse_qsl(urlsplit(secret(target.admin).reveal()).query))
+    except (InvalidRequest, ValueError):  # who makes logins there says so
+        return
+    for member, variable in (SECRET_FILES | SERVICE_FILE).items():
+        if path := query.get(member) or os.environ.get(variable):
+            yield str(Path(path).absolute())
 
 
 def load_config(path: Path | None, state: Path) -> Config:

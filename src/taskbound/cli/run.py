@@ -12,7 +12,8 @@ from taskbound.core.errors import InvalidRequest
 ABOUT = """\
 Run a program inside a task of its own. It starts with nothing that stands: an environment of a few names, what the task
 grants, and, where the kernel lets it, the state directory and credential folders hidden (~/.aws ~/.ssh ~/.kube
-~/.docker ~/.config/gh ~/.config/gcloud ~/.netrc ~/.pgpass ~/.postgresql/postgresql.key; nothing else of the home).
+~/.docker ~/.config/gh ~/.config/gcloud ~/.netrc ~/.pgpass ~/.pg_service.conf ~/.postgresql/postgresql.key; nothing
+else of the home).
 Ends with the program's own status; 125 when it could not start.
 
   taskbound run --profile nightly --set day=2027-01-31 -- python report.py

@@ -32,7 +32,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS =
 # One that does not exist is not hidden when it is made later, outside: to make it empty would change what programs do.
 KEYS = (  # below the home
     ".aws", ".ssh", ".kube", ".config/gh", ".config/gcloud", ".docker", ".netrc", ".pgpass",
-    ".postgresql/postgresql.key",
+    ".postgresql/postgresql.key", ".pg_service.conf",
 )  # fmt: skip
 
 LINKS = 40  # on one way; with more the kernel does not go it (path_resolution(7))
