@@ -101,7 +101,7 @@ def standing_in() -> Iterator[None]:
         yield
 
 
-def find(sightings: object, as_of: object) -> list[Finding]:
+def find(sightings: object, as_of: object, checkout: str = "") -> list[Finding]:
     """One finding for each place of a credential, and one for each credential with several holders."""
     held: dict[str, list[Credential]] = {}
     for one in sightings if isinstance(sightings, list) else []:

@@ -111,6 +111,26 @@ def test_what_one_holder_has_in_one_file_is_one_finding_with_its_places() -> Non
     assert len(found.subjects) == 20
 
 
+def test_what_it_holds_is_told_by_kind_and_name_and_a_renewed_value_changes_nothing() -> None:
+    two = held("a", SERVICE, "compose", 1), held("b", SERVICE, "compose", 2, name="OTHER", kind="vendor-key")
+    found = only("secret-in-compose-file", *two)
+    assert found.holds == ("vendor-key OTHER", "vendor-token SOME_TOKEN")
+    assert only("secret-in-compose-file", *(replace(one, mark=one.mark * 2) for one in two)).holds == found.holds
+    assert only("static-cloud-key-in-pipeline", held("i", PIPELINE, "workflow", kind="aws-x")).holds == (
+        "aws-x SOME_TOKEN",
+    )
+
+
+def test_a_finding_has_one_id_whatever_a_checkout_is_called() -> None:
+    ids = []
+    for name in ("shop", "shop-2", "a.b"):
+        holders = (replace(DOTENV, name=f"env:{name}"), replace(AGENT, name=f"mcp:shop@{name}"))
+        seen = [replace(held("a", one), place=Place(".env", 1)) for one in holders]
+        ids.append({one.id for one in find(seen, DAY, name)})
+        assert len(ids[-1]) == 3 and ids[-1] != {one.id for one in find(seen, DAY)}
+    assert ids[0] == ids[1] == ids[2]
+
+
 def test_a_password_in_a_connection_url_is_told_as_one_where_it_is_plain() -> None:
     assert cases(held("a", SERVICE, "compose", target="db.shop.example/web")) == ["password-in-connection-url"]
     assert cases(held("a", LIVE, "k8s-secret", target="db.shop.example/web")) == ["k8s-secret-manifest-in-repository"]

@@ -98,7 +98,7 @@ def test_a_suppression_that_has_expired_is_told_and_hides_nothing():
 def test_what_is_known_or_set_aside_is_counted_and_not_shown():
     one, two = (find([credential(path, 1, AGENT)], DAY)[0] for path in "xy")
     told = report(
-        credential("x", 1, AGENT), credential("y", 1, AGENT, "n" * 64), baseline={one.id, "f-gone"},
+        credential("x", 1, AGENT), credential("y", 1, AGENT, "n" * 64), baseline={one.id: (), "f-gone": ()},
         suppressions=[Suppression(two.id, "accepted", DAY)],
     )  # fmt: skip
     lines = list(as_table(told))

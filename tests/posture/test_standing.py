@@ -1,5 +1,6 @@
 """Which findings count, after a baseline and suppressions."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -14,9 +15,29 @@ A, B, C = (finding("token", "high", (Place(path, 1),)) for path in "abc")
 
 
 def test_each_finding_is_open_known_or_suppressed():
-    told = judge([A, B, C], {B.id, "gone"}, [Suppression(C.id, "why", DAY)], DAY)
+    told = judge([A, B, C], {B.id: (), "gone": ()}, [Suppression(C.id, "why", DAY)], DAY)
     assert (told.open, told.known, told.gone) == ((A,), (B,), ("gone",))
     assert [one.id for one, _ in told.suppressed] == [C.id] and not told.expired
+
+
+ONE, TWO = (replace(A, holds=("stripe-key STRIPE_KEY", *more)) for more in ((), ("github-pat TOKEN",)))
+
+
+def test_what_comes_to_a_finding_that_is_known_is_not_known():
+    assert judge([ONE], {A.id: ONE.holds}, [], DAY).known == (ONE,)
+    assert judge([ONE], {A.id: TWO.holds}, [], DAY).known == (ONE,), "one was taken away"
+    told = judge([TWO], {A.id: ONE.holds}, [], DAY)
+    assert (told.open, told.known, dict(told.added)) == ((TWO,), (), {A.id: ("github-pat TOKEN",)})
+    assert read_baseline("f", render_baseline([TWO])) == {A.id: TWO.holds}
+
+
+def test_what_comes_to_a_finding_that_is_suppressed_is_open():
+    why = Suppression(A.id, "why", DAY)
+    assert judge([ONE], None, [why], DAY).suppressed == ((ONE, why),)
+    told = judge([TWO], {A.id: ONE.holds}, [why], DAY)
+    assert (told.open, told.suppressed, told.outgrown, told.idle) == ((TWO,), (), ((TWO, why),), ())
+    both = replace(why, holds=2)
+    assert judge([TWO], None, [both], DAY).suppressed == ((TWO, both),)
 
 
 def test_a_suppression_hides_nothing_after_its_last_day():
@@ -27,16 +48,16 @@ def test_a_suppression_hides_nothing_after_its_last_day():
 
 
 def test_where_both_speak_of_one_the_suppression_ends():
-    told = judge([A], {A.id}, [Suppression(A.id, "why", DAY)], DAY)
+    told = judge([A], {A.id: ()}, [Suppression(A.id, "why", DAY)], DAY)
     assert (told.known, len(told.suppressed)) == ((), 1)
 
 
 def test_a_baseline_is_read_as_it_was_written():
     data = render_baseline([B, A])
-    assert read_baseline("f", data) == {A.id, B.id} and data == render_baseline([A, B])
+    assert read_baseline("f", data) == {A.id: (), B.id: ()} and data == render_baseline([A, B])
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"taskbound_baseline": 2, "findings": []}', b"[" * 100_000])
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"taskbound_baseline": 1, "findings": []}', b"[" * 100_000])
 def test_what_is_no_baseline_is_refused(data):
     with pytest.raises(InvalidRequest, match="f is no baseline") as refused:
         read_baseline("f", data)

@@ -49,7 +49,7 @@ def discover(asked: Discovery) -> Report:
     baseline = read_baseline(str(asked.baseline), _read(asked.baseline)) if asked.baseline else None
     suppressions = _suppressions(asked)
     seen = gather(asked)
-    findings = find(seen.sightings, asked.as_of)
+    findings = find(seen.sightings, asked.as_of, _checkout(asked))
     standing = judge(findings, baseline, suppressions, asked.as_of)
     return Report(_where(asked), asked.as_of, seen, standing, monotonic() - began)
 
@@ -152,6 +152,11 @@ def _shown(path: Path) -> str:
 def _is_within(inner: Path, outer: Path) -> bool:
     real = Path(os.path.realpath(inner))
     return real == Path(os.path.realpath(outer)) or Path(os.path.realpath(outer)) in real.parents
+
+
+def _checkout(asked: Discovery) -> str:
+    """Return what the folder is called, where one is looked at alone; a file is known by its name anyway."""
+    return Path(os.path.realpath(asked.paths[0])).name if len(asked.paths) == 1 else ""
 
 
 def _where(asked: Discovery) -> str:

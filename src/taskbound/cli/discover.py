@@ -102,6 +102,8 @@ def _give(report: "Report", asked: argparse.Namespace) -> None:
     else:
         print(_rendered(report, asked.format), end="", flush=True)
     answer.say(*(f"suppression of {one.id} expired on {one.until}: {one.reason}" for one in report.standing.expired))
+    grown = report.standing.outgrown
+    answer.say(*(f"suppression of {one.id} is for {why.holds}, and {len(one.holds)} lie there" for one, why in grown))
 
 
 def _rendered(report: "Report", form: str) -> str:

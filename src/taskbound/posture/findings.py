@@ -1,10 +1,12 @@
 """Findings: everything that is wrong, from sightings alone, in one order that depends on nothing else."""
 
 import hashlib
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 from taskbound.posture.cases import CASES, SEVERITIES
 from taskbound.posture.inventory import Inventory, grouped, text
@@ -64,15 +66,20 @@ class Finding:
     places: tuple[Place, ...]  # the first is the primary one; at most PLACES
     owner: str  # "": nobody is known
     next: str  # the next command or step
-    id: str  # the same in every run on the same things; made of no value
+    id: str  # the same in every run on the same things, whatever their checkout is called; made of no value
+    holds: tuple[str, ...] = ()  # of what lies in the open: a word for each credential, the same after its renewal
 
 
-def find(sightings: Iterable[Sighting], as_of: date) -> list[Finding]:
-    """Return what is wrong on a day: most severe first, then by case and place."""
+def find(sightings: Iterable[Sighting], as_of: date, checkout: str = "") -> list[Finding]:
+    """Return what is wrong on a day: most severe first, then by case and place.
+
+    `checkout` is what the one folder is called that was looked at: a name that somebody else's copy does not have.
+    """
     inventory = Inventory(sightings, as_of)
     drafts = [draft for rule in RULES for draft in rule(inventory)]
     drafts += _weak(inventory)
-    found = [one for group in grouped(drafts, _base).values() for one in _finished(inventory, group)]
+    known_by = partial(_base, checkout=checkout)
+    found = [one for id, group in grouped(drafts, known_by).items() for one in _finished(inventory, id, group)]
     return sorted(found, key=lambda one: (SEVERITIES.index(one.severity), one.case, one.places, one.id))
 
 
@@ -103,13 +110,14 @@ def _domain(inventory: Inventory, subject: str) -> str:
     return text(inventory.principals[subject], "domain") if subject in inventory.principals else ""
 
 
-def _base(draft: Draft) -> str:
+def _base(draft: Draft, checkout: str) -> str:
     """Return what a finding is known by: case, what it is about, files. Lines move, values change; these stay."""
-    parts = (draft.case, draft.key, *sorted({place.path for place in draft.places}))
+    key = re.sub(rf"(@|^[a-z-]+:){re.escape(checkout)}$", r"\1.", draft.key) if checkout else draft.key
+    parts = (draft.case, key, *sorted({place.path for place in draft.places}))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
-def _finished(inventory: Inventory, drafts: list[Draft]) -> Iterator[Finding]:
+def _finished(inventory: Inventory, id: str, drafts: list[Draft]) -> Iterator[Finding]:
     """Yield findings of drafts that are known by the same; the second and further ones are numbered by their places."""
     drafts.sort(key=lambda one: (one.places, one.subjects, one.says))
     for number, draft in enumerate(drafts):
@@ -131,7 +139,8 @@ def _finished(inventory: Inventory, drafts: list[Draft]) -> Iterator[Finding]:
             places=tuple(dict.fromkeys(draft.places))[:PLACES],
             owner=owner,
             next=NEXT.get((draft.case, draft.kind), case.next).format(**told),
-            id=f"{_base(draft)}{number or ''}",
+            id=f"{id}{number or ''}",
+            holds=draft.holds,
         )
 
 

@@ -62,6 +62,10 @@ def _lines(report: Report) -> Iterator[str]:
         f"{_code(one.id)} expired on {one.until}, hides nothing any more: {_text(one.reason)}"
         for one in standing.expired
     ]
+    aside += [
+        f"{_code(one.id)} hides nothing any more: it spoke of fewer credentials (holds = {len(one.holds)})"
+        for one, _ in standing.outgrown
+    ]
     aside += [f"{_code(one.id)} hides nothing: there is no such finding" for one in standing.idle]
     aside += [f"{_code(one.id)} in the baseline: {_text(CASES[one.case].title)}" for one in standing.known]
     yield from _section("Set aside", aside)

@@ -195,6 +195,8 @@ def detail_lines(report: Report) -> Iterator[str]:
         yield f"  at    {_at(finding.places[0])}"
         yield from (f"  also  {_at(one)}" for one in finding.places[1:])
         yield f"  what  {finding.says}"
+        if more := report.standing.added.get(finding.id):
+            yield f"  new   since the baseline: {', '.join(more)}"
         yield f"  why   {case.why}"
         yield f"  owner {finding.owner or 'not known'}"
         yield f"  next  {finding.next}"
@@ -224,6 +226,11 @@ def _set_aside(report: Report) -> Iterator[str]:
     lines = [
         *(f"  {one.id}  until {why.until}: {why.reason}" for one, why in standing.suppressed),
         *(f"  {one.id}  EXPIRED on {one.until}, hides nothing any more: {one.reason}" for one in standing.expired),
+        *(
+            f"  {one.id}  hides nothing any more: of {counted(why.holds, 'credential')} it spoke, now it is"
+            f" {len(one.holds)} (holds = {len(one.holds)})"
+            for one, why in standing.outgrown
+        ),
         *(f"  {one.id}  hides nothing: there is no such finding" for one in standing.idle),
     ]
     yield from ("", "SUPPRESSIONS", *lines) if lines else ()
@@ -280,7 +287,11 @@ def as_json(report: Report, version: str) -> dict[str, Any]:
         "unread": [{"path": one.path, "why": one.why} for one in seen.unread],
         "suppressions": {
             name: [{"id": one.id, "reason": one.reason, "until": one.until.isoformat()} for one in some]
-            for name, some in (("expired", standing.expired), ("idle", standing.idle))
+            for name, some in (
+                ("expired", standing.expired),
+                ("outgrown", tuple(why for _, why in standing.outgrown)),
+                ("idle", standing.idle),
+            )
         },
         "gone": list(standing.gone),
     }

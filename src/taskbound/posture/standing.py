@@ -5,8 +5,9 @@ A suppression has a reason and a last day. From the day after that it hides noth
 
 import json
 import tomllib
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -16,6 +17,8 @@ from taskbound.posture.findings import Finding
 HINT = 'each is spelled [[suppression]] with id = "…", reason = "…", until = 2027-01-31'
 MEMBERS = {"id", "reason", "until"}
 
+Baseline = Mapping[str, tuple[str, ...]]  # what findings hold, by their ids
+
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
@@ -24,6 +27,7 @@ class Suppression:
     id: str
     reason: str
     until: date
+    holds: int = 1  # at most so many credentials: one that is added later is nobody's exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +38,46 @@ class Standing:
     known: tuple[Finding, ...] = ()  # in the baseline
     suppressed: tuple[tuple[Finding, Suppression], ...] = ()
     expired: tuple[Suppression, ...] = ()  # of findings that are still there
+    outgrown: tuple[tuple[Finding, Suppression], ...] = ()  # of findings that hold more than they say
+    added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # since, to findings of the baseline
     idle: tuple[Suppression, ...] = ()  # of findings that are not there
     gone: tuple[str, ...] = ()  # ids of the baseline that are not there any more
     has_baseline: bool = False
 
 
 def judge(
-    findings: Iterable[Finding], baseline: Collection[str] | None, suppressions: Sequence[Suppression], as_of: date
+    findings: Iterable[Finding], baseline: Baseline | None, suppressions: Sequence[Suppression], as_of: date
 ) -> Standing:
-    """Return what becomes of findings. Where both speak of one, the suppression does: it ends."""
+    """Return what becomes of findings. Where both speak of one, the suppression does: it ends.
+
+    A baseline and a suppression cover what the finding held then, and no credential that came to it since.
+    """
     findings = tuple(findings)
     there = {one.id for one in findings}
-    in_force = {one.id: one for one in suppressions if one.until >= as_of}
-    set_aside = tuple((one, in_force[one.id]) for one in findings if one.id in in_force)
-    known = tuple(one for one in findings if one.id in (baseline or ()) and one.id not in in_force)
+    before = baseline or {}
+    added = {one.id: _added(one, before[one.id]) for one in findings if one.id in before}
+    not_over = {one.id: one for one in suppressions if one.until >= as_of}
+    outgrown = tuple(
+        (one, not_over[one.id]) for one in findings if one.id in not_over and len(one.holds) > not_over[one.id].holds
+    )
+    in_force = not_over.keys() - {one.id for one, _ in outgrown}
+    others = tuple(one for one in findings if one.id not in in_force)
     return Standing(
-        open=tuple(one for one in findings if one.id not in in_force and one.id not in (baseline or ())),
-        known=known,
-        suppressed=set_aside,
-        expired=tuple(one for one in suppressions if one.id in there and one.id not in in_force),
+        open=tuple(one for one in others if added.get(one.id, True)),
+        known=tuple(one for one in others if not added.get(one.id, True)),
+        suppressed=tuple((one, not_over[one.id]) for one in findings if one.id in in_force),
+        expired=tuple(one for one in suppressions if one.id in there and one.id not in not_over),
+        outgrown=outgrown,
+        added={id: more for id, more in added.items() if more},
         idle=tuple(one for one in suppressions if one.id not in there),
-        gone=tuple(sorted(set(baseline or ()) - there)),
+        gone=tuple(sorted(before.keys() - there)),
         has_baseline=baseline is not None,
     )
+
+
+def _added(finding: Finding, before: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a finding holds and did not before."""
+    return tuple(sorted((Counter(finding.holds) - Counter(before)).elements()))
 
 
 def read_suppressions(file: str, data: bytes) -> tuple[Suppression, ...]:
@@ -74,35 +95,41 @@ def read_suppressions(file: str, data: bytes) -> tuple[Suppression, ...]:
 
 
 def _suppression(where: str, one: Any) -> Suppression:
-    if not isinstance(one, dict) or one.keys() != MEMBERS:
-        wrong = sorted(MEMBERS.symmetric_difference(one if isinstance(one, dict) else ()))
-        raise _refused(f"{where}: id, reason and until are needed, and nothing else: see {', '.join(wrong)}")
-    id_, reason, until = one["id"], one["reason"], one["until"]
+    given = one.keys() - {"holds"} if isinstance(one, dict) else frozenset()
+    if given != MEMBERS:
+        wrong = sorted(MEMBERS.symmetric_difference(given))
+        raise _refused(f"{where}: id, reason and until are needed, and nothing else but holds: see {', '.join(wrong)}")
+    id_, reason, until, holds = one["id"], one["reason"], one["until"], one.get("holds", 1)
     if not (isinstance(id_, str) and id_ and isinstance(reason, str) and reason.strip()):
         raise _refused(f"{where}: id and reason are texts, and not empty")
     if type(until) is not date:  # a date and a time is a date too, and means another day elsewhere
         raise _refused(f"{where}: until is a day such as 2027-01-31, without quotes")
-    return Suppression(id_, reason.strip(), until)
+    if type(holds) is not int or holds < 1:
+        raise _refused(f"{where}: holds is a number of credentials, 1 where it is left out")
+    return Suppression(id_, reason.strip(), until, holds)
 
 
-def read_baseline(file: str, data: bytes) -> frozenset[str]:
-    """Read the ids of a baseline. Raises InvalidRequest."""
+def read_baseline(file: str, data: bytes) -> Baseline:
+    """Read what a baseline knows. Raises InvalidRequest."""
     try:
         content = json.loads(data)
-        if content["taskbound_baseline"] != 1:
+        if content["taskbound_baseline"] != 2:
             raise ValueError("of another version")
-        return frozenset(str(one["id"]) for one in content["findings"])
+        return {str(one["id"]): tuple(map(str, one["holds"])) for one in content["findings"]}
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _refused(f"{file} is no baseline", hint=f"taskbound discover --write-baseline {file}") from None
 
 
 def render_baseline(findings: Iterable[Finding]) -> bytes:
-    """Return findings as a baseline: their ids, with what a person needs to read it in a review."""
+    """Return findings as a baseline: what they are known by and hold, with what a person needs in a review."""
     listed = sorted(
-        ({"id": one.id, "case": one.case, "severity": one.severity, "path": one.places[0].path} for one in findings),
+        (
+            {"id": one.id, "case": one.case, "severity": one.severity, "path": one.places[0].path, "holds": one.holds}
+            for one in findings
+        ),
         key=lambda one: (one["path"], one["case"], one["id"]),
     )
-    return json.dumps({"taskbound_baseline": 1, "findings": listed}, indent=1).encode() + b"\n"
+    return json.dumps({"taskbound_baseline": 2, "findings": listed}, indent=1).encode() + b"\n"
 
 
 def _refused(message: str, hint: str = HINT) -> InvalidRequest:

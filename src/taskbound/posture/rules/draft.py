@@ -8,7 +8,10 @@ from taskbound.posture.sighting import Credential, Place
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """`subjects` are what it is about, `key` what tells it from others of its case in the same files."""
+    """`subjects` are what it is about, `key` what tells it from others of its case in the same files.
+
+    `holds`: of what lies in the open a word for each credential, so that one more is not taken for one that is known.
+    """
 
     case: str
     subjects: tuple[str, ...]
@@ -21,6 +24,7 @@ class Draft:
     repository: str = ""
     kind: str = ""  # of the principal, where the next step depends on it
     key: str = ""
+    holds: tuple[str, ...] = ()
 
 
 def label(one: Credential) -> str:
@@ -30,6 +34,12 @@ def label(one: Credential) -> str:
 
 def labels(of: Iterable[Credential]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(label, of)))
+
+
+def held_of(of: Iterable[Credential]) -> tuple[str, ...]:
+    """Name each credential by its kind and the key it stands under: what stays when its value is renewed."""
+    first = {one.mark: one for one in sorted(of, key=lambda one: (one.place, one.kind, one.name))}
+    return tuple(sorted(f"{one.kind} {one.name}".strip() for one in first.values()))
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from taskbound.posture.cases import LEAKS
 from taskbound.posture.inventory import Inventory, grouped
-from taskbound.posture.rules.draft import Draft, labels, listed, places_of
+from taskbound.posture.rules.draft import Draft, held_of, labels, listed, places_of
 from taskbound.posture.sighting import Credential
 
 # Where a URL with its password is more telling than that it lies there.
@@ -39,6 +39,7 @@ def leaked(inventory: Inventory) -> Iterator[Draft]:
             holder=holder,
             repository=first.holder.repository,
             key=holder,
+            holds=held_of(secrets),
         )
 
 
@@ -59,6 +60,7 @@ def static_cloud_keys(inventory: Inventory) -> Iterator[Draft]:
             holder=holder,
             repository=group[0].holder.repository,
             key=holder,
+            holds=held_of(group),
         )
     for (_, holder), weaknesses in told.items():
         places = tuple(place for one in weaknesses for place in (one.place, *one.more))

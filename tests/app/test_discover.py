@@ -1,0 +1,32 @@
+"""What is known of a folder stays known in each copy of it, and nothing that comes to it does."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+from taskbound.app.discover import Discovery, discover
+from taskbound.posture.standing import render_baseline
+
+STRIPE = "sk_live_" + "51Hq7zKLw2eZvKYlo2C0" * 2
+GITLAB = "glpat-" + "x7Kq2mWz9RtYb4NcVd3F"
+
+
+def test_a_baseline_knows_another_checkout_and_no_key_that_was_added(tmp_path: Path) -> None:
+    at = [tmp_path / "shop", tmp_path / "a.copy"]
+    for folder in at:
+        folder.mkdir()
+        (folder / ".env").write_text(f"STRIPE_KEY={STRIPE}\n")
+        server = {"command": "uvx", "args": ["shop-mcp"], "env": {"KEY": STRIPE}}
+        (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"shop": server}}))
+    day, base = date(2026, 11, 1), tmp_path / "base.json"
+    found = discover(Discovery(day, (at[0],))).standing.open
+    assert {"dotenv-committed", "unpinned-mcp-package"} <= {one.case for one in found}
+    base.write_bytes(render_baseline(found))
+    for folder in at:
+        told = discover(Discovery(day, (folder,), baseline=base)).standing
+        assert not told.open and len(told.known) == len(found) and not told.gone
+    with (at[1] / ".env").open("a") as file:
+        file.write(f"# more\nGITLAB_TOKEN={GITLAB}\n")
+    told = discover(Discovery(day, (at[1],), baseline=base)).standing
+    (more,) = told.open
+    assert more.case == "dotenv-committed" and [one.split()[-1] for one in told.added[more.id]] == ["GITLAB_TOKEN"]
