@@ -297,6 +297,27 @@ async def test_a_holder_that_could_not_be_lost_is_lost_at_a_later_look(monkeypat
         assert tried == [opened["task"]] * 3 and woken == [True]
 
 
+async def test_while_the_store_is_away_nobody_falls_silent(monkeypatch):
+    """Its holder says all the time that it lives, and nobody can be asked who that is."""
+    async with held_by_heartbeat() as (doors, opened):
+        path, looks = f"/v1/tasks/{opened['task']}/heartbeat", doors.holders.silent
+        monkeypatch.setattr(api.hold, "POLL", 0.05)
+        monkeypatch.setattr(doors.holders, "silent", lambda _: looks(0.5))
+        work = asyncio.create_task(api.lose_silent(doors.world, _ours(doors), doors.holders, lambda: None))
+        with monkeypatch.context() as away:
+            away.setattr(doors.rig.store, "transaction", gone)
+            await asyncio.sleep(1)
+            assert (await doors.ask("POST", path, to="gateway", handle=opened["handle"])).status == 503
+        await asyncio.sleep(0.1)
+        assert (await doors.ask("POST", path, to="gateway", handle=opened["handle"])).json["state"] == "open"
+        assert await ended(doors, opened["task"], 5) == "no heartbeat", "from then on it was silent"
+        work.cancel()
+
+
+def gone(opener):
+    raise StoreUnavailable("away")
+
+
 def test_what_was_not_listened_to_is_nobodys_silence():
     """However late a look comes, it counts as one; what is over, or held by no heartbeat, is not looked at."""
     holders = Holders()

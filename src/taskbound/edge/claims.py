@@ -122,6 +122,11 @@ class Holders:
         if task.heartbeat is not None and task.state not in ("ended", "closed"):
             self._silent[task.id] = 0.0, task.heartbeat.grace
 
+    @property
+    def hears(self) -> bool:
+        """Whether a task is held by a heartbeat here."""
+        return bool(self._silent)
+
     def silent(self, seconds: float) -> list[str]:
         """Return the tasks that were not heard for as long as they may not be, now that so many seconds went by.
 

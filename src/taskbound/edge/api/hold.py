@@ -112,10 +112,20 @@ async def lose_silent(world: World, door: Identity, holders: Holders, wake: Call
     """Do for ever with tasks whose heartbeat stops what is to be done with each then, once it is due."""
     while True:
         await asyncio.sleep(POLL)
-        for id in holders.silent(POLL):
+        for id in holders.silent(POLL) if holders.hears and await _can_hear(world, door) else ():
             try:
                 if await lose_holder(world, door, id):
                     wake()
                 holders.forget(id)
             except Exception as error:  # the next look tries again, and one that cannot be ended stops no other
                 log.warning("holder_not_lost", task=id, error=type(error).__name__)
+
+
+async def _can_hear(world: World, door: Identity) -> bool:
+    """Whether the store answers. While it does not, no heartbeat is anybody's, and nobody's silence counts."""
+    try:
+        async with world.store.transaction(door) as tx:
+            await tx.find(Task, limit=1)
+    except Exception:  # whoever asks the store is told why
+        return False
+    return True
