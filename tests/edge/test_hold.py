@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from taskbound.core.errors import Conflict, StoreUnavailable, Unauthenticated
+from taskbound.core.event import Kind
 from taskbound.core.identity import Process, door
-from taskbound.core.task import Heartbeat
+from taskbound.core.task import Heartbeat, Task
+from taskbound.core.thing import advance
 from taskbound.edge import api
 from taskbound.edge.api.hold import end_gone
 from taskbound.edge.claims import Holders, started_of
@@ -312,6 +314,38 @@ async def test_while_the_store_is_away_nobody_falls_silent(monkeypatch):
         assert (await doors.ask("POST", path, to="gateway", handle=opened["handle"])).json["state"] == "open"
         assert await ended(doors, opened["task"], 5) == "no heartbeat", "from then on it was silent"
         work.cancel()
+
+
+@asynccontextmanager
+async def unanswered(transaction):
+    """A transaction that is committed, and whose COMMIT gets no answer."""
+    async with transaction as tx:
+        yield tx
+    raise StoreUnavailable("COMMIT failed: whether it happened is not known")
+
+
+@pytest.mark.parametrize("on_lost", ["end", "suspend"])
+async def test_a_task_that_may_have_been_taken_up_is_listened_to(on_lost, monkeypatch):
+    """It was, by a heartbeat whose answer is lost: no other comes, and nothing else would end it."""
+    async with held_by_heartbeat() as (doors, opened):
+        store, id = doors.rig.store, opened["task"]
+        async with store.transaction(_ours(doors)) as tx:
+            held = Heartbeat(6, on_lost, doors.world.node if on_lost == "suspend" else "another")
+            await tx.record(Kind.TASK_EXTENDED, advance(await tx.get(Task, id), Kind.TASK_EXTENDED, heartbeat=held))
+        if on_lost == "suspend":
+            await lose_holder(doors.world, _ours(doors), id)
+        doors.holders.silent(6)
+        doors.holders.forget(id)
+        transaction = store.transaction
+        with monkeypatch.context() as lost:
+            lost.setattr(store, "transaction", lambda opener: unanswered(transaction(opener)))
+            answer = await doors.ask("POST", f"/v1/tasks/{id}/heartbeat", to="gateway", handle=opened["handle"])
+            assert answer.status == 503
+        taken_up = store.things["main", "task", id]
+        assert (taken_up.state, taken_up.heartbeat.node) == ("open", doors.world.node)
+        async with losing(doors, monkeypatch), asyncio.timeout(3):
+            while store.things["main", "task", id].state == "open":  # noqa: ASYNC110 - no event says it
+                await asyncio.sleep(0.005)
 
 
 def gone(opener):

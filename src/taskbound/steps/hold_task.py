@@ -6,6 +6,7 @@ grace more and no permit rests on it: each call is decided on the task as it is 
 heartbeat changes is on record: that another node hears it from now on, and that the task is resumed.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from taskbound.core.call import Decision
@@ -21,10 +22,14 @@ from taskbound.prove import gather, not_theirs, prove, refuse, unseen
 LOST = "no heartbeat"  # why it ended, or is suspended
 
 
-async def hear_holder(world: World, door: Identity, asker: Claim | Identity, id: str) -> Task:
+async def hear_holder(
+    world: World, door: Identity, asker: Claim | Identity, id: str, hear: Callable[[Task], None] = lambda task: None
+) -> Task:
     """Take note that the holder of a task lives, and return the task.
 
-    Raises NotFound, and Denied for somebody else's task and for the caller's own once it ended.
+    `hear` is told the task before it is committed: should the answer be lost, it is listened to all the same, and a
+    holder that is not heard again is lost. Raises NotFound, and Denied for somebody else's task and for the caller's
+    own once it ended.
     """
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
@@ -35,7 +40,9 @@ async def hear_holder(world: World, door: Identity, asker: Claim | Identity, id:
         if refused is None:
             deny = await not_theirs(world, tx, caller, task, "keep alive")
             if deny is None:
-                return await _heard(world, tx, caller, task)
+                task = await _heard(world, tx, caller, task)
+                hear(task)
+                return task
             refused = Denied(deny.reason, code=deny.code)
             await refuse(tx, await gather(world, tx, caller, "task/end", id), Decision((deny,), {}))
     raise refused

@@ -125,8 +125,7 @@ async def get_hold(knock: Knock) -> Response:
 
 async def post_heartbeat(knock: Knock) -> Response:
     fields(knock.body, knock.takes)
-    task = await hear_holder(knock.world, knock.door, knock.asker, knock.params["id"])
-    knock.holders.hear(task)
+    task = await hear_holder(knock.world, knock.door, knock.asker, knock.params["id"], knock.holders.hear)
     fresh = {} if knock.key is None else {"token": await _token(knock, task) if task.state == "open" else None}
     return json_response({**change_view(task), **fresh})
 
