@@ -250,6 +250,19 @@ async def test_what_a_process_holds_is_not_taken_from_it(rig):
     await open_task(rig.world, rig.door, ALICE, replace(keyed, held={"t" + "b" * 20}))
 
 
+async def test_what_nothing_holds_is_not_given_to_who_wants_it_held(rig):
+    """It would go on when its caller is gone. One that a heartbeat holds goes on being held so."""
+    keyed = replace(REFUND, idempotency_key="1")
+    task, handle = await open_task(rig.world, rig.door, ALICE, keyed)
+    with pytest.raises(Conflict, match=f"task {task.id} was opened .*, and nothing holds it") as conflict:
+        await open_task(rig.world, rig.door, ALICE, replace(keyed, beats=True))
+    assert (conflict.value.code, conflict.value.hint) == ("already_opened", "open a task with another key")
+    assert await permitted(rig, handle, "crm/get_order", {"id": "4711"})
+    held, _ = await open_task(rig.world, rig.door, ALICE, replace(keyed, beats=True, idempotency_key="2"))
+    again, _ = await open_task(rig.world, rig.door, ALICE, replace(keyed, beats=True, idempotency_key="2"))
+    assert (again.id, again.heartbeat) == (held.id, held.heartbeat) and held.heartbeat
+
+
 async def test_a_key_is_its_callers_and_its_tasks_own(rig):
     keyed = replace(REFUND, actor=None, idempotency_key="1")
     _, handle = await open_task(rig.world, rig.door, ALICE, keyed)

@@ -159,7 +159,8 @@ def _held(ask: TaskAsk, wish: Wish, node: str) -> dict[str, Any]:
 async def _first(tx: Transaction, caller: Identity, ask: TaskAsk) -> Task | None:
     """Return the task that this request opened before; None where none of it lives.
 
-    Raises AlreadyOpened where the key asked for something else, and for a task that is held: it has a holder.
+    Raises AlreadyOpened where the key asked for something else, for a task that a connection holds, which has its
+    holder, and for one that nothing holds where it is asked to be held.
     """
     if ask.idempotency_key is None:
         return None
@@ -175,6 +176,8 @@ async def _first(tx: Transaction, caller: Identity, ask: TaskAsk) -> Task | None
     if task.holder is not None or ask.holder is not None or task.id in ask.held:
         hint = f"hold it again: GET /v1/tasks/{task.id}/hold"
         raise AlreadyOpened(f"task {task.id} was opened with this idempotency key, and is held", hint=hint)
+    if ask.beats and task.heartbeat is None:  # it would outlive who asks
+        raise AlreadyOpened(f"task {task.id} was opened with this idempotency key, and nothing holds it")
     return task
 
 
