@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from io import BufferedReader
@@ -22,6 +23,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 ANSWER_LIMIT = 64 << 20  # bytes
+GONE = (401, 403, 404)  # of an answer to a heartbeat: there is nothing more to hold; whatever else it is may pass
 
 
 class Refused(Exception):
@@ -218,6 +220,9 @@ class Beating(Held):
         if not opened.get("heartbeat"):
             raise Unreachable("the server does not say how often it wants to hear of the task")
         self.task = opened
+        # What has no answer by then is lost: two may be, and the next is still in time.
+        within = min(client._timeout, opened["heartbeat"]["grace_s"] / 3)
+        self._heart = Client(client._address, client._handle, within)
         self._client, self._over = client, threading.Event()
         self._wire, self._teller = socket.socketpair()
         self._lines: BufferedReader = self._wire.makefile("rb")
@@ -226,14 +231,16 @@ class Beating(Held):
     def _beat(self) -> None:
         id, every = self.task["task"], self.task["heartbeat"]["every_s"]
         known = self.task.get("state"), self.task.get("deadline")
+        due = time.monotonic() + every
         with self._teller as teller, suppress(OSError):  # let go while something is told
-            while not self._over.wait(every):
+            while not self._over.wait(due - time.monotonic()):
+                due = time.monotonic() + every
                 try:
-                    told = self._client.heartbeat(id)
+                    told = self._heart.heartbeat(id)
                 except Unreachable:
                     continue
                 except Refused as refused:
-                    if refused.status >= 500:
+                    if refused.status not in GONE:
                         continue
                     told = {"task": id, "state": "ended", "reason": str(refused)}
                 if not isinstance(told, dict):

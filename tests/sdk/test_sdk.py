@@ -268,13 +268,27 @@ def test_over_tcp_the_end_of_the_task_ends_the_iteration(beaten, over):
 def test_over_tcp_a_server_that_is_away_or_in_trouble_is_asked_again(beaten):
     with Client(beaten.address, "tbh_parent").hold_task() as held:
         good = beaten.answers[BEAT]
-        for trouble in (as_json({"error": "unavailable"}, 503), as_json("", 200), lambda handler: None):
+        away = as_json({"error": "unavailable"}, 503), as_json({"error": "conflict"}, 409), as_json("", 200)
+        for trouble in (*away, lambda handler: None):
             beaten.answers[BEAT] = trouble
             before = len(asked(beaten, BEAT))
             within(lambda before=before: len(asked(beaten, BEAT)) > before + 2)
         beaten.answers[BEAT] = good
         beaten.answers[END] = as_json({"error": "invalid_token"}, 401)
         assert not held.waiting
+
+
+def test_over_tcp_a_heartbeat_without_an_answer_is_not_the_last_in_time(beaten):
+    """A third of the grace is its time: two may be lost, and the third is heard."""
+    beaten.answers["POST /v1/tasks"] = as_json(BEATS | {"heartbeat": {"every_s": 0.2, "grace_s": 0.6}})
+    good, over = beaten.answers[BEAT], threading.Event()
+    beaten.answers[BEAT] = lambda handler: over.wait(5)
+    with Client(beaten.address, "tbh_parent").hold_task():
+        began = time.monotonic()
+        within(lambda: len(asked(beaten, BEAT)) > 2, 3)
+        assert time.monotonic() - began < 0.95, "at 0.2, 0.4 and 0.6 s"
+        beaten.answers[BEAT] = good
+        over.set()
 
 
 def test_a_server_that_holds_no_task_over_tcp_is_unreachable(beaten):
