@@ -802,6 +802,26 @@ async def test_when_the_store_cannot_be_read_running_calls_are_stopped(gate, wor
         assert (await gate.post(handle, call("echo", text="x"))).status_code == 503
 
 
+async def test_a_call_that_began_while_the_store_hung_is_stopped_as_soon_as_another(gate, workspace, monkeypatch):
+    """It was decided on before: that the watch was busy then makes its task no younger."""
+    _, first = await gate.task()
+    _, second = await gate.task()
+    waiting = [asyncio.create_task(gate.post(first, call("wait")))]
+    await until(lambda: workspace.ran)
+    monkeypatch.setattr(running, "STALE", 1.0)
+    transaction, watch = gate.world.store.transaction, gate.gate._running._door
+    monkeypatch.setattr(
+        gate.world.store, "transaction", lambda opener: (hanging if opener is watch else transaction)(opener)
+    )
+    await asyncio.sleep(0.3)  # the watch has begun to wait
+    began, ran = time.monotonic(), len(workspace.ran)
+    waiting.append(asyncio.create_task(gate.post(second, call("wait"))))
+    await until(lambda: len(workspace.ran) > ran)
+    for response in await asyncio.wait_for(asyncio.gather(*waiting), PATIENT):
+        assert "store_unavailable" in response.json()["result"]["content"][0]["text"]
+    assert time.monotonic() - began < 1.0 + 2 * running.POLL + 0.2
+
+
 async def test_many_idle_tasks_do_not_keep_a_running_call_from_being_looked_at(gate, workspace, monkeypatch):
     """Those without a running call are read a few at a time: they cost a slow store no more than that."""
     _, handle = await gate.task()

@@ -47,6 +47,7 @@ class Running:
     id: Id  # of the client's request
     is_call: bool  # a tools/call; others are counted apart, so that many calls do not stop a ping
     work: asyncio.Task[Any]
+    began: float  # of the loop's clock; whatever is decided on it is read later
     watch: asyncio.Task[None] | asyncio.TimerHandle | None = None  # over its client
     stopped: str = ""  # the code of why
 
@@ -81,7 +82,7 @@ class RunningCalls:
         """
         work = asyncio.current_task()
         assert work is not None
-        call = Running(asked, id, is_call, work)
+        call = Running(asked, id, is_call, work, asyncio.get_running_loop().time())
         counted = call.counted
         self._require_room(counted)
         for one in counted:
@@ -133,7 +134,10 @@ class RunningCalls:
         seen: dict[str, float] = {}  # when each task with a running call was last read; a new one was, to decide on it
         while self._calls or self._upstreams:
             await asyncio.sleep(POLL)
-            seen = {task: seen.get(task, clock()) for task in {call.asked.task for call in self._calls}}
+            began: dict[str, float] = {}
+            for call in (one for one in self._calls if not one.stopped):
+                began[call.asked.task] = min(call.began, began.get(call.asked.task, call.began))
+            seen = {task: seen.get(task, first) for task, first in began.items()}
             oldest = sorted(seen, key=seen.__getitem__)
             try:
                 async with asyncio.timeout_at(min(seen.values(), default=clock()) + STALE):  # it may hang
