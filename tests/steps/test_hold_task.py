@@ -14,6 +14,7 @@ from taskbound.core.task import Heartbeat, Task
 from taskbound.core.thing import advance
 from taskbound.steps import hold_task
 from taskbound.steps.decide_call import CallAsk, decide_call
+from taskbound.steps.end_task import end_task
 from taskbound.steps.hold_task import hear_holder, lose_holder
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
@@ -190,6 +191,15 @@ async def test_the_node_that_hears_it_is_the_one_that_may_lose_it(rig):
         await hear_holder(south, rig.door, agent, task.id)
         assert await lose_holder(rig.world, rig.door, task.id) == [], "it is heard elsewhere"
     assert [one.state for one in await lose_holder(south, rig.door, task.id)] == ["ended"]
+
+
+async def test_a_task_that_ends_while_another_node_hears_it_is_told_as_ended(rig):
+    """It was read as open, and is over when it is locked."""
+    task, _ = await opened(rig, beats=True)
+    await end_task(rig.world, rig.door, ALICE, task.id, "done")
+    south = replace(rig.world, node="south")
+    async with nothing_recorded(rig), rig.store.transaction(rig.door) as tx:
+        assert (await hold_task._heard(south, tx, rig.door, task)).state == "ended"
 
 
 async def test_nobody_keeps_a_task_alive_that_is_not_theirs(rig):

@@ -69,6 +69,8 @@ async def _heard(world: World, tx: Transaction, caller: Identity, task: Task) ->
         return task  # as nearly always: nothing is locked
     if held.node != world.node:
         task = await tx.get(Task, task.id, lock=True)
+        if task.state not in LIVE:  # it ended meanwhile
+            return task
         task = advance(task, Kind.TASK_EXTENDED, heartbeat=replace(held, node=world.node))
         await tx.record(Kind.TASK_EXTENDED, task, by=caller, replaced="node")
     return await resume_tree(tx, caller, task.id, LOST)
