@@ -14,7 +14,7 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from taskbound.core.errors import InvalidRequest, Unavailable
+from taskbound.core.errors import Conflict, InvalidRequest, Unavailable
 from taskbound.core.identity import Identity, Process
 from taskbound.core.task import Task
 from taskbound.edge.api.views import change_view
@@ -97,7 +97,7 @@ async def end_gone(world: World, door: Identity, task: str) -> None:
         try:
             await end_task(world, door, door, task, "holder gone")
             return
-        except Unavailable:
+        except (Unavailable, Conflict):  # of two that wait for each other the server ends one
             await asyncio.sleep(POLL)
 
 
