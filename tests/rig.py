@@ -195,7 +195,7 @@ class Rig:
         return {lease.name for lease in self.leases()}
 
     def check(self) -> None:
-        """State equals replay; every name has a lease; no lease is held under a task that ended (I1–I4)."""
+        """State equals replay; every name has a lease; no lease is held but under an open task (I1–I4)."""
         state = replay(self.store.events)
         assert state.things == self.store.things
         assert state.budgets == self.store.budgets
@@ -204,7 +204,7 @@ class Rig:
         for lease in self.leases():
             task = self.store.things.get((lease.org, "task", lease.task)) if lease.task else None
             if lease.state == "active":
-                assert task is not None and task.state in ("open", "suspended"), f"{lease.id} outlived its task"
+                assert task is not None and task.state == "open", f"{lease.id} is held under a task that is not open"
             assert lease.state != "revoked" or lease.name not in self.names_at_targets()
             facts = [event for event in self.store.events if event.id == lease.id]
             assert facts[-1].value == lease

@@ -130,6 +130,7 @@ async def test_a_lost_holder_may_suspend_until_it_is_heard(rig):
     with pytest.raises(Denied):
         await issue_lease(rig.world, rig.door, agent, LeaseAsk("shopdb/reader"))
     assert await lose_holder(rig.world, rig.door, task.id) == []
+    rig.check()
 
     assert (await hear_holder(rig.world, rig.door, agent, task.id)).state == "open"
     assert [(stored(rig, one).state, stored(rig, one).reason) for one in (task, child)] == [("open", "")] * 2
