@@ -23,6 +23,7 @@ from taskbound.edge.gateway import answer as answer_module
 from taskbound.edge.gateway import asked as gateway_asked
 from taskbound.edge.gateway import calls as calls_module
 from taskbound.edge.gateway import offers, running, sessions
+from taskbound.ending import resume_tree, suspend_tree
 from taskbound.formats import mcp
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
 from taskbound.steps.end_task import end_task
@@ -1171,4 +1172,19 @@ async def test_a_credential_whose_life_is_nearly_over_is_leased_anew(tmp_path, w
         assert 0 < left < (lease.expires - lease.activated).total_seconds()
         session.until -= left
         await gate.post(handle, call("echo", text="y"))
+        assert gate.kinds().count("lease.activated") == 2
+
+
+async def test_a_credential_that_was_taken_back_meanwhile_is_leased_anew(tmp_path, workspace, address):
+    """Its task was suspended and resumed between two looks: the session stays, and what it shows lets nobody in."""
+    profiles = {"all": profile("echo", extra='[[grant]]\nlease = "shopdb/reader"')}
+    async with gateways(
+        tmp_path / "policy", profiles, {"workspace": address}, credentials={"workspace": "shopdb/reader"}
+    ) as gate:
+        task, handle = await gate.task()
+        assert (await gate.post(handle, call("echo", text="x"))).status_code == 200
+        async with gate.world.store.transaction(gate.door) as tx:
+            await suspend_tree(tx, gate.door, task, "no heartbeat")
+            await resume_tree(tx, gate.door, task, "no heartbeat")
+        assert (await gate.post(handle, call("echo", text="x"))).status_code == 200
         assert gate.kinds().count("lease.activated") == 2

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping
 
 from taskbound.core.identity import Claim, Identity
+from taskbound.core.lease import Lease
 from taskbound.core.secret import Secret
 from taskbound.edge.gateway.sessions import UpstreamSession
 from taskbound.ports import World
@@ -33,9 +34,15 @@ class Credentials:
             return None
         async with session.leasing:
             began = asyncio.get_running_loop().time()
-            if session.credential is None or began >= session.until:
+            if session.credential is None or began >= session.until or not await self._lets_in(session.lease, door):
                 session.credential = None
                 lease, credential = await issue_lease(self._world, door, claim, LeaseAsk(wanted))
                 life = lease.expires - (lease.activated or lease.expires)
                 session.credential, session.until = credential, began + USED * life.total_seconds()
+                session.lease = lease.id
             return session.credential
+
+    async def _lets_in(self, lease: str, door: Identity) -> bool:
+        """Whether a lease is as it was given: of a task that was suspended and resumed it was taken back."""
+        async with self._world.store.transaction(door) as tx:
+            return (await tx.get(Lease, lease)).state == "active"

@@ -108,6 +108,7 @@ class UpstreamSession:
     users: int = 0
     seen: Seen | None = None
     credential: Secret | None = None  # that it shows, where the upstream wants one
+    lease: str = ""  # of which it is
     until: float = 0.0  # when another is leased
     leasing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
