@@ -324,6 +324,37 @@ async def unanswered(transaction):
     raise StoreUnavailable("COMMIT failed: whether it happened is not known")
 
 
+async def test_a_task_that_may_have_been_opened_is_listened_to(monkeypatch):
+    """It was, and the answer with its handle is lost: nobody will send a heartbeat."""
+    async with served() as doors:
+        store, parent = doors.rig.store, await doors.task()
+        transaction = store.transaction
+        with monkeypatch.context() as lost:
+            lost.setattr(store, "transaction", lambda opener: unanswered(transaction(opener)))
+            answer = await doors.ask("POST", "/v1/tasks", CHILD, to="gateway", handle=parent["handle"])
+            assert answer.status == 503
+        (child,) = (one for one in store.things.values() if getattr(one, "parent", None) == parent["task"])
+        assert child.state == "open"
+        async with losing(doors, monkeypatch):
+            assert await ended(doors, child.id, 3) == "no heartbeat"
+
+
+async def test_a_task_that_was_not_opened_after_all_is_forgotten(monkeypatch):
+    tried: list[str] = []
+
+    async def lose(world, door, id):
+        tried.append(id)
+        return await lose_holder(world, door, id)
+
+    monkeypatch.setattr(api.hold, "lose_holder", lose)
+    async with served() as doors, losing(doors, monkeypatch):
+        doors.holders.hear(replace(task(), heartbeat=Heartbeat(6)))
+        async with asyncio.timeout(3):
+            while doors.holders.hears:  # noqa: ASYNC110 - no event says it
+                await asyncio.sleep(0.005)
+        assert tried == [task().id]
+
+
 @pytest.mark.parametrize("on_lost", ["end", "suspend"])
 async def test_a_task_that_may_have_been_taken_up_is_listened_to(on_lost, monkeypatch):
     """It was, by a heartbeat whose answer is lost: no other comes, and nothing else would end it."""

@@ -10,7 +10,7 @@ hash of a handle alone, so the first answer's handle cannot be given again: anot
 each moment one lets in.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
@@ -87,8 +87,16 @@ class Wish:
     heartbeat: Heartbeat | None = None
 
 
-async def open_task(world: World, door: Identity, asker: Claim | Identity, ask: TaskAsk) -> tuple[Task, Secret]:
+async def open_task(
+    world: World,
+    door: Identity,
+    asker: Claim | Identity,
+    ask: TaskAsk,
+    hear: Callable[[Task], None] = lambda task: None,
+) -> tuple[Task, Secret]:
     """Open a task and return it with its handle, the only time the handle is seen.
+
+    `hear` is told the task before it is committed: should the answer be lost, it is listened to all the same.
 
     A caller that is in a task opens a child of it. A request repeated with its idempotency key gets the
     first one's task, and a handle that takes the place of the first. Raises InvalidRequest, Denied
@@ -97,16 +105,21 @@ async def open_task(world: World, door: Identity, asker: Claim | Identity, ask: 
     """
     handle, digest = world.new_handle()
     try:
-        task, decision = await _open(world, door, asker, ask, digest)
+        task, decision = await _open(world, door, asker, ask, digest, hear)
     except (BudgetSpent, AlreadyOpened):  # another was first, between our look and our record
-        task, decision = await _open(world, door, asker, ask, digest)
+        task, decision = await _open(world, door, asker, ask, digest, hear)
     if task is None:
         raise decision.refusal()
     return task, handle
 
 
 async def _open(
-    world: World, door: Identity, asker: Claim | Identity, ask: TaskAsk, handle: str
+    world: World,
+    door: Identity,
+    asker: Claim | Identity,
+    ask: TaskAsk,
+    handle: str,
+    hear: Callable[[Task], None],
 ) -> tuple[Task | None, Decision]:
     policies, task = world.policies.current, None
     async with world.store.transaction(door) as tx:
@@ -126,6 +139,7 @@ async def _open(
                 if (first := await _first(tx, caller, ask)) is not None:
                     first = advance(first, Kind.TASK_EXTENDED, handle=handle)
                     await tx.record(Kind.TASK_EXTENDED, first, by=caller, replaced="handle", **said)
+                    hear(first)
                     return first, decision
                 if parent:
                     await _require_room(tx, parent)
@@ -145,6 +159,7 @@ async def _open(
                 busy = advance(parent, Kind.TASK_DELEGATED, due=parent.due_after(tx.now))
                 await tx.record(Kind.TASK_DELEGATED, busy, by=caller, child=task.id)
             await tx.record(Kind.TASK_OPENED, task, by=caller, shared=shared, **said)
+            hear(task)
     return task, decision
 
 

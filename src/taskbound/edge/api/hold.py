@@ -14,7 +14,7 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from taskbound.core.errors import Conflict, InvalidRequest, Unavailable
+from taskbound.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from taskbound.core.identity import Identity, Process
 from taskbound.core.task import Task
 from taskbound.edge.api.views import change_view
@@ -116,6 +116,8 @@ async def lose_silent(world: World, door: Identity, holders: Holders, wake: Call
             try:
                 if await lose_holder(world, door, id):
                     wake()
+                holders.forget(id)
+            except NotFound:  # it was heard, and its opening was never committed
                 holders.forget(id)
             except Exception as error:  # the next look tries again, and one that cannot be ended stops no other
                 log.warning("holder_not_lost", task=id, error=type(error).__name__)

@@ -43,8 +43,8 @@ async def post_task(knock: Knock) -> Response:
     registered = await _register_actor(knock, asked.get("actor"))
     beats = held and holder is None
     ask = TaskAsk(life=life, details=details, holder=holder, beats=beats, held=knock.holders.held(), **asked)
-    task, handle = await open_task(knock.world, knock.door, knock.asker, ask)
-    knock.holders.hear(task)  # first of all: whatever fails from here on, its silence ends it
+    # Heard first of all: whatever fails from there on, its silence ends it.
+    task, handle = await open_task(knock.world, knock.door, knock.asker, ask, knock.holders.hear)
     view = await _opened(knock, task, handle) | ({"registered": True} if registered else {})
     return json_response(view, 201) if holder is None else hold(knock, task, view, 201)
 
