@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from taskbound.core.catalogue import Tool
 from taskbound.core.event import Event, Kind
@@ -367,6 +367,27 @@ class Discoverer(Protocol):
 
         What cannot be read is named, and stops nothing. The value of a credential is in nothing that is yielded.
         Ends by itself, in bounded memory; closing it early ends what it has begun.
+        """
+
+
+Standing = Literal["alive", "dead", "unknown"]
+
+
+class Issuer(Protocol):
+    """Where a login is made and dies: one server that is really asked. Each call ends within its deadline."""
+
+    async def probe(self, login: str, password: Secret | None) -> Standing:
+        """Return whether a login lets in: with the password by a real login, without one as the catalogue says.
+
+        A login that does not exist is dead, and so is one whose password the server refuses. Whatever gives no answer
+        of that kind (not reached, too many connections, no right to read the catalogue) is unknown. Never raises.
+        """
+
+    async def kill(self, login: str) -> None:
+        """After this returns, nobody logs in by that name, and nobody who did is still there.
+
+        May be repeated; what does not exist is dead. The login itself stays, and so does what it owns. Raises
+        Unavailable.
         """
 
 
