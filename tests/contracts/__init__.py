@@ -16,6 +16,7 @@ SUITES = {
     "Checkpoints": "checkpoints",
     "Sink": "sink",
     "Upstream": "upstream",
+    "Issuer": "issuer",
 }
 # port -> the folder of plug-ins or the module that gives it, and the tests of the one that is there
 ALONE = {

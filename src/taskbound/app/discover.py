@@ -35,6 +35,8 @@ class Discovery:
     paths: tuple[Path, ...] = ()
     home: Path | None = None  # the home directory, where this person's own places are to be read
     export: Path | None = None
+    postgres: tuple[str, ...] = ()  # addresses of servers that are asked about their logins, without passwords
+    redis: tuple[str, ...] = ()
     history: bool = False  # also of the repositories below the paths
     baseline: Path | None = None
     suppress: Path | None = None
@@ -59,6 +61,12 @@ def gather(asked: Discovery) -> Gathered:
     own = [one for one in (asked.baseline, asked.suppress, *asked.but) if one]
     seen = Gathered()
     roots, key = _roots(asked), _key(asked.state)
+    if asked.postgres or asked.redis:
+        from taskbound.app.issuers import look, to_look_at
+
+        for part in look(to_look_at(asked.postgres, asked.redis, os.environ)):
+            seen.add(part)
+            asked.tell(seen)
     for part in Files(roots, scanner, key, but=own).discover():
         seen.add(part)
         asked.tell(seen)
@@ -161,7 +169,8 @@ def _checkout(asked: Discovery) -> str:
 
 def _where(asked: Discovery) -> str:
     named = [str(one) for one in asked.paths] + (["~"] if asked.home else [])
-    return ", ".join([*named, str(asked.export)] if asked.export else named)
+    named += [str(asked.export)] if asked.export else []
+    return ", ".join((*named, *asked.postgres, *asked.redis))
 
 
 def _suppressions(asked: Discovery) -> tuple[Suppression, ...]:

@@ -47,6 +47,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files")
     parser.add_argument("--home", action="store_true", help="this person's own places: agents, shells, clouds, keys")
     parser.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
+    with_servers(parser)
     parser.add_argument("--history", action="store_true", help="also what git keeps of each repository below a PATH")
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
@@ -57,7 +58,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--write-baseline", metavar="FILE", type=Path, help="write down the findings of now")
     parser.add_argument("--suppress", metavar="FILE", type=Path, help="findings that are set aside until a day")
     asked = parser.parse_args(words)
-    paths = tuple(asked.paths) or (() if asked.home or asked.export else (Path("."),))
+    paths = tuple(asked.paths) or (() if asked.home or asked.export or asked.postgres or asked.redis else (Path("."),))
 
     progress = Progress()
     progress.begin()
@@ -70,6 +71,8 @@ def main(words: Sequence[str]) -> int:
             paths=paths,
             home=Path.home() if asked.home else None,
             export=asked.export,
+            postgres=tuple(asked.postgres),
+            redis=tuple(asked.redis),
             history=asked.history,
             baseline=asked.baseline,
             suppress=asked.suppress,
@@ -82,6 +85,13 @@ def main(words: Sequence[str]) -> int:
     _give(report, asked)
     failed = asked.fail_on is not None and at_least(report.standing.open, asked.fail_on)
     return answer.REFUSED if failed else answer.DONE
+
+
+def with_servers(parser: argparse.ArgumentParser) -> None:
+    """Add the servers that are asked, each of which may be named several times. A password is in no address."""
+    for name, form in (("postgres", "postgresql://user@host:port/db"), ("redis", "redis[s]://user@host:port")):
+        about = f"also the logins of a server, which is only read: {form}"
+        parser.add_argument(f"--{name}", metavar="ADDRESS", action="append", default=[], help=about)
 
 
 def _give(report: "Report", asked: argparse.Namespace) -> None:

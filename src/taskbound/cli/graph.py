@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taskbound.cli import answer
-from taskbound.cli.discover import Progress, write
+from taskbound.cli.discover import Progress, with_servers, write
 
 if TYPE_CHECKING:
     from taskbound.posture.graph import Graph
@@ -38,6 +38,7 @@ def main(words: Sequence[str]) -> int:
         verb.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files (this folder)")
         verb.add_argument("--home", action="store_true", help="this person's own places, as discover --home")
         verb.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
+        with_servers(verb)
     asked = parser.parse_args(words)
     return _draw(asked) if asked.verb == "picture" else _answer(asked)
 
@@ -79,9 +80,12 @@ def _graph(asked: argparse.Namespace) -> "Graph":
     graph = graph_of(
         Discovery(
             as_of=datetime.now(UTC).date(),
-            paths=tuple(asked.paths) or (() if asked.home or asked.export else (Path("."),)),
+            paths=tuple(asked.paths)
+            or (() if asked.home or asked.export or asked.postgres or asked.redis else (Path("."),)),
             home=Path.home() if asked.home else None,
             export=asked.export,
+            postgres=tuple(asked.postgres),
+            redis=tuple(asked.redis),
             but=(asked.out,) if asked.verb == "picture" else (),
             state=answer.state_directory(),
             tell=progress.tell,

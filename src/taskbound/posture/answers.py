@@ -36,6 +36,7 @@ SAYS = {  # what an edge says, by the kinds at its ends
     (HOLDER, TARGET): "may do",
     (CREDENTIAL, IDENTITY): "proves",
     (CREDENTIAL, TARGET): "opens",
+    (IDENTITY, IDENTITY): "is a member of",
     (IDENTITY, TARGET): "may do",
 }
 KINDS = {  # in the order in which they are told: what can be done first; one, several

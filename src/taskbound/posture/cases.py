@@ -579,6 +579,77 @@ CASES: Mapping[str, Case] = {
         "The key was copied to a person's machine, and what that person does is logged as the service's.",
         "Ask who it was, delete the key, and give that person a role to assume.",
     ),
+    # --- what servers say of their own logins -------------------------------------------------------
+    "credential-of-administrator-in-file": Case(  # NHI5: what holds the file has all rights, whatever it needs
+        5,
+        CRITICAL,
+        "Credential of a server's administrator lies in a file",
+        "Whoever reads the file, an agent too, may do everything at that server: read, change, delete, make logins.",
+        "Make a login with the rights that {path} needs, let it refer to that one, then change this password.",
+    ),
+    "login-without-password": Case(  # NHI4: nothing is proven
+        4,
+        CRITICAL,
+        "Login that asks for no password",
+        "Whoever reaches the server's port is let in, and nobody can say afterwards who it was.",
+        "ACL SETUSER {name} resetpass '>…' (or off), then ACL SAVE; first give its users the password.",
+    ),
+    "login-may-do-everything": Case(  # NHI5
+        5,
+        HIGH,
+        "Login that may do everything at its server",
+        "What goes wrong with whoever has it goes wrong with all data there. A server needs one, for people.",
+        "Find out what it needs, grant that, then ALTER ROLE {name} NOSUPERUSER, and REVOKE the roles named from it.",
+    ),
+    "login-has-wide-attributes": Case(  # NHI5
+        5,
+        MEDIUM,
+        "Login with rights over other logins, or past them",
+        "It can give itself what it was not granted, or read what was kept from it.",
+        "If it does not need that: ALTER ROLE {name} NOCREATEROLE NOREPLICATION NOBYPASSRLS",
+    ),
+    "login-without-end": Case(  # NHI7: no expiry
+        7,
+        LOW,
+        "Logins whose passwords have no end",
+        "Every copy that was ever made of such a password works until somebody remembers to change it.",
+        "ALTER ROLE {name} VALID UNTIL '…', and let taskbound make logins that live as long as a task.",
+    ),
+    "password-kept-as-md5": Case(  # NHI4: deprecated authentication
+        4,
+        MEDIUM,
+        "Passwords kept as MD5 digests",
+        "Who sees the digest, in a backup say, logs in with it as with the password; and it is guessed fast.",
+        "SET password_encryption = 'scram-sha-256', then give {name} its password again: \\password {name}",
+    ),
+    "login-with-old-password": Case(  # NHI7: rotation that was not finished
+        7,
+        MEDIUM,
+        "Login with more than one password",
+        "A password was added when the login was rotated, and the old one was not taken away: its copies work.",
+        "See that nobody uses the old one, then: ACL SETUSER {name} '<…' (or '!' and its digest), and ACL SAVE.",
+    ),
+    "database-trusts-the-network": Case(  # NHI4: nothing is proven
+        4,
+        CRITICAL,
+        "Database that lets in over the network without a password",
+        "Whoever reaches the port is whoever they say they are, the superuser too.",
+        "Write scram-sha-256 for trust in {path} line {line} of the server, then SELECT pg_reload_conf().",
+    ),
+    "database-trusts-its-machine": Case(  # NHI4
+        4,
+        MEDIUM,
+        "Database that lets in everything on its machine without a password",
+        "Each program there, an agent too, may say that it is any role, the superuser too.",
+        "Write peer (or scram-sha-256) for trust in {path} line {line} of the server, then SELECT pg_reload_conf().",
+    ),
+    "database-takes-password-in-clear": Case(  # NHI4: weak authentication
+        4,
+        HIGH,
+        "Database that takes passwords in clear over the network",
+        "Whoever sees the traffic has the password, and the server itself is shown it.",
+        "Write hostssl and scram-sha-256 in {path} line {line} of the server, then SELECT pg_reload_conf().",
+    ),
 }
 
 # By the spot of a credential: the case of a literal that lies there.

@@ -10,7 +10,7 @@ from functools import partial
 
 from taskbound.posture.cases import CASES, SEVERITIES
 from taskbound.posture.inventory import Inventory, grouped, text
-from taskbound.posture.rules import issued, leaks, sharing, standing, used
+from taskbound.posture.rules import issued, leaks, logins, sharing, standing, used
 from taskbound.posture.rules.draft import Draft
 from taskbound.posture.sighting import Place, Sighting
 
@@ -38,6 +38,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Draft]], ...] = (
     standing.archived,
     used.by_people,
     used.by_many,
+    *logins.RULES,
 )
 # What is typed next where it is not what the case says, because somebody else issues it.
 NEXT: Mapping[tuple[str, str], str] = {
@@ -51,6 +52,8 @@ NEXT: Mapping[tuple[str, str], str] = {
     "gcloud iam service-accounts keys disable … --iam-account {name}",
     ("client-secret-until-2099", "gcp-service-account-key"): "Move its users to workload identity federation, then: "
     "gcloud iam service-accounts keys delete … --iam-account {name}",
+    ("login-may-do-everything", "redis-user"): "Give it the commands and keys that it needs: "
+    "ACL SETUSER {name} reset on '>…' '~PREFIX:*' +@read, then ACL SAVE.",
     ("no-owner", "entra-app"): "Find out who made them, then: az ad app owner add --id {name} --owner-object-id …",
 }
 

@@ -6,7 +6,8 @@ holder -> identity          runs as
 holder -> holder            starts (an agent the MCP servers of its repository)
 credential -> identity      proves
 credential -> target        opens
-identity -> target          may do everything there
+identity -> identity        is a member of (a role of another)
+identity -> target          may do that, or everything there
 """
 
 import re
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import accumulate
 
-from taskbound.posture.inventory import Inventory, grouped, text
+from taskbound.posture.inventory import Inventory, grouped, text, texts
 from taskbound.posture.rules.draft import label
 from taskbound.posture.sighting import Place, Sighting, Use
 
@@ -324,6 +325,8 @@ def _credentials(inventory: Inventory, drawing: _Drawing) -> None:
             drawing.edge(holder, credential, one.place)
             if one.target:
                 drawing.edge(credential, drawing.thing(TARGET, one.target), one.place)
+        for one, login in inventory.logins_of(unit):
+            drawing.edge(credential, drawing.thing(IDENTITY, login.id), one.place)
         if key := inventory.key_of(unit):
             drawing.edge(credential, drawing.thing(IDENTITY, text(key, "of") or key.id), key.place)
 
@@ -342,3 +345,7 @@ def _principals(inventory: Inventory, drawing: _Drawing) -> None:
             identity = drawing.thing(IDENTITY, text(one, "of") or one.id)
             if owner := inventory.owner(one.id):
                 drawing.edge(drawing.thing(OWNER, owner), identity, one.place)
+            for above in texts(one, "member_of"):
+                drawing.edge(identity, drawing.thing(IDENTITY, above), one.place)
+            for what in texts(one, "may"):
+                drawing.edge(identity, drawing.thing(TARGET, what), one.place)

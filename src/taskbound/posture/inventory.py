@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
+from taskbound.posture.catalogues.server import server
 from taskbound.posture.sighting import Credential, Place, Principal, Sighting, Use, Weakness
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ KEYS = frozenset(
     {"aws-access-key", "gcp-service-account-key", "github-token", "github-deploy-key", "gitlab-token"}
     | {"entra-client-secret", "entra-certificate"}
 )
+LOGINS = frozenset({"postgres-role", "redis-user"})  # at servers that were asked
 PAIRED = 12  # lines between an access key's id and its secret in one file, at most
 SERVICE = frozenset(
     {"svc", "service", "srv", "bot", "robot", "ci", "cd", "cicd", "deploy", "deployer", "agent", "app", "api", "job"}
@@ -93,6 +95,8 @@ class Inventory:
         self.keys = _same_keys(one for one in principals if one.kind in KEYS)
         self._keys_of = grouped(self.keys, lambda one: text(one, "of"))
         self.units = _units(self.credentials)
+        logins = (one for one in principals if one.kind in LOGINS)
+        self._logins = {(text(one, "server"), text(one, "login")): one for one in logins}
         self._by_mark: dict[str, list[Credential]] = defaultdict(list)
         self._by_tail: dict[str, list[Credential]] = defaultdict(list)
         for held in self.credentials:
@@ -119,6 +123,17 @@ class Inventory:
     def key_of_mark(self, one: Credential) -> Principal | None:
         """Return what a list says of the credential in one place."""
         return self._key_of.get(one.mark) or (self._key_of.get(one.tail) if one.tail else None)
+
+    def login_of(self, one: Credential) -> Principal | None:
+        """Return the login that a credential is said to be of, at a server that was asked."""
+        if not self._logins or not one.target:
+            return None
+        where = server(one.target, one.kind)
+        login = one.login or ("default" if where and one.kind.startswith("redis") else "")
+        return self._logins.get((where, login))
+
+    def logins_of(self, unit: Unit) -> Sequence[tuple[Credential, Principal]]:
+        return [(one, login) for one in unit.credentials if (login := self.login_of(one))]
 
     def with_mark(self, mark: str) -> tuple[Credential, ...]:
         """Return where a value or an identifier lies."""
@@ -155,6 +170,8 @@ class Inventory:
 
     def owner_of(self, place: Place) -> str:
         """Return the owners of a file by the nearest CODEOWNERS above it: the last line that fits counts."""
+        if "://" in place.path:  # of a server: in no repository
+            return ""
         parts = place.path.split("/")
         for depth in range(len(parts) - 1, -1, -1):
             lines = self.code_owners.get("/".join(parts[:depth]), ())

@@ -56,6 +56,7 @@ class Gathered:
     skipped: int = 0
     size: int = 0
     known: int = 0
+    servers: int = 0
     places: int = 0  # where a credential was seen
 
     def add(self, seen: Seen) -> None:
@@ -68,7 +69,8 @@ class Gathered:
         self.files += seen.files
         self.skipped += seen.skipped
         self.size += seen.size
-        self.known = seen.known
+        self.servers += seen.servers
+        self.known = seen.known or self.known
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def _who(report: Report) -> str:
 def _where(report: Report) -> str:
     seen = report.seen
     within = f" of {counted(len(seen.repositories), 'repository', 'repositories')}" if seen.repositories else ""
-    return f"{counted(seen.files, 'file')}{within} ({report.where}, {report.seconds:.1f} s)"
+    asked = f" and {counted(seen.servers, 'server')}" if seen.servers else ""
+    return f"{counted(seen.files, 'file')}{within}{asked} ({report.where}, {report.seconds:.1f} s)"
 
 
 def _what(report: Report) -> str:
@@ -241,7 +244,7 @@ def _set_aside(report: Report) -> Iterator[str]:
 def _not_read(report: Report) -> Iterator[str]:
     unread = report.seen.unread
     if unread:
-        yield from ("", f"NOT READ, OR NOT TO THE END  {counted(len(unread), 'file')}")
+        yield from ("", f"NOT READ, OR NOT TO THE END  {counted(len(unread), 'place')}")
         yield from (f"  {one.path}: {one.why}" for one in unread[:TOLD])
     if len(unread) > TOLD:
         yield f"  and {len(unread) - TOLD:,} more (--format json names all)"
@@ -264,6 +267,7 @@ def as_json(report: Report, version: str) -> dict[str, Any]:
             "skipped": seen.skipped,
             "bytes": seen.size,
             "repositories": len(seen.repositories),
+            "servers": seen.servers,
             "holders": dict(sorted(kinds.items())),
             "credentials": len(report.credentials),
             "shared": len(report.shared),

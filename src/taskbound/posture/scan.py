@@ -72,7 +72,7 @@ def _told(detector: Detector, text: str) -> str:
 
 def _retold(sighting: Sighting, told: Callable[[str], str]) -> Sighting:
     if isinstance(sighting, Credential):
-        return replace(sighting, name=told(sighting.name))
+        return replace(sighting, name=told(sighting.name), login=told(sighting.login))
     if isinstance(sighting, Principal):
         return replace(sighting, id=told(sighting.id))
     if isinstance(sighting, Weakness):
@@ -132,6 +132,7 @@ def _credential(
         encoding=hit.encoding,
         name=value.name if value else "",
         target=hit.target,
+        login=hit.login,
         tail=hit.tail,
         is_identifier=hit.is_identifier,
         life=hit.life,

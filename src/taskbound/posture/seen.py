@@ -24,4 +24,5 @@ class Seen:
     files: int = 0  # looked at
     skipped: int = 0  # of a kind that is never looked at: no text
     size: int = 0  # bytes of what was looked at
+    servers: int = 0  # asked about their logins, which answered
     known: int = 0  # files found until now, looked at or not: for who shows how far it is

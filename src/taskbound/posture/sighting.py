@@ -59,6 +59,7 @@ class Credential:
     encoding: str = "plain"  # plain, base64, url, hex, json; nested ones with "+" between, outermost first
     name: str = ""  # the key under which it stands: DATABASE_URL
     target: str = ""  # what it opens, where that is seen beside it: db.prod.example.org:5432/pay
+    login: str = ""  # whose it is there, said so too
     tail: str = ""  # keyed digest of the last eight characters: exports of tokens tell no more
     is_identifier: bool = False  # it opens nothing alone: an AWS access key id
     life: tuple[int, int] | None = None  # issued and expires, in Unix seconds, where it says so itself; 0: not said

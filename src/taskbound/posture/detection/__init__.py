@@ -30,6 +30,7 @@ class Hit:
     target: str  # host:port/database where a connection string or URL says so, else ""
     is_identifier: bool  # it opens nothing alone
     life: tuple[int, int] | None = None  # issued and expires, in Unix seconds, where it says so itself; 0: not said
+    login: str = ""  # whose it is at its target, where that is said beside it
 
 
 class Stopped(Exception):
@@ -94,6 +95,7 @@ class Detector:
                     one.target,
                     one.is_identifier,
                     one.life,
+                    one.login,
                 )
             )
         return hits

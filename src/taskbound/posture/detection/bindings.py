@@ -128,7 +128,7 @@ def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
     if known:
         kind, value, encoding = known
         here = line[line.rfind("\n", 0, line.find(name)) + 1 :] if name in line else line
-        yield Found(kind, value, place, last, NAME, encoding, target.of_connection(here.partition("\n")[0]))
+        yield Found(kind, value, place, last, NAME, encoding, *target.of_connection(here.partition("\n")[0]))
 
 
 def argument(data: bytes, start: int, end: int) -> Iterator[Found]:

@@ -18,6 +18,7 @@ class Found:
     rank: int
     encoding: str = "plain"
     target: str = ""
+    login: str = ""  # whose it is there, where that is said beside it
     is_identifier: bool = False
     life: tuple[int, int] | None = None  # of a token that says so (JWT): issued and expires, Unix seconds; 0: not said
 

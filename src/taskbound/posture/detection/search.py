@@ -216,5 +216,5 @@ def _one_a_place(found: Iterable[Found], inside: Iterable[Found]) -> list[Found]
             kept.insert(place, one)
             starts.insert(place, one.start)
         elif one.target and clash.kind and not clash.target:
-            kept[place - 1 if clash is before else place] = replace(clash, target=one.target)
+            kept[place - 1 if clash is before else place] = replace(clash, target=one.target, login=one.login)
     return sorted([*(one for one in kept if one.kind), *answer], key=lambda one: (one.start, one.end))

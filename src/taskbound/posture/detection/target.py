@@ -14,12 +14,19 @@ _AUTHORITY = re.compile(r"(?:\[[\da-fA-F:]+\]|[\w.()\\$-]+)(?:[:,]\d{1,5}\b)?")
 _REST = re.compile(r"[^\s'\"`<>]*")
 _PORT = re.compile(r"(?i)(?:^|[;\s'\"?&])port\s?=\s?(\d{1,5})")
 _DATABASE = re.compile(r"(?i)(?:^|[;\s'\"?&])(?:database(?:name)?|initial catalog|dbname)\s?=\s?([^;\s'\"&]{1,100})")
+_LOGIN = re.compile(r"(?i)(?:^|[;\s'\"?&,])(?:user(?:name| id)?|uid)\s?=\s?([^;\s'\"&]{1,100})(?![^;\s'\"&])")
 _JDBC = re.compile(r"(?i)jdbc:[\w:]{2,40}?:(?://|@(?://)?)([\w.-]{1,200}(?::\d{1,5})?)(?:[:/]([\w$-]{1,100}))?")
 _SCHEME = re.compile(r"(?i)^(?:tcp|np|lpc|https?|sb|amqps?|rediss?|postgres(?:ql)?|mysql|mongodb(?:\+srv)?)[:/]{1,3}")
 
 
-def of_connection(text: str) -> str:
-    """Return the target of a connection string (JDBC, ADO, libpq's keywords), "" where there is none."""
+def of_connection(text: str) -> tuple[str, str]:
+    """Return the target of a connection string (JDBC, ADO, libpq's keywords) and the login there; "" where not said."""
+    where = _target(text)
+    login = _LOGIN.search(text) if where else None
+    return where, login[1] if login else ""
+
+
+def _target(text: str) -> str:
     lower = text.lower()
     found = _JDBC.search(text) if "jdbc:" in lower else None
     if found:

@@ -1,0 +1,77 @@
+"""Servers that are asked about their own logins: from addresses to plug-ins, and what all of them say."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlsplit
+
+from taskbound.core.errors import InvalidRequest
+from taskbound.core.secret import Secret
+from taskbound.formats import resp
+from taskbound.formats.libpq import is_verified
+from taskbound.plugins.issuers.postgres import PostgresIssuer
+from taskbound.plugins.issuers.redis import RedisIssuer
+from taskbound.posture.seen import Seen
+
+REDIS_PASSWORD = "REDISCLI_AUTH"  # as redis-cli has it; that of PostgreSQL asyncpg reads as libpq does
+
+
+def issuer(url: Secret, environment: Mapping[str, str]) -> PostgresIssuer | RedisIssuer:
+    """Return what asks the server of an address, by its scheme. Raises InvalidRequest, which repeats nothing of it.
+
+    A server beyond this machine has to prove who it is: it is shown passwords, and what it says is believed.
+    """
+    try:
+        if url.reveal().startswith(("redis:", "rediss:")):
+            verified, hint = resp.address(url.reveal()).is_verified, "write rediss://"
+        else:
+            verified = is_verified(url.reveal(), environment)
+            hint = "add to the address: ?sslmode=verify-full&sslrootcert=FILE"
+        made = RedisIssuer(url) if url.reveal().startswith(("redis:", "rediss:")) else PostgresIssuer(url)
+    except ValueError:  # it would quote the address
+        hint = "postgresql://user@host:port/db or redis[s]://user@host:port"
+        raise InvalidRequest("that is no address of a server", hint=hint) from None
+    if not verified:
+        raise InvalidRequest(f"{made.name} is not on this machine, and who it is would not be verified", hint=hint)
+    return made
+
+
+def to_look_at(
+    postgres: Sequence[str], redis: Sequence[str], environment: Mapping[str, str]
+) -> list[PostgresIssuer | RedisIssuer]:
+    """Return what asks the servers named on a command line. Raises InvalidRequest."""
+    for address, schemes in ((one, ("postgresql:", "postgres:")) for one in postgres):
+        _require_public(address, schemes, "PGPASSWORD or PGPASSFILE")
+    for address in redis:
+        _require_public(address, ("redis:", "rediss:"), REDIS_PASSWORD)
+    password = environment.get(REDIS_PASSWORD, "")
+    return [issuer(Secret(one), environment) for one in postgres] + [
+        issuer(_with_password(one, password), environment) for one in redis
+    ]
+
+
+def look(issuers: Sequence[PostgresIssuer | RedisIssuer]) -> list[Seen]:
+    """Ask all of them at once. Who does not answer is told, and stops nothing."""
+
+    async def ask() -> list[Seen]:
+        return list(await asyncio.gather(*(one.look() for one in issuers)))
+
+    return asyncio.run(ask())
+
+
+def _require_public(address: str, schemes: tuple[str, ...], where: str) -> None:
+    """Raises InvalidRequest where an address is of another kind, or holds a password: all on the machine see it."""
+    try:
+        parts = urlsplit(address)
+        held = parts.password is not None or "password=" in parts.query
+    except ValueError:
+        held = False  # whoever connects says that it is none
+    if held:
+        raise InvalidRequest("an address on the command line holds a password", hint=f"set it in {where}")
+    if not address.startswith(schemes):
+        raise InvalidRequest("that is no address of such a server", hint=f"it begins with {schemes[0]}//")
+
+
+def _with_password(address: str, password: str) -> Secret:
+    scheme, _, rest = address.partition("://")
+    user, _, place = rest.rpartition("@")
+    return Secret(f"{scheme}://{user}:{quote(password, safe='')}@{place}" if password else address)

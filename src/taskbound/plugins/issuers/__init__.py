@@ -1,0 +1,1 @@
+"""Issuers: plug-ins that ask a server about its own logins, and end them."""
