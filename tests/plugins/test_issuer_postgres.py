@@ -11,7 +11,8 @@ import pytest
 from taskbound.core.secret import Secret
 from taskbound.plugins.issuers.postgres import PostgresIssuer
 from taskbound.posture.sighting import Principal
-from tests.contracts.issuer import *
+from tests.contracts.issuer import *  # noqa: F403
+from tests.contracts.issuer import WORD
 from tests.postgres.server import Server, server  # noqa: F401
 
 ADMIN, ADMIN_PASSWORD = "issuer_admin", "admin-password-of-the-tests"

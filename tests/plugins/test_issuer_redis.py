@@ -11,7 +11,9 @@ from taskbound.core.errors import Unavailable
 from taskbound.core.secret import Secret
 from taskbound.formats import resp
 from taskbound.plugins.issuers.redis import RedisIssuer
-from tests.contracts.issuer import *
+from taskbound.posture.sighting import Principal
+from tests.contracts.issuer import *  # noqa: F403
+from tests.contracts.issuer import WORD
 from tests.redis.server import ADMIN, ADMIN_PASSWORD, READER, READER_PASSWORD, Server, redis  # noqa: F401
 
 
@@ -111,7 +113,7 @@ async def test_looking_changes_nothing_and_leaves_no_word_in_the_log_of_refusals
     before = (at.server.ask("ACL", "LIST"), at.server.ask("CONFIG", "GET", "*"), at.server.ask("DBSIZE"))
     seen = await at.issuer(READER, READER_PASSWORD).look()
     assert {f"redis-user:{name}@127.0.0.1:{at.server.port}" for name in (ADMIN, READER, "contract_seen")} <= {
-        one.id for one in seen.sightings
+        one.id for one in seen.sightings if isinstance(one, Principal)
     }
     assert seen.unread == () and seen.servers == 1
     assert at.server.ask("ACL", "LOG") == ""

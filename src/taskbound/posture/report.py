@@ -244,7 +244,11 @@ def _set_aside(report: Report) -> Iterator[str]:
 def _not_read(report: Report) -> Iterator[str]:
     unread = report.seen.unread
     if unread:
-        yield from ("", f"NOT READ, OR NOT TO THE END  {counted(len(unread), 'place')}")
+        servers = {one.path for one in unread if "://" in one.path}
+        files = sum(one.path not in servers for one in unread)
+        told = [counted(files, "file")] if files or not servers else []
+        told += [counted(len(servers), "server")] if servers else []
+        yield from ("", f"NOT READ, OR NOT TO THE END  {', '.join(told)}")
         yield from (f"  {one.path}: {one.why}" for one in unread[:TOLD])
     if len(unread) > TOLD:
         yield f"  and {len(unread) - TOLD:,} more (--format json names all)"
