@@ -45,6 +45,12 @@ def yes(*_: Any, **__: Any) -> bool:
 
 # fmt: off
 GUARDS: dict[str, tuple[Off, str, str]] = {
+    "app.issuers:_require_public": (
+        nothing, "app/test_issuers.py::test_a_password_on_the_command_line_is_refused",
+        "DID NOT RAISE InvalidRequest"),
+    "app.issuers:_require_verified": (
+        nothing, "app/test_issuers.py::test_a_server_beyond_this_machine_has_to_prove_who_it_is",
+        "DID NOT RAISE InvalidRequest"),
     "app.places:_require_hidden": (
         nothing, "app/test_places.py::test_a_secret_of_the_store_lies_where_run_hides_it",
         "DID NOT RAISE InvalidRequest"),

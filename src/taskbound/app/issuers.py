@@ -30,8 +30,7 @@ def issuer(url: Secret, environment: Mapping[str, str]) -> PostgresIssuer | Redi
     except ValueError:  # it would quote the address
         hint = "postgresql://user@host:port/db or redis[s]://user@host:port"
         raise InvalidRequest("that is no address of a server", hint=hint) from None
-    if not verified:
-        raise InvalidRequest(f"{made.name} is not on this machine, and who it is would not be verified", hint=hint)
+    _require_verified(made.name, verified, hint)
     return made
 
 
@@ -56,6 +55,11 @@ def look(issuers: Sequence[PostgresIssuer | RedisIssuer]) -> list[Seen]:
         return list(await asyncio.gather(*(one.look() for one in issuers)))
 
     return asyncio.run(ask())
+
+
+def _require_verified(name: str, verified: bool, hint: str) -> None:
+    if not verified:
+        raise InvalidRequest(f"{name} is not on this machine, and who it is would not be verified", hint=hint)
 
 
 def _require_public(address: str, schemes: tuple[str, ...], where: str) -> None:

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 ABOUT = """\
 Say who holds which credentials, and who shares them: agents, MCP servers, pipelines, workloads.
 
-It needs no server and no configuration, changes nothing and sends nothing. The value of a credential is never
+It needs no server and no configuration, changes nothing and sends nothing but its login to a server that is named,
+which is read and not changed (password: PGPASSWORD or PGPASSFILE, REDISCLI_AUTH). The value of a credential is never
 shown or kept, only its last four characters. Nothing is read but what is named; without a PATH that is this folder.
 
   taskbound discover                           this folder
   taskbound discover ~/src --format html --output report.html
   taskbound discover --home                    what lies open on your own machine
   taskbound discover . --export exports        with lists of a cloud, a code host, a directory
+  taskbound discover . --postgres postgresql://looker@127.0.0.1/shop
+                                               and who can log in to a server, and what each may do
   taskbound discover . --write-baseline taskbound-baseline.json
   taskbound discover . --baseline taskbound-baseline.json --fail-on high
 """

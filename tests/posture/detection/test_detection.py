@@ -208,6 +208,23 @@ def test_a_target_is_told_where_it_stands_beside(text, target):
 
 
 @pytest.mark.parametrize(
+    ("text", "login"),
+    [
+        (f"postgres://pay%5Fapp:{SECRET}@db.corp:5432/pay", "pay_app"),
+        (f"redis://:{SECRET}@cache.corp:6379", ""),
+        (f"Server=tcp:s.corp,1433;User ID=pay_app;Password={SECRET};", "pay_app"),
+        (f"Server=tcp:s.corp,1433;Uid=pay_app;Password={SECRET};", "pay_app"),
+        (f"jdbc:postgresql://db.corp:5432/pay?user=pay_app&password={SECRET}", "pay_app"),
+        (f"host=db.corp user=pay_app password={SECRET}", "pay_app"),
+        (f"user=pay_app password={SECRET}", ""),  # of no target
+        (f"DATABASE_PASSWORD=postgres://pay_app:{SECRET}@db.corp:5432/pay", "pay_app"),
+    ],
+)
+def test_a_login_is_told_with_its_target(text, login):
+    assert [hit.login for hit in DETECTOR.in_text(text.encode())] == [login]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "db: postgres://u:Xk9mQ2w@vL7/pRz8@db.example.org/pay",

@@ -82,6 +82,7 @@ class PostgresIssuer:
         self._admin = admin
         try:
             self._url = urlsplit(admin.reveal())
+            _ = "," in self._url.netloc or self._url.port  # of several hosts each has its own
             self._query = {name: values[-1] for name, values in parse_qs(self._url.query).items()}
         except ValueError:
             raise ValueError(NO_URL) from None

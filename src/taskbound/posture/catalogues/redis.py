@@ -11,7 +11,7 @@ from taskbound.posture.catalogues.server import server
 from taskbound.posture.sighting import Place, Principal, Sighting
 
 _SELECTOR = re.compile(r"\(([^()]*)\)")
-ALL_KEYS = frozenset({"~*", "%RW~*", "allkeys"})
+USERS_MADE_BY = frozenset({"@all", "allcommands", "nocommands", "@admin", "@dangerous", "acl", "acl|setuser"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def sightings(name: str, users: Iterable[User], sessions: Sequence[str] | None) 
 def _principals(name: str, users: Iterable[User], sessions: Sequence[str] | None) -> Iterator[Principal]:
     where = name.removeprefix("redis://")
     for row, one in enumerate(users, start=1):
-        everything = any(_is_everything(commands, keys) for commands, keys in one.rules)
+        everything = any(_is_everything(commands) for commands, _ in one.rules)
         may = tuple(f"{' '.join(commands)} on {' '.join(keys)} at {name}" for commands, keys in one.rules)
         facts: dict[str, object] = {
             "server": server(where, "redis"),
@@ -73,7 +73,7 @@ def _rule(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | Non
     return (commands, keys or ("no key",)) if allowed else None
 
 
-def _is_everything(commands: Sequence[str], keys: Sequence[str]) -> bool:
-    """Whether nothing is left out: all commands come last, and all keys are there."""
-    last = commands[-1] if commands else ""
-    return last in ("+@all", "allcommands") and not ALL_KEYS.isdisjoint(keys)
+def _is_everything(commands: Sequence[str]) -> bool:
+    """Whether ACL SETUSER is left: who may run it gives itself the rest, whatever was kept from it."""
+    last = [word[0] if word[0] in "+-" else word for word in commands if word.lstrip("+-") in USERS_MADE_BY]
+    return bool(last) and last[-1] in ("+", "allcommands")

@@ -19,7 +19,7 @@ def of_administrators(inventory: Inventory) -> Iterator[Draft]:
         found = [(one, login) for one, login in inventory.logins_of(unit) if login.facts.get("everything")]
         for login in dict.fromkeys(login.id for _, login in found):
             held = [one for one, of in found if of.id == login]
-            says = f"{label(held[0])} is that of {login}, which may do everything there."
+            says = f"{label(held[0])} is written there as that of {login}, which may do everything at its server."
             places = (*places_of(held), inventory.principals[login].place)
             yield Draft("credential-of-administrator-in-file", (label(held[0]), login), says, places, key=login)
 
@@ -40,7 +40,9 @@ def too_wide(inventory: Inventory) -> Iterator[Draft]:
         administrators = [one for one in of if one.facts.get("everything") and not one.facts.get("open")]
         for one in administrators:
             if len(administrators) > 1 or text(one, "login") == "default":
-                yield _draft("login-may-do-everything", one, f"{one.id} may run every command on every key.")
+                yield _draft(
+                    "login-may-do-everything", one, f"{one.id} may run every command, or make itself a user who may."
+                )
     for one in _logins(inventory, "postgres-role"):
         through = texts(one, "through")
         if through and not one.facts.get("first"):
