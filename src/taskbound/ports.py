@@ -380,7 +380,8 @@ class Issuer(Protocol):
         """Return whether a login lets in: with the password by a real login, without one as the catalogue says.
 
         A login that does not exist is dead, and so is one whose password the server refuses. Whatever gives no answer
-        of that kind (not reached, too many connections, no right to read the catalogue) is unknown. Never raises.
+        of that kind (not reached, too many connections, no right to read the catalogue) is unknown, and so is a login
+        without a name. Never raises.
         """
 
     async def kill(self, login: str) -> None:

@@ -48,6 +48,16 @@ async def test_who_does_not_exist_is_dead(at: At) -> None:
     assert await at.issuer().probe(login, None) == "dead"
 
 
+async def test_nobody_is_unknown_whoever_the_environment_names(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    login = next(names)
+    await at.make(login, WORD)
+    for name, value in (("PGUSER", login), ("PGPASSWORD", WORD), ("REDISCLI_AUTH", WORD)):
+        monkeypatch.setenv(name, value)
+    assert await at.issuer().probe("", Secret(WORD)) == "unknown"
+    assert await at.issuer().probe("", None) == "unknown"
+    assert await at.issuer().probe(login, Secret("")) != "alive"
+
+
 async def test_a_probe_needs_no_login_of_ones_own(at: At) -> None:
     login = next(names)
     await at.make(login, WORD)

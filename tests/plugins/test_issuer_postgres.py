@@ -169,3 +169,15 @@ async def test_a_list_that_takes_too_long_costs_that_list(at: Place, monkeypatch
     assert "who is connected cannot be read (SQLSTATE 57014)" in [one.why for one in seen.unread]
     known = [one.facts for one in seen.sightings if isinstance(one, Principal)]
     assert len(known) > 5 and not any("sessions" in facts for facts in known)
+
+
+async def test_what_is_looked_at_is_the_catalogue_whatever_lies_in_the_way(at: Place) -> None:
+    """A role may be given a search path in which somebody else's view comes before the catalogue's."""
+    await at.root.execute(f"ALTER ROLE {ADMIN} SET search_path = public, pg_catalog")
+    await at.root.execute("CREATE VIEW public.pg_roles AS SELECT * FROM pg_catalog.pg_roles WHERE rolname = 'postgres'")
+    try:
+        seen = await at.issuer().look()
+        assert await at.issuer().probe(ADMIN, None) == "alive"
+    finally:
+        await at.root.execute("DROP VIEW public.pg_roles")
+    assert ADMIN in [one.facts["login"] for one in seen.sightings if isinstance(one, Principal)]

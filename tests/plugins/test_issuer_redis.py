@@ -1,9 +1,11 @@
 """The Redis issuer: its contract, and what only Redis has. At a real server."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from taskbound.core.secret import Secret
 from taskbound.formats import resp
 from taskbound.plugins.issuers.redis import RedisIssuer
 from taskbound.posture.sighting import Principal
+from tests.certificates import Authority
 from tests.contracts.issuer import *  # noqa: F403
 from tests.contracts.issuer import WORD
 from tests.redis.server import ADMIN, ADMIN_PASSWORD, READER, READER_PASSWORD, Server, redis  # noqa: F401
@@ -136,3 +139,38 @@ async def test_what_cannot_be_seen_is_said(at: Place, login: str, password: str,
     seen = await RedisIssuer(Secret(at.server.url(login, password))).look()
     assert [(one.path, one.why) for one in seen.unread] == [(f"redis://127.0.0.1:{at.server.port}", says)]
     assert not seen.sightings and not seen.servers
+
+
+@pytest.mark.parametrize(("names", "believed"), [(("127.0.0.1",), True), (("other.example",), False), ((), False)])
+async def test_over_tls_a_server_proves_its_name_before_it_is_told_a_password(
+    at: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], believed: bool
+) -> None:
+    authority, stranger = Authority(), Authority()
+    certificate, key = (authority if names else stranger).certificate(*(names or ("127.0.0.1",)))
+    for name, text in (("authority", authority.pem), ("certificate", certificate), ("key", key)):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority"))
+    shown = bytearray()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", at.server.port)
+
+        async def back() -> None:
+            while data := await server.read(65536):
+                writer.write(data)
+
+        backing = asyncio.create_task(back())
+        while data := await reader.read(65536):
+            shown.extend(data)
+            to_server.write(data)
+        backing.cancel()
+        to_server.close()
+        writer.close()
+
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secure.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=secure) as server:
+        port = server.sockets[0].getsockname()[1]
+        seen = await RedisIssuer(Secret(f"rediss://{READER}:{READER_PASSWORD}@127.0.0.1:{port}")).look()
+    assert [one.why for one in seen.unread] == ([] if believed else ["who it is could not be verified"])
+    assert bool(seen.sightings) == (READER_PASSWORD.encode() in shown) == believed

@@ -80,9 +80,9 @@ def test_a_credential_is_of_the_login_at_the_server_that_it_names(target: str, l
     assert (f"make databases at {HERE}" in [one.name for one in got.of(TARGET)]) == joined
 
 
-def test_a_redis_address_without_a_user_means_the_default_one() -> None:
+def test_what_a_file_has_of_an_administrator_is_told() -> None:
     users = redis.sightings("redis://cache:6379", [user("user default on #aa ~* +@all")], None)
-    case = found(password("cache", "", "redis-password"), *users)["credential-of-administrator-in-file"]
+    case = found(password("cache", "default", "redis-password"), *users)["credential-of-administrator-in-file"]
     assert [one.subjects[1] for one in case] == ["redis-user:default@cache:6379"]
 
 

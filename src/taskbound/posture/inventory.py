@@ -126,11 +126,9 @@ class Inventory:
 
     def login_of(self, one: Credential) -> Principal | None:
         """Return the login that a credential is said to be of, at a server that was asked."""
-        if not self._logins or not one.target:
+        if not (self._logins and one.target and one.login):
             return None
-        where = server(one.target, one.kind)
-        login = one.login or ("default" if where and one.kind.startswith("redis") else "")
-        return self._logins.get((where, login))
+        return self._logins.get((server(one.target, one.kind), one.login))
 
     def logins_of(self, unit: Unit) -> Sequence[tuple[Credential, Principal]]:
         return [(one, login) for one in unit.credentials if (login := self.login_of(one))]

@@ -211,7 +211,8 @@ def test_a_target_is_told_where_it_stands_beside(text, target):
     ("text", "login"),
     [
         (f"postgres://pay%5Fapp:{SECRET}@db.corp:5432/pay", "pay_app"),
-        (f"redis://:{SECRET}@cache.corp:6379", ""),
+        (f"redis://:{SECRET}@cache.corp:6379", "default"),
+        (f"https://:{SECRET}@git.corp", ""),
         (f"Server=tcp:s.corp,1433;User ID=pay_app;Password={SECRET};", "pay_app"),
         (f"Server=tcp:s.corp,1433;Uid=pay_app;Password={SECRET};", "pay_app"),
         (f"jdbc:postgresql://db.corp:5432/pay?user=pay_app&password={SECRET}", "pay_app"),

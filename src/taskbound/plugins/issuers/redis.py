@@ -30,6 +30,8 @@ class RedisIssuer:
         self._admin = resp.address(admin.reveal())
 
     async def probe(self, login: str, password: Secret | None) -> Standing:
+        if not login:
+            return "unknown"
         try:
             async with asyncio.timeout(WITHIN):
                 if password is None:

@@ -54,7 +54,8 @@ def address(data: bytes, start: int, end: int) -> Iterator[Found]:
     ):
         return
     encoding = "url" if value != password else "plain"
-    yield Found(f"{kind}-password", value, *found.span(3), ADDRESS, encoding, target.of_address(rest), unquote(user))
+    login = unquote(user) or ("default" if kind == "redis" else "")
+    yield Found(f"{kind}-password", value, *found.span(3), ADDRESS, encoding, target.of_address(rest), login)
 
 
 _SCHEME_AND_TOKEN = re.compile(rb"(?i)(bearer|basic|token|bot|apikey|api-key)[ \t]{1,4}([\w=~@.+/-]{8,2000})")
