@@ -91,6 +91,12 @@ def test_many_values_in_lists_within_lists_are_counted_together(monkeypatch: pyt
         read(b"*2\r\n" + b"*5\r\n" + b":1\r\n" * 5 + b"*5\r\n" + b":1\r\n" * 5)
 
 
+def test_many_lines_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskbound.formats.resp.LARGEST", 100)
+    with pytest.raises(Garbled, match="more than a reply"):
+        read(b"*9\r\n" + b"+xxxxxxxxxxxxxxx\r\n" * 9)
+
+
 @given(st.binary(max_size=64))
 def test_whatever_comes_is_a_reply_or_none(data: bytes) -> None:
     try:

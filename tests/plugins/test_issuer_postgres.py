@@ -10,6 +10,7 @@ import pytest
 
 from taskbound.core.secret import Secret
 from taskbound.plugins.issuers.postgres import PostgresIssuer
+from taskbound.plugins.providers.postgres import sql
 from taskbound.posture.sighting import Principal
 from tests.contracts.issuer import *  # noqa: F403
 from tests.contracts.issuer import WORD
@@ -62,7 +63,8 @@ async def at(server: Server) -> AsyncIterator[Place]:  # noqa: F811
     for one in place.entered:
         one.connection.terminate()
     for row in await root.fetch("SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'contract_')"):
-        await root.execute(f"DROP OWNED BY {row['rolname']}; DROP ROLE {row['rolname']}")
+        name = sql.quote_ident(row["rolname"])
+        await root.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
     await root.execute(f"DROP ROLE {ADMIN}")
     await root.close()
 
@@ -181,3 +183,24 @@ async def test_what_is_looked_at_is_the_catalogue_whatever_lies_in_the_way(at: P
     finally:
         await at.root.execute("DROP VIEW public.pg_roles")
     assert ADMIN in [one.facts["login"] for one in seen.sightings if isinstance(one, Principal)]
+
+
+async def test_a_name_is_a_name_whatever_is_in_it(at: Place) -> None:
+    odd = """contract_"odd'; --"""
+    for name in ("contract_even", f'"{odd.replace(chr(34), chr(34) * 2)}"'):
+        await at.make(name, WORD)
+    await at.issuer().kill(odd)
+    assert [await at.issuer().probe(name, None) for name in (odd, "contract_even")] == ["dead", "alive"]
+
+
+async def test_who_was_let_in_before_it_was_forbidden_and_shows_after_it_is_gone(
+    at: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forbid(issuer: PostgresIssuer, connection: Any, login: str) -> None:
+        await connection.execute(f"ALTER ROLE {login} NOLOGIN")  # ends nobody
+
+    monkeypatch.setattr(PostgresIssuer, "_forbid", forbid)
+    await at.make("contract_late", WORD)
+    session = await at.enter("contract_late", WORD)
+    await at.issuer().kill("contract_late")
+    assert not await session.is_there()
