@@ -103,7 +103,7 @@ def test_what_servers_say_is_joined_with_what_lies_in_files(say: Say, server: Po
 def test_reach_says_what_a_role_may_do_with_what_an_agent_holds(say: Say, server: Postgres) -> None:  # noqa: F811
     status, out, _ = say("graph", "reach", "mcp:shop@work", ".")
     where = f"127.0.0.1:{server.port}"
-    may = f"DELETE, INSERT, SELECT, UPDATE on 1 table of shop.public at postgresql://{where}"
+    may = f"DELETE, INSERT, SELECT, UPDATE on shop.public.orders at postgresql://{where}"
     assert status == 0 and f"  {may}\n" in out
     assert f"    postgres-password …ZtR4 proves postgres-role:servers_app@{where}  .mcp.json:" in out
     assert f"    postgres-role:servers_app@{where} is a member of postgres-role:shop_writer@{where}" in out
@@ -120,10 +120,15 @@ def test_a_report_in_sarif_and_as_a_table_tells_of_servers(say: Say, server: Pos
     assert all(len(one["properties"]["tags"]) == 1 for one in log["runs"][0]["results"])
 
 
-def test_servers_alone_are_looked_at_without_a_folder(say: Say) -> None:
+def test_servers_alone_are_looked_at_without_a_folder(say: Say, redis: Redis) -> None:  # noqa: F811
     _, out, _ = say("discover", "--format", "json")
     report = json.loads(out)
-    assert report["counts"]["files"] == 0 and report["credentials"] == [] and len(report["identities"]) > 5
+    assert report["counts"]["files"] == 0 and report["credentials"] == []
+    told = {one["id"].partition("@")[0]: one for one in report["identities"]}
+    looks = told[f"postgres-role:{LOOKS}"]
+    assert (looks["expires"][:4], looks["limit"], looks["sessions"], looks["enters"]) == ("2040", -1, 1, True)
+    assert told["postgres-role:servers_app"]["member_of"] == [told["postgres-role:shop_writer"]["id"]]
+    assert told["redis-user:servers_old"]["may"] == [f"-@all +@read on ~app:* at redis://127.0.0.1:{redis.port}"]
 
 
 def test_an_address_with_a_password_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

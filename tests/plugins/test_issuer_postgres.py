@@ -142,7 +142,7 @@ async def test_looking_changes_nothing(at: Place) -> None:
     by_name = {one.facts["login"]: one for one in seen.sightings if isinstance(one, Principal)}
     app, reader, admin = by_name["contract_app"], by_name["shop_reader"], by_name[ADMIN]
     assert app.facts["member_of"] == (reader.id,) and app.facts["sessions"] == 0 and app.facts["password"] is True
-    assert reader.facts["may"] == (f"SELECT on 1 table of shop.public at postgresql://127.0.0.1:{at.server.port}",)
+    assert reader.facts["may"] == (f"SELECT on shop.public.orders at postgresql://127.0.0.1:{at.server.port}",)
     assert admin.facts["everything"] and admin.facts["sessions"] == 1 and not app.facts["everything"]
 
 

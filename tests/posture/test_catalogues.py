@@ -10,6 +10,7 @@ from taskbound.posture.catalogues.postgres import Catalogue, Grant, Line, Role
 from taskbound.posture.catalogues.server import server
 from taskbound.posture.findings import Finding, find
 from taskbound.posture.graph import IDENTITY, TARGET, build, reach
+from taskbound.posture.inventory import texts
 from taskbound.posture.sighting import Credential, Holder, Place, Principal, Sighting, Weakness
 
 DAY = date(2031, 5, 1)
@@ -90,14 +91,24 @@ def test_what_a_file_has_of_an_administrator_is_told() -> None:
 
 
 def test_what_a_group_may_do_is_reached_by_its_members_and_what_everybody_may_by_logins() -> None:
-    grants = [Grant("readers", "public", ("SELECT",), 3), Grant("", "open", ("SELECT",), 1)]
+    grants = [Grant("readers", "public", ("SELECT",), 9, ("a", "b", "c")), Grant("", "open", ("SELECT",), 1, ("days",))]
     seen = of([role("app"), role("readers", enters=False)], members=[("app", "readers")], grants=grants)
     graph = build(seen, DAY)
     got = reach(graph, graph.numbers[IDENTITY, "postgres-role:app@db.corp.example:5432"])
     assert [one.name for one in got.of(TARGET)] == [
-        f"SELECT on 1 table of pay.open at {HERE}",
-        f"SELECT on 3 tables of pay.public at {HERE}",
+        f"SELECT on pay.open.days at {HERE}",
+        f"SELECT on 9 tables of pay.public at {HERE}, as readers",
     ]
+
+
+def test_roles_meet_where_they_may_do_the_same_with_the_same_tables() -> None:
+    every = ("DELETE", "INSERT", "MAINTAIN", "REFERENCES", "SELECT", "TRIGGER", "TRUNCATE", "UPDATE")
+    few = [Grant(name, "public", every, 2, ("a", "b")) for name in ("x", "y")]
+    many = [Grant(name, "public", ("SELECT",), 9, ("c", "d", "e")) for name in ("x", "y")]
+    seen = of([role("x"), role("y")], grants=[*few, *many])
+    x, y = (texts(one, "may") for one in seen if isinstance(one, Principal))
+    assert x[0] == y[0] == f"ALL on pay.public.a, pay.public.b at {HERE}"
+    assert (x[1], y[1]) == tuple(f"SELECT on 9 tables of pay.public at {HERE}, as {name}" for name in "xy")
 
 
 def test_who_is_a_superuser_or_becomes_one_through_others_may_do_everything() -> None:

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from typing import Any
 
 from taskbound.formats import sarif
 from taskbound.posture.cases import CASES, CRITICAL, HIGH, LOW, MEDIUM, SEVERITIES
 from taskbound.posture.findings import Finding
+from taskbound.posture.inventory import LOGINS
 from taskbound.posture.seen import Seen, Unread
 from taskbound.posture.sighting import Credential, Holder, Place, Principal, Sighting
 from taskbound.posture.standing import Standing
@@ -288,7 +289,7 @@ def as_json(report: Report, version: str) -> dict[str, Any]:
         "credentials": [_held(one) for one in report.credentials],
         "holders": [_holder(one) for one in seen.holders],
         "identities": [
-            {"id": one.id, "kind": one.kind, "place": _place(one.place)}
+            {"id": one.id, "kind": one.kind, "place": _place(one.place), **_login(one)}
             for one in seen.sightings
             if isinstance(one, Principal)
         ],
@@ -321,6 +322,15 @@ def _finding(finding: Finding, standing: str) -> dict[str, Any]:
         "owner": finding.owner,
         "next": finding.next,
     }
+
+
+def _login(one: Principal) -> dict[str, Any]:
+    """Return what a server says of a login of its own; of others nothing."""
+    if one.kind not in LOGINS:
+        return {}
+    told = {name: one.facts[name] for name in ("enters", "may", "member_of", "sessions", "limit") if name in one.facts}
+    expires = one.facts.get("expires")
+    return {**told, "expires": expires.isoformat() if isinstance(expires, datetime) else None}
 
 
 def _place(place: Place) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from taskbound.core.errors import Unavailable
 from taskbound.core.secret import Secret
 from taskbound.ports import Standing
 from taskbound.posture.catalogues import postgres as catalogue
-from taskbound.posture.catalogues.postgres import Catalogue, Grant, Line, Role
+from taskbound.posture.catalogues.postgres import NAMED, Catalogue, Grant, Line, Role
 from taskbound.posture.seen import Seen, Unread
 
 if TYPE_CHECKING:
@@ -58,13 +58,16 @@ SELECT rolname AS name, rolpassword IS NOT NULL AS has_password, coalesce(starts
 FROM pg_authid ORDER BY rolname LIMIT {MOST}"""
 ACTIVE = "SELECT usename AS name, count(*) AS sessions FROM pg_stat_activity WHERE usename IS NOT NULL GROUP BY usename"
 GRANTS = f"""
-SELECT coalesce(holder.rolname, '') AS role, nspname AS schema,
-    array_agg(DISTINCT one.privilege_type ORDER BY one.privilege_type) AS privileges, count(DISTINCT c.oid) AS tables
-FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
-    aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS one
-    LEFT JOIN pg_roles AS holder ON holder.oid = grantee
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname <> 'information_schema' AND NOT starts_with(nspname, 'pg_')
-GROUP BY 1, 2 ORDER BY 1, 2 LIMIT {MOST}"""
+SELECT role, schema, privileges, count(*) AS tables, (array_agg(name ORDER BY name))[1:{NAMED}] AS names
+FROM (
+    SELECT coalesce(holder.rolname, '') AS role, nspname AS schema, c.relname::text AS name,
+        array_agg(DISTINCT one.privilege_type ORDER BY one.privilege_type) AS privileges
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
+        aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS one
+        LEFT JOIN pg_roles AS holder ON holder.oid = grantee
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname <> 'information_schema' AND NOT starts_with(nspname, 'pg_')
+    GROUP BY 1, 2, 3) AS granted
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT {MOST}"""
 LINES = f"""
 SELECT line_number AS number, type, auth_method AS method, coalesce(address, '') AS address, database AS databases,
     user_name AS users, coalesce(to_jsonb(line) ->> 'file_name', '') AS file

@@ -31,6 +31,8 @@ PREDEFINED: Mapping[str, str] = {
     "pg_signal_backend": "end sessions at {server}",
 }
 EVERYBODY = "PUBLIC"
+NAMED = 3  # tables: of more than that their number is told
+ALL = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,13 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What somebody may do with the tables of a schema, all of them taken together."""
+    """What somebody may do with those tables of a schema with which they may do the same."""
 
     role: str  # "": everybody
     schema: str
     privileges: tuple[str, ...]
     tables: int
+    names: tuple[str, ...]  # of the first ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +146,12 @@ def _may(role: Role, name: str) -> Iterator[str]:
 
 
 def _granted(grant: Grant, catalogue: Catalogue) -> str:
-    tables = f"{grant.tables} table{'s' * (grant.tables != 1)}"
-    return f"{', '.join(grant.privileges)} on {tables} of {catalogue.database}.{grant.schema} at {catalogue.name}"
+    """Two roles share a target where it is the same tables; what is told by number alone is each one's own."""
+    privileges = "ALL" if set(grant.privileges) >= ALL else ", ".join(grant.privileges)
+    where = f"{catalogue.database}.{grant.schema}"
+    if grant.tables <= NAMED:
+        return f"{privileges} on {', '.join(f'{where}.{name}' for name in grant.names)} at {catalogue.name}"
+    return f"{privileges} on {grant.tables} tables of {where} at {catalogue.name}, as {grant.role or EVERYBODY}"
 
 
 def _above(role: str, member_of: Mapping[str, Sequence[str]]) -> set[str]:
