@@ -81,15 +81,17 @@ async def test_who_comes_meanwhile_is_gone_too(at: At) -> None:
     login = next(names)
     await at.make(login, WORD)
     came: list[Session] = []
+    somebody = asyncio.Event()
 
     async def come() -> None:
         while True:
             came.append(await at.enter(login, WORD))
+            somebody.set()
 
     coming = [asyncio.create_task(come()) for _ in range(3)]
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(somebody.wait(), 20)
     await at.issuer().kill(login)
-    assert came and not any([await one.is_there() for one in came])
+    assert not any([await one.is_there() for one in came])
     for one in coming:
         one.cancel()
     await asyncio.gather(*coming, return_exceptions=True)
