@@ -7,12 +7,12 @@ from taskbound.app import doctor
 from taskbound.ports import Lack
 
 
-async def test_the_name_of_a_database_begins_no_statement(monkeypatch):
+async def test_the_name_of_a_database_begins_no_statement(monkeypatch, tmp_path):
     class Check:
         async def lacks(self):
             return [Lack("it lacks something", "GRANT a TO b;", "shop\nDROP TABLE orders; --")]
 
     monkeypatch.setattr(doctor, "CHECKED", {"postgres": lambda _: Check()})
     target: Any = SimpleNamespace(name="shopdb", provider="postgres", admin="env:ADMIN")
-    (check,) = [one async for one in doctor.at_target(target, is_running=False)]
+    (check,) = [one async for one in doctor.at_target(target, tmp_path, is_running=False)]
     assert check.hint == "GRANT a TO b;  -- in database 'shop\\nDROP TABLE orders; --'"

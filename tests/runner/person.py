@@ -25,13 +25,14 @@ import json, os, sys
 from datetime import timedelta
 from pathlib import Path
 from taskbound import runner
+from taskbound.posture import references
 from taskbound.runner import hold
 ask = json.loads(sys.argv[1])
 assert os.getuid() != 0 or ask["as_root"]
 runner.GRACE, hold.LOST = ask["patience"] or (runner.GRACE, hold.LOST)
 task = {"profile": "etl", "set": {"n": "1"}, "intent": None, "agent": ask["agent"], "life": None}
 how = {"keep": ask["keep"], "must_contain": ask["must_contain"], "state": Path(ask["state"])}
-how |= {"second": Path(ask["second"])}
+how |= {"second": Path(ask["second"]), "references": references, "resolve": [Path(one) for one in ask["resolve"]]}
 sys.exit(runner.run(ask["command"], ask["address"], **task, **how))
 """
 
@@ -72,6 +73,7 @@ class Person:
         must_contain: bool = False,
         agent: str | None = None,
         patience: tuple[float, float] | None = None,
+        resolve: Sequence[Path] = (),
     ) -> list[str]:
         ask: dict[str, Any] = {
             "command": list(command),
@@ -80,6 +82,7 @@ class Person:
         }
         ask |= {"must_contain": must_contain, "state": str(self.state), "agent": agent, "as_root": self.root}
         ask["second"] = str(self.second)
+        ask["resolve"] = [str(one) for one in resolve]
         ask["patience"] = patience  # seconds until KILL, and without a server: else the real ones
         return [*as_person(self, conditions), sys.executable, "-c", RUN, json.dumps(ask)]
 

@@ -19,6 +19,7 @@ from taskbound.app.places import (
     load_config,
     public,
     secret,
+    static_folder,
     told_node,
     told_second_place,
 )
@@ -28,6 +29,7 @@ from taskbound.core.config import Config, TargetConfig
 from taskbound.core.errors import InvalidRequest, TaskboundError, Unavailable
 from taskbound.core.refusal import problems_of
 from taskbound.plugins.providers.postgres.lacks import PostgresCheck
+from taskbound.plugins.providers.static import read_value
 from taskbound.ports import Checked
 from taskbound.store.reserve import RESERVE
 
@@ -67,7 +69,7 @@ async def examine(state: Path, file: Path | None, running: Running | None) -> li
     known = running is not None
     found += [*secrets(config, is_running=known), *second(config, state), *sinks(config)]
     found += policy(config, state, running)
-    found += [one for target in config.targets async for one in at_target(target, is_running=known)]
+    found += [one for target in config.targets async for one in at_target(target, state, is_running=known)]
     found += [one async for one in log(config, state, is_running=known)]
     return found
 
@@ -251,9 +253,20 @@ def _postgres(target: TargetConfig) -> Checked:
 CHECKED: Mapping[str, Callable[[TargetConfig], Checked]] = {"postgres": _postgres}
 
 
-async def at_target(target: TargetConfig, *, is_running: bool) -> AsyncIterator[Check]:
+def _static(name: str, folder: Path) -> Check:
+    try:
+        read_value(folder)
+    except TaskboundError as error:
+        return Check(name, FAIL, str(error), error.hint)
+    return Check(name, OK, "it has a value, which is standing: no lease ends it")
+
+
+async def at_target(target: TargetConfig, state: Path, *, is_running: bool) -> AsyncIterator[Check]:
     """Ask what a target lacks. The hint is the statement that its administrator runs."""
     name = f"target {target.name}"
+    if target.provider == "static":
+        yield _static(name, static_folder(state, target.name))
+        return
     if is_running and _is_absent(target.admin):
         yield Check(name, WARN, f"not asked: {target.admin} is not set here", AS_UP)
         return

@@ -45,6 +45,11 @@ def second_place(config: Config) -> Path:
     return Path(config.checkpoints or Path(base, "taskbound/checkpoints")).absolute()
 
 
+def static_folder(state: Path, target: str) -> Path:
+    """Return where the value of a static target lies: below the keys, which `run` hides."""
+    return state / "keys/static" / target
+
+
 def tell_places(config: Config, file: Path | None, state: Path, node: str) -> None:
     """Make the second place, and write down where it is, which files the configuration refers to, and the node.
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from taskbound.app.places import admin_login, kept_name, only_one, second_place, secret
+from taskbound.app.places import admin_login, kept_name, only_one, second_place, secret, static_folder
 from taskbound.core.catalogue import Target
 from taskbound.core.config import Config, TargetConfig
 from taskbound.core.identity import Identity
@@ -30,6 +30,7 @@ from taskbound.plugins.net import Origin
 from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.plugins.providers.memory import MemoryProvider, MemoryTarget
 from taskbound.plugins.providers.postgres import PostgresProvider
+from taskbound.plugins.providers.static import StaticProvider
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
 from taskbound.plugins.upstreams.mcp_http.known import Known
 from taskbound.ports import Log, Provider, Store, Upstream, World
@@ -156,6 +157,9 @@ async def open_world(
             kept = _kept(own, state, second, policies, config.trust_domain)
         providers, upstreams = dict[str, Provider](), dict[str, Callable[[], Upstream]]()
         for target in config.targets:
+            if target.provider == "static":
+                providers[target.name] = StaticProvider(static_folder(state, target.name), kept.instance, clock)
+                continue
             providers[target.name] = provider = _postgres(target, kept, lane)
             stack.push_async_callback(provider.close)
         for upstream in config.upstreams:

@@ -8,6 +8,7 @@ from taskbound.cli.answer import Usage, answered, unknown
 
 COMMANDS: Mapping[str, str] = {
     "discover": "say who holds which credentials and who shares them; no server, changes and sends nothing",
+    "fix": "take literal secrets out of files, and put references in that run resolves; patch pipelines",
     "graph": "say what an agent can reach, who else holds a credential, what breaks if it is rotated; draw it",
     "up": "run everything on this machine: store, gateway, API",
     "serve": "run one node of several, on a PostgreSQL database",
@@ -18,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "call": "list calls, and which were denied",
     "tools": "derive and pin the tools of an upstream, list them",
     "lease": "list leases",
+    "target": "put a value into a static target, list targets",
     "audit": "export, verify, erase, follow the log",
     "receipt": "show what a closed task was given and when it was dead; verify a receipt offline",
     "doctor": "say what of this installation is not as it should be, and what to do",

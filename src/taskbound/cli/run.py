@@ -16,7 +16,11 @@ grants, and, where the kernel lets it, the state directory and credential folder
 else of the home).
 Ends with the program's own status; 125 when it could not start.
 
+A variable that is a reference, taskbound://NAME, comes along, and the program finds there what the lease NAME gave;
+so it does in each FILE of --resolve (docs/fix.md). No value stands on a command line.
+
   taskbound run --profile nightly --set day=2027-01-31 -- python report.py
+  taskbound run --profile mail --resolve .mcp.json -- my-agent
 """
 
 
@@ -29,6 +33,14 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--keep", metavar="VAR", action="append", default=[], help="hand on this variable too; said on stderr"
     )
+    parser.add_argument(
+        "--resolve",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="let the program find in FILE what taskbound://NAME stands for",
+    )
     parser.add_argument("--cause", metavar="TASK", help="the earlier task that led to this one; no authority")
     parser.add_argument("--must-contain", action="store_true", help="do not start where something stays reachable")
     at = words.index("--") if "--" in words else len(words)
@@ -38,6 +50,7 @@ def main(words: Sequence[str]) -> int:
     asked = parser.parse_args(words[:at])
 
     from taskbound import runner
+    from taskbound.posture import references
 
     state = answer.state_directory()
     second, named = _told(state / "places.json")
@@ -52,6 +65,8 @@ def main(words: Sequence[str]) -> int:
         cause=asked.cause,
         keep=asked.keep,
         must_contain=asked.must_contain,
+        references=references,
+        resolve=asked.resolve,
         state=state,
         second=second,
         also=named,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from taskbound.core.catalogue import Target
 
 PORTS = {"http": 80, "https": 443}
+CLASS_OF = {"postgres": "cut now", "static": "standing"}  # of a provider's leases (INTERFACES 11, core.lease)
 
 Origin = tuple[str, str, int]  # scheme, host, port
 
@@ -58,8 +59,8 @@ class TargetConfig:
     """One system that leases are issued for."""
 
     name: str
-    provider: str
-    admin: str  # a reference
+    provider: str  # one of CLASS_OF
+    admin: str  # a reference; of a static target it is "", as are the two below
     owner: str
     quarantine: str
     environment: str
@@ -75,11 +76,11 @@ class TargetConfig:
                 name=self.name,
                 grant=grant,
                 environment=self.environment,
-                revocation_class="cut now",  # of PostgreSQL (INTERFACES 11)
+                revocation_class=CLASS_OF[self.provider],
                 assurances=frozenset(self.assurances),
                 holders=frozenset(self.holders),
                 max_life=self.max_life,
-                statements={"member_of": member_of},
+                statements={"member_of": member_of} if member_of else {},
             )
             for grant, member_of in self.grants.items()
         }

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from taskbound.core.config import (
+    CLASS_OF,
     Ask,
     Config,
     IssuerConfig,
@@ -256,14 +257,19 @@ _CREDENTIAL = 'credential = { target = "crm", grant = "reader", as = "bearer" }'
 _TARGET = (
     "name", "provider", "admin", "owner", "quarantine", "max_life", "environment", "assurances", "holders", "grants",
 )  # fmt: skip
+_OF_POSTGRES = ("admin", "owner", "quarantine", "grants")
+STATIC_GRANT = "value"  # what is leased of a static target: "github_token/value"
+_STATIC: Mapping[str, Any] = {"admin": "", "owner": "", "quarantine": "", "grants": {STATIC_GRANT: ()}}
 
 
 def _targets(table: Mapping[str, Any]) -> Iterator[TargetConfig]:
     seen = set[str]()
     for where, entry in _tables(table, "target", _TARGET):
         name, provider = _name(entry, where, seen), _text(entry, "provider", where)
-        if provider != "postgres":
+        if provider not in CLASS_OF:
             _refuse(f"{where}the provider {quoted(provider)} is not built yet", 'provider = "postgres"')
+        if provider == "static" and (of_others := [key for key in _OF_POSTGRES if key in entry]):
+            _refuse(f"{where}{of_others[0]!r} says nothing of a static target", "taskbound target put NAME")
         life: dict[str, Any] = {}
         try:
             if (max_life := duration(entry, "max_life")) is not None:
@@ -279,13 +285,19 @@ def _targets(table: Mapping[str, Any]) -> Iterator[TargetConfig]:
         yield TargetConfig(
             name=name,
             provider=provider,
-            admin=_reference(entry, "admin", where),
-            owner=_text(entry, "owner", where),
-            quarantine=_text(entry, "quarantine", where),
             environment=_text(entry, "environment", where),
-            grants=_grants(entry, name, where),
+            **(_of_postgres(entry, name, where) if provider == "postgres" else _STATIC),
             **life,
         )
+
+
+def _of_postgres(entry: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    return {
+        "admin": _reference(entry, "admin", where),
+        "owner": _text(entry, "owner", where),
+        "quarantine": _text(entry, "quarantine", where),
+        "grants": _grants(entry, name, where),
+    }
 
 
 def _grants(entry: Mapping[str, Any], target: str, where: str) -> dict[str, tuple[str, ...]]:

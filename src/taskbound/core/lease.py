@@ -16,7 +16,8 @@ CREATE_WINDOW = timedelta(seconds=5)  # the target must refuse to create after t
 SETTLE = timedelta(seconds=2)  # a target's own clock and last commits; recovery concludes only after it (D3)
 STUCK = timedelta(minutes=5)  # after `due`: then its target gets no new credentials (D9)
 LATE = {"revoking": timedelta(seconds=5), "cut": STUCK}  # after `due`, by state: then it is overdue (S3)
-CLASSES = ("cut now", "needs its value", "gateway only", "dies of age")  # INTERFACES 11
+STANDING = "standing"  # it was there before the lease and lives on after it: the lease ends its delivery alone
+CLASSES = ("cut now", "needs its value", "gateway only", "dies of age", STANDING)  # INTERFACES 11, and the last
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from taskbound.runner.namespaces import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
     Hidden,
+    Shown,
     keys,
     loose_on_the_way,
     prctl,
@@ -39,8 +40,25 @@ from taskbound.runner.namespaces import (
 from taskbound.runner.seccomp import can_forbid_typing
 from taskbound_sdk import Client, Refused, Unreachable
 
+RESOLVED_LIMIT = 4 << 20  # bytes of a file in which references are resolved
+GRANT_HINT = 'grant the task a lease of it, as in: [[grant]] lease = "NAME/value"'
 GRACE = 10.0  # seconds between TERM and KILL
+STANDING = "standing"  # the class of a lease whose credential does not end with it
+Values = Mapping[str, Mapping[str, str]]  # of leases: by name, by member of the credential
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class References(Protocol):
+    """How references to leases are read. Given by who calls `run`, which knows files and their formats."""
+
+    def is_one(self, text: str, /) -> bool:
+        """Whether a text is a reference and nothing else."""
+
+    def resolved(self, text: str, values: Values, /) -> str:
+        """Return a text with what its references lead to. Raises ValueError, without a value in it."""
+
+    def resolved_file(self, path: str, data: bytes, values: Values, /) -> bytes:
+        """Return a file with what its references lead to. Raises ValueError, without a value in it."""
 
 
 class HasFileno(Protocol):
@@ -61,11 +79,16 @@ def run(
     cause: str | None = None,
     keep: Sequence[str],
     must_contain: bool,
+    references: References,
+    resolve: Sequence[Path] = (),
     state: Path,
     second: Path | None = None,
     also: Sequence[Path] = (),
 ) -> int:
     """Run the command inside a task of its own; return its status, 128 + signal, or 125 when it could not start.
+
+    `resolve`: files in which the program finds what references lead to, in their places; those of its environment
+    are resolved too.
 
     `second` and `also`: where the server keeps checkpoints (None: it does not say) and what its configuration
     names, to be hidden like its state.
@@ -74,7 +97,7 @@ def run(
     takes over their orphans, and kills what children it has left at the end.
     """
     outside = dict(os.environ)
-    environment = inherited(outside, keep)
+    environment = inherited(outside, keep, references.is_one)
     body = {
         "profile": profile,
         "set": dict(set),
@@ -100,6 +123,7 @@ def run(
                 )
             walls, reason = walls_for(own)
             walls = replace(walls, hidden=hidden)
+            files = _to_resolve(resolve, walls, reason)
             reachable = [
                 *_reachable(walls, hidden, reason),
                 *_uncovered(second, also, hidden),
@@ -122,7 +146,11 @@ def run(
             hold = Hold(held, lambda: client.reopen(task["task"]))
             reason = "the program could not be started"
             try:
-                environment |= _delivered(client, task, own)
+                leases = _leased(client, task)
+                environment = _resolved(environment, references, _values(leases))
+                environment |= _delivered(task, leases, own)
+                shown = _shown(files, references, _values(leases), own)
+                walls = replace(walls, shown=shown)
                 with closing(start(program, command, environment, walls, own)) as child:
                     status = _watch(child, hold, bell)
                 reason = "the program ended"
@@ -196,22 +224,91 @@ def _covers(hidden: Sequence[Hidden], path: Path) -> bool:
     return any(Path(os.path.realpath(path)).is_relative_to(one.path) for one in hidden)
 
 
-def _delivered(client: Client, task: Mapping[str, Any], own: Path) -> dict[str, str]:
-    """Ask for the leases, write the child's files, and return the variables that lead to them."""
+def _to_resolve(paths: Sequence[Path], walls: Walls, reason: str) -> dict[Path, bytes]:
+    """Return the files in which references are resolved, by where they really are. Raises NotStarted, OSError."""
+    if paths and not walls.apart:
+        raise NotStarted(
+            f"no file can be shown to the program in the place of another here ({reason})",
+            hint="leave --resolve out, and put the references into its environment",
+        )
+    found = {}
+    for path in paths:
+        real = path.resolve(strict=True)
+        if any(real.is_relative_to(one.path) for one in walls.hidden):
+            raise NotStarted(f"{path} is hidden from programs", hint="it cannot be resolved there")
+        with real.open("rb") as file:
+            found[real] = file.read(RESOLVED_LIMIT + 1)
+        if len(found[real]) > RESOLVED_LIMIT:
+            raise NotStarted(f"{path} has more than {RESOLVED_LIMIT >> 20} MiB", hint="it is none to hold references")
+    return found
+
+
+def _resolved(environment: Mapping[str, str], references: References, values: Values) -> dict[str, str]:
+    """Return the environment with what its references lead to. Raises NotStarted."""
+    inside = {}
+    for name, value in environment.items():
+        try:
+            inside[name] = references.resolved(value, values)
+        except ValueError as error:
+            raise NotStarted(f"${name}: {error}", hint=GRANT_HINT) from None
+        if inside[name] != value:
+            _say(f"resolved for the program: ${name}")
+    return inside
+
+
+def _shown(files: Mapping[Path, bytes], references: References, values: Values, own: Path) -> tuple[Shown, ...]:
+    """Write each file, resolved, into the child's folder; return what stands in which place. Raises NotStarted."""
+    shown = []
+    for number, (path, data) in enumerate(files.items()):
+        try:
+            inside = references.resolved_file(str(path), data, values)
+        except ValueError as error:
+            raise NotStarted(str(error), hint=GRANT_HINT) from None
+        shown.append(Shown(path, Path(place.write_bytes(own / f"resolved-{number}", inside))))
+        _say(f"resolved for the program: {path}" if inside != data else f"nothing to resolve in {path}")
+    return tuple(shown)
+
+
+def _values(leases: Mapping[str, Mapping[str, Any]]) -> Values:
+    """Return what references may lead to."""
+    found = {}
+    for name, lease in leases.items():
+        found[name] = {member: str(value) for member, value in lease["credential"].items()}
+        if "database" in found[name]:
+            found[name]["url"] = place.database_url(found[name])
+    return found
+
+
+def _leased(client: Client, task: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Ask for the leases that the task grants; return them by the names under which the child finds them."""
     leases: dict[str, Mapping[str, Any]] = {}
-    upstreams: dict[str, None] = {}
-    for grant in task["grants"]:
-        for resource in grant["resources"]:
-            first, _, rest = resource.partition("/")
-            if "lease/issue" not in grant["actions"]:
-                upstreams[first] = None
-            elif grant["ask"]:
-                _say(f"no lease of {resource} yet: it needs a person's consent")
-            else:
-                leases[f"{first}_{rest}" if first in leases else first] = client.lease(task["task"], resource)
+    for resource, grant in _resources(task):
+        first, _, rest = resource.partition("/")
+        if "lease/issue" not in grant["actions"]:
+            continue
+        if grant["ask"]:
+            _say(f"no lease of {resource} yet: it needs a person's consent")
+            continue
+        name = f"{first}_{rest}" if first in leases else first
+        lease = leases[name] = client.lease(task["task"], resource)
+        lives = ": it lives on after the task, which ends its delivery alone" if lease["class"] == STANDING else ""
+        _say(f"lease {lease['lease']} of {lease['target']}/{lease['grant']}, {lease['class']}{lives}")
+    return leases
+
+
+def _resources(task: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from ((resource, grant) for grant in task["grants"] for resource in grant["resources"])
+
+
+def _delivered(task: Mapping[str, Any], leases: Mapping[str, Mapping[str, Any]], own: Path) -> dict[str, str]:
+    """Write the child's files, and return the variables that lead to them."""
+    upstreams = {
+        resource.partition("/")[0]: None
+        for resource, grant in _resources(task)
+        if "lease/issue" not in grant["actions"]
+    }
     files = []
     for name, lease in leases.items():
-        _say(f"lease {lease['lease']} of {lease['target']}/{lease['grant']}, {lease['class']}")
         files.append(LeaseFile(name, place.write(own / f"{name}.json", place.lease_json(lease))))
     databases = {name: lease["credential"] for name, lease in leases.items() if "database" in lease["credential"]}
     services = place.write(own / "pg_service.conf", place.pg_services(databases)) if databases else None

@@ -25,6 +25,7 @@ from taskbound.runner.namespaces import (
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
     Hidden,
+    Shown,
     hide,
     mount_proc,
     new_pid_namespace,
@@ -44,6 +45,7 @@ class Walls:
     apart: bool = False  # a user and mount namespace in which what is hidden cannot be reached
     pids: bool = False  # a PID namespace too
     hidden: tuple[Hidden, ...] = ()
+    shown: tuple[Shown, ...] = ()
 
 
 class NotStarted(Exception):
@@ -253,7 +255,7 @@ def _inside(above: int, reports: socket.socket, walls: Walls, own: Path, act: Ca
     """Build the walls around this process and act behind them; what stays between only waits."""
     os.setpgid(0, 0)
     if walls.apart:
-        hide(walls.hidden, own)
+        hide(walls.hidden, own, walls.shown)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if can_forbid_typing():
         forbid_typing()

@@ -5,7 +5,7 @@ thought of stays outside. `--keep VAR` is the only exception, and it is said alo
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -26,9 +26,18 @@ class LeaseFile:
         return f"TASKBOUND_LEASE_{re.sub(r'[^A-Za-z0-9]', '_', self.name).upper()}_FILE"
 
 
-def inherited(outside: Mapping[str, str], keep: Sequence[str] = ()) -> dict[str, str]:
-    """Return what of the environment outside an agent gets: the allow-list, and the variables named in `keep`."""
-    inside = {name: value for name, value in outside.items() if _is_allowed(name, value) or name in keep}
+def inherited(
+    outside: Mapping[str, str], keep: Sequence[str] = (), is_reference: Callable[[str], bool] = lambda _: False
+) -> dict[str, str]:
+    """Return what of the environment outside an agent gets: the allow-list, and the variables named in `keep`.
+
+    What is a reference and nothing else comes along too: it holds no value, and leads to what the task has anyway.
+    """
+    inside = {
+        name: value
+        for name, value in outside.items()
+        if _is_allowed(name, value) or name in keep or is_reference(value)
+    }
     exceptions = [word for word in re.split(r"[,\s]+", outside.get("no_proxy") or outside.get("NO_PROXY", "")) if word]
     exceptions += [host for host in LOCAL if host not in exceptions]
     # Programs read one of the two, and not all the same: where the lower one is set, it wins nearly everywhere.

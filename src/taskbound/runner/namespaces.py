@@ -53,6 +53,14 @@ class Hidden:
         return self.path.is_dir()
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A file in whose place the program finds another one, which it cannot write."""
+
+    path: Path  # resolved
+    instead: Path
+
+
 def prctl(option: int, value: int, more: int = 0) -> None:
     """Set an attribute of this process. Raises OSError."""
     _checked(_libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(more), 0, 0), "prctl")
@@ -115,8 +123,11 @@ def _there(folder: Path) -> Path:
     return folder
 
 
-def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
-    """Enter a user and mount namespace where none of it can be reached, `own` excepted. Raises OSError."""
+def hide(hidden: tuple[Hidden, ...], own: Path, shown: tuple[Shown, ...] = ()) -> None:
+    """Enter a user and mount namespace where none of it can be reached, `own` excepted. Raises OSError.
+
+    What is shown stands there in the place of other files.
+    """
     here = os.getcwd()
     _unshare_user()
     kept = os.open(own, os.O_PATH | os.O_CLOEXEC)  # in the new namespace: the old one's cannot be mounted
@@ -135,6 +146,10 @@ def hide(hidden: tuple[Hidden, ...], own: Path) -> None:
             own.mkdir(mode=0o700, parents=True)
             _mount(f"/proc/self/fd/{kept}", str(own), None, MS_BIND)
             _mount(None, str(one.path), None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY)
+    for file in shown:
+        _mount(str(file.instead), str(file.path), None, MS_BIND)
+        flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+        _mount(None, str(file.path), None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY)
     os.close(kept)
     os.close(nothing)
     _unshare_user()  # from here on the mounts are locked

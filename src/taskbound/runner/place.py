@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 PREFIX = "run-"
 CONNECTION = ("host", "port", "dbname", "user", "password")
@@ -86,8 +87,13 @@ def _sweep(base: Path) -> None:
 
 def write(file: Path, text: str) -> str:
     """Write a new file that only its owner can read; return where it is."""
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as opened:
-        opened.write(text)
+    return write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, data: bytes) -> str:
+    """As `write`, of a file that is no text of ours."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:
+        opened.write(data)
     return str(file)
 
 
@@ -103,6 +109,15 @@ def mcp_config(gateway: str, handle: str, upstreams: Sequence[str]) -> str:
 def lease_json(lease: Mapping[str, Any]) -> str:
     """Render one lease as its file holds it."""
     return json.dumps({key: lease[key] for key in ("target", "class", "expires")} | dict(lease["credential"]), indent=2)
+
+
+def database_url(credential: Mapping[str, Any]) -> str:
+    """Return a connection URI of libpq for a login; a folder of a Unix socket stands in it as `host` too."""
+    user, password, database = (quote(str(credential[key]), safe="") for key in ("user", "password", "database"))
+    host, port = str(credential["host"]), credential["port"]
+    if host.startswith("/"):
+        return f"postgresql://{user}:{password}@/{database}?host={quote(host, safe='')}&port={port}"
+    return f"postgresql://{user}:{password}@{f'[{host}]' if ':' in host else host}:{port}/{database}"
 
 
 def pg_services(credentials: Mapping[str, Mapping[str, Any]]) -> str:

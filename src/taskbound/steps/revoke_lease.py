@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from taskbound.core.errors import NotFound, StillLetIn, TargetUnavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Identity
-from taskbound.core.lease import LATE, Lease, fall_due, orphan
+from taskbound.core.lease import LATE, STANDING, Lease, fall_due, orphan
 from taskbound.core.receipt import not_presented, refused_probe
 from taskbound.core.thing import advance
 from taskbound.ports import Probes, Provider, Transaction, World
@@ -105,6 +105,8 @@ async def clean_lease(world: World, lane: Identity, lease: Lease) -> Lease:
 
 async def _probed(world: World, lane: Identity, provider: Provider, lease: Lease) -> str:
     """Return what became of presenting the dead credential (INTERFACES 11). Raises StillLetIn, recorded."""
+    if lease.recipe.revocation_class == STANDING:
+        return not_presented("it is standing: its delivery ended with the lease, and it lives on at its issuer")
     if not isinstance(provider, Probes):
         return not_presented("the target's provider cannot present it")
     try:

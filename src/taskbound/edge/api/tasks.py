@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from taskbound.core.errors import Conflict, InvalidRequest
 from taskbound.core.identity import Identity, name_of
+from taskbound.core.lease import STANDING
 from taskbound.core.refusal import nearest, quoted
 from taskbound.core.secret import Secret
 from taskbound.core.task import Task
@@ -143,6 +144,8 @@ async def post_lease(knock: Knock) -> Response:
     lease, credential = await issue_lease(knock.world, knock.door, knock.asker, LeaseAsk(asked["lease"]))
     provider = knock.world.providers[lease.target]
     address = dict(provider.address(lease)) if isinstance(provider, Addressed) else {"user": lease.name}
+    login = {**address, "password": credential.reveal()}
+    is_login = lease.recipe.revocation_class != STANDING
     return json_response(
         {
             "lease": lease.id,
@@ -150,7 +153,7 @@ async def post_lease(knock: Knock) -> Response:
             "grant": lease.grant,
             "class": lease.recipe.revocation_class,
             "expires": moment(lease.expires),
-            "credential": {**address, "password": credential.reveal()},
+            "credential": login if is_login else {"value": credential.reveal()},
         },
         201,
     )

@@ -1,0 +1,113 @@
+"""Static targets: their values below `keys/`, and their tables in taskbound.toml, which is only ever added to."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from taskbound.app.places import load_config, static_folder
+from taskbound.core.config_file import NAME
+from taskbound.core.errors import Conflict, InvalidRequest, TargetUnavailable
+from taskbound.core.refusal import quoted
+from taskbound.core.secret import Secret
+from taskbound.plugins.providers.static import LIMIT, VALUE, put_value, read_value
+
+FILE = "taskbound.toml"
+
+
+def configured(state: Path) -> dict[str, str]:
+    """Return the targets of the state directory's configuration: name to provider. Raises InvalidRequest."""
+    return {one.name: one.provider for one in load_config(None, state).targets}
+
+
+def put(state: Path, name: str, value: Secret) -> bool:
+    """Keep the value of a static target; return whether it is in the configuration.
+
+    Raises InvalidRequest for a name or a value that none can have, Conflict for a target of another provider, OSError.
+    """
+    require_name(name)
+    if not 0 < len(value.reveal().encode()) <= LIMIT or "\0" in value.reveal():
+        raise InvalidRequest(f"a value has 1 to {LIMIT} bytes, and none is NUL")
+    provider = configured(state).get(name)
+    if provider not in (None, "static"):
+        raise Conflict(f"{quoted(name)} is a target of {provider}, which makes its credentials itself")
+    require_private(state)
+    put_value(static_folder(state, name), value)
+    return provider is not None
+
+
+def require_name(name: str) -> None:
+    """Raises InvalidRequest for a name that no target can have: it becomes a folder's."""
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(f"the name {quoted(name)} is not of a-z 0-9 _ -, at most 64 characters")
+
+
+def require_private(state: Path) -> None:
+    """Make the state directory where there is none. Raises InvalidRequest where others can look into it, OSError."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = state.stat()
+    if about.st_uid != os.geteuid() or about.st_mode & 0o077:
+        raise InvalidRequest(f"{state} is open to others, or belongs to somebody else", hint=f"chmod 700 {state}")
+
+
+def value_of(state: Path, name: str) -> Secret | None:
+    """Return the value of a static target; None where there is none. Raises TargetUnavailable."""
+    folder = static_folder(state, name)
+    return read_value(folder) if (folder / VALUE).exists() else None
+
+
+def kept(state: Path) -> dict[str, Secret]:
+    """Return every value by the name of its target; what cannot be read is left out."""
+    found = dict[str, Secret]()
+    for folder in sorted(static_folder(state, "any").parent.glob("*")):
+        with suppress(TargetUnavailable):
+            if value := value_of(state, folder.name):
+                found[folder.name] = value
+    return found
+
+
+def add(state: Path, environments: Mapping[str, str]) -> None:
+    """Add static targets to the configuration, each with its environment. What stands there stays, byte for byte.
+
+    Raises InvalidRequest, and nothing is changed, where the file could not be read or would not be in order; OSError.
+    """
+    known = configured(state)
+    new = {name: environment for name, environment in environments.items() if name not in known}
+    if not new:
+        return
+    file = state / FILE
+    before = file.read_bytes() if file.exists() else b""
+    begin = b"" if not before or before.endswith(b"\n") else b"\n"
+    tables = "".join(
+        f'\n[[target]]\nname = "{name}"\nprovider = "static"  # one value, in keys/static/{name}: it is standing\n'
+        f'environment = "{environment}"\n'
+        for name, environment in new.items()
+    )
+    write_whole(file, before + begin + tables.encode(), 0o600)
+    try:
+        load_config(None, state)
+    except InvalidRequest:
+        write_whole(file, before, 0o600)
+        raise
+
+
+def write_whole(file: Path, data: bytes, mode: int) -> None:
+    """Put a file in the place of one, whole or not at all, durably. Raises OSError."""
+    number, fresh = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with open(number, "wb") as new:
+            new.write(data)
+            new.flush()
+            os.fchmod(new.fileno(), mode)
+            os.fsync(new.fileno())
+        os.replace(fresh, file)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
