@@ -56,11 +56,14 @@ def discover(asked: Discovery) -> Report:
     return Report(_where(asked), asked.as_of, seen, standing, monotonic() - began)
 
 
-def gather(asked: Discovery) -> Gathered:
-    """Look at everything that was named, and return what was seen. Raises InvalidRequest, OSError."""
+def gather(asked: Discovery, key: bytes | None = None) -> Gathered:
+    """Look at everything that was named, and return what was seen. Raises InvalidRequest, OSError.
+
+    `key`: that of the marks, for who compares them with others.
+    """
     own = [one for one in (asked.baseline, asked.suppress, *asked.but) if one]
     seen = Gathered()
-    roots, key = _roots(asked), _key(asked.state)
+    roots, key = roots_of(asked), key or mark_key(asked.state)
     if asked.postgres or asked.redis:
         from taskbound.app.issuers import look, to_look_at
 
@@ -81,11 +84,11 @@ def gather(asked: Discovery) -> Gathered:
 
 def scanner(key: bytes) -> Scan:
     """Return what scans a file, for one process. Rules are compiled here, once."""
-    mark = partial(_mark, key)
+    mark = partial(mark_of, key)
     return partial(_scan, Detector(mark), mark)
 
 
-def _mark(key: bytes, text: str) -> str:
+def mark_of(key: bytes, text: str) -> str:
     return hmac.digest(key, text.encode(errors="surrogatepass"), "sha256").hex()
 
 
@@ -95,7 +98,7 @@ def _scan(
     return scan(path, data, repository, detector, mark, whole=whole)
 
 
-def _key(state: Path | None) -> bytes:
+def mark_key(state: Path | None) -> bytes:
     """Return the key of the marks: kept beside the keys of an installation, so that it is made there once.
 
     Without one, or where it cannot be read, it lives as long as this run.
@@ -130,7 +133,7 @@ def _whole_key(file: Path) -> bytes:
     return key
 
 
-def _roots(asked: Discovery) -> list[Root]:
+def roots_of(asked: Discovery) -> list[Root]:
     """Return what is looked at. Of one folder paths are relative to it; of several they begin as they were named."""
     beside = asked.export and not any(_is_within(asked.export, one) for one in asked.paths)
     alone = len(asked.paths) == 1 and asked.paths[0].is_dir() and not beside

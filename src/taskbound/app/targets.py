@@ -62,7 +62,7 @@ def kept(state: Path) -> dict[str, Secret]:
     found = dict[str, Secret]()
     for folder in sorted(static_folder(state, "any").parent.glob("*")):
         with suppress(TargetUnavailable):
-            if value := value_of(state, folder.name):
+            if (value := value_of(state, folder.name)) is not None:
                 found[folder.name] = value
     return found
 

@@ -41,6 +41,11 @@ class Splice:
         return data[: self.at] + self.new + data[self.at + len(self.old) :]
 
 
+def respelled(spelling: str, text: str) -> bytes:
+    """Return the bytes in which a text stood, as a splice says that it was spelled; what got quotes had none."""
+    return _bytes(SPELLINGS.get(spelling, SPELLINGS["plain"])(text))
+
+
 def texts(document: Document) -> dict[Key, str]:
     """Return every scalar of a document, by the keys that lead to it."""
     return {(root, keys): node.text for root, top in enumerate(document.roots) for keys, node in top.scalars()}

@@ -1,0 +1,295 @@
+"""Fixing: what a finding is about is taken out of files, in an order in which nothing is lost.
+
+The values are kept in their targets first, durably, then what undoes it all is written down, and only then are the
+files replaced, each whole or not at all. Whatever fails before leaves every file as it was; what fails between two of
+them puts the first ones back. Nothing that is written here but the targets' own files holds a value.
+"""
+
+import hashlib
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from taskbound.app import targets
+from taskbound.app.discover import Discovery, gather, mark_key, mark_of, roots_of
+from taskbound.app.places import login
+from taskbound.core.errors import Conflict, InvalidRequest, NotFound
+from taskbound.core.secret import Secret
+from taskbound.plugins.discoverers.files import Root
+from taskbound.posture.detection import Detector
+from taskbound.posture.findings import Finding, find
+from taskbound.posture.moved import ENDINGS, MOVABLE, Move, Moved, Names, credentials_of, diff, move, undone
+from taskbound.posture.parsers import parse
+from taskbound.posture.sighting import Credential, Place, Sighting
+from taskbound.posture.splice import LARGEST
+
+RECORDS = "keys/fixes"  # of the state directory: what undoes each fix; no value stands there
+JOURNAL = "fixes.jsonl"  # in the state directory: what was fixed and put back, by whom and when
+ID = re.compile(r"[0-9a-f]{12}[0-9]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """What is to be done about a finding, before anything is."""
+
+    finding: Finding
+    files: tuple[tuple[Path, Moved], ...]
+    names: Names = field(repr=False)
+    elsewhere: tuple[Place, ...]  # where the same credentials lie beside it
+    detector: Detector = field(repr=False)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one.target for _, moved in self.files for one in moved.moves))
+
+    def diff(self) -> Iterator[str]:
+        for _, moved in self.files:
+            yield from diff(moved.path, moved.before, moved.after, moved.hidden, self.detector)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was seen, with what compares it."""
+
+    finding: Finding
+    sightings: Sequence[Sighting]
+    roots: Sequence[Root]
+    detector: Detector
+
+
+def look(asked: Discovery, id: str) -> Looked:
+    """Look again, and return the finding of an id. Raises NotFound, InvalidRequest, OSError."""
+    require_id(id)
+    key = mark_key(asked.state)
+    sightings = gather(asked, key).sightings
+    finding = next((one for one in find(sightings, asked.as_of) if one.id == id), None)
+    if finding is None:
+        raise NotFound(f"there is no finding {id} here", hint="taskbound discover prints those that there are")
+    return Looked(finding, sightings, roots_of(asked), Detector(partial(mark_of, key)))
+
+
+def require_id(id: str) -> None:
+    """Raises InvalidRequest for what is no id of a finding: it becomes a file's name."""
+    if not ID.fullmatch(id):
+        raise InvalidRequest("that is no id of a finding", hint="it is in the first line of a finding of discover")
+
+
+def plan(looked: Looked, state: Path, only: Callable[[Credential], bool] = lambda _: True) -> Fix:
+    """Return what takes the credentials of a finding out of its files. Changes nothing.
+
+    `only`: of its credentials those that are moved. Raises Conflict where one cannot be moved, OSError.
+    """
+    about = [one for one in credentials_of(looked.finding, looked.sightings) if only(one)]
+    if not about:
+        raise Conflict("it is about no literal secret in a file", hint=looked.finding.next)
+    if stays := next((one for one in about if one.spot not in MOVABLE or "!/" in one.place.path), None):
+        raise Conflict(
+            f"{stays.place.path}:{stays.place.line}: what reads this file finds no reference there",
+            hint=looked.finding.next,
+        )
+    known: dict[str, Secret | None] = dict.fromkeys(targets.configured(state))
+    known |= targets.kept(state)
+    names, files = Names(known), list[tuple[Path, Moved]]()
+    for path in dict.fromkeys(one.place.path for one in about):
+        real = real_path(looked.roots, path)
+        data = read_file(real)
+        if parse(path, data).format not in ENDINGS:
+            raise Conflict(f"{path} is of a format in which nothing is changed", hint=looked.finding.next)
+        files.append((real, move(path, data, [one for one in about if one.place.path == path], looked.detector, names)))
+    marks, paths = {one.mark for one in about}, {moved.path for _, moved in files}
+    elsewhere = [
+        one.place
+        for one in looked.sightings
+        if isinstance(one, Credential) and one.mark in marks and one.place.path not in paths
+    ]
+    return Fix(looked.finding, tuple(files), names, tuple(dict.fromkeys(elsewhere)), looked.detector)
+
+
+def real_path(roots: Sequence[Root], path: str) -> Path:
+    """Return where a path of a report is. Raises NotFound."""
+    for root in sorted(roots, key=lambda one: -len(one.shown)):
+        if path == root.shown or (not root.place.is_dir() and path == (root.shown or root.place.name)):
+            return root.place
+        if not root.shown or path.startswith(f"{root.shown}/"):
+            return root.place / path.removeprefix(f"{root.shown}/" if root.shown else "")
+    raise NotFound(f"{path} is not below what was named")
+
+
+def read_file(file: Path) -> bytes:
+    """Return a file that may be replaced. Raises Conflict, OSError."""
+    about = file.lstat()
+    if not stat.S_ISREG(about.st_mode):
+        raise Conflict(f"{file} is no regular file", hint="name the file that it leads to")
+    if about.st_nlink > 1:
+        raise Conflict(f"{file} has another name (a hard link), which would keep the secret", hint="remove that first")
+    if about.st_size > LARGEST:
+        raise Conflict(f"{file} has more than {LARGEST >> 20} MiB")
+    return file.read_bytes()
+
+
+def apply(fix: Fix, state: Path) -> None:
+    """Do it. Raises Conflict where a file has changed meanwhile, OSError; then every file is as it was."""
+    targets.require_private(state)
+    record = _record(fix.finding.id, fix.files)
+    _require_none(state, fix.finding.id)
+    for name, value in fix.names.new.items():
+        targets.put(state, name, value)
+    targets.add(state, {name: fix.names.environments[name] for name in fix.targets})
+    _write_record(state, fix.finding.id, record)
+    replace_all([(file, moved.before, moved.after) for file, moved in fix.files])
+    journal(
+        state,
+        what="fixed",
+        finding=fix.finding.id,
+        files=[str(file.absolute()) for file, _ in fix.files],
+        secrets=False,
+    )
+
+
+def replace_all(files: Sequence[tuple[Path, bytes, bytes]]) -> None:
+    """Replace files, all of them or none. Raises Conflict, OSError."""
+    done: list[tuple[Path, bytes, bytes]] = []
+    try:
+        for file, before, after in files:
+            done.append((file, before, after))
+            replace_file(file, before, after)
+    except BaseException:
+        for file, before, after in reversed(done):
+            with suppress(OSError, Conflict):
+                if file.read_bytes() == after:
+                    replace_file(file, after, before)
+        raise
+
+
+def replace_file(file: Path, before: bytes, after: bytes) -> None:
+    """Put other bytes in the place of a file's, whole or not at all, under its name, mode and owner.
+
+    Raises Conflict where it is not what it was, OSError.
+    """
+    about = file.lstat()
+    number, fresh = tempfile.mkstemp(dir=file.parent, prefix=".taskbound-")
+    try:
+        with open(number, "wb") as new:
+            new.write(after)
+            new.flush()
+            if (about.st_uid, about.st_gid) != (os.geteuid(), os.fstat(new.fileno()).st_gid):
+                os.fchown(new.fileno(), about.st_uid, about.st_gid)
+            for name in os.listxattr(file):
+                os.setxattr(new.fileno(), name, os.getxattr(file, name))
+            os.fchmod(new.fileno(), stat.S_IMODE(about.st_mode))
+            os.fsync(new.fileno())
+        if read_file(file) != before:
+            raise Conflict(f"{file} has changed meanwhile", hint="try again")
+        os.replace(fresh, file)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+# --- putting back ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What puts back what a fix has changed."""
+
+    id: str
+    files: tuple[tuple[Path, bytes, bytes], ...] = field(repr=False)  # now, and as it was
+    has_secrets: bool
+
+
+def plan_undo(state: Path, id: str) -> Undo:
+    """Return what puts a fix back. Changes nothing. Raises NotFound, Conflict, OSError."""
+    require_id(id)
+    try:
+        record = json.loads((state / RECORDS / f"{id}.json").read_bytes())
+    except FileNotFoundError:
+        raise NotFound(f"nothing is written down about a fix of {id}", hint="its id is that of the finding") from None
+    files = []
+    for one in record["files"]:
+        file = Path(one["file"])
+        now = read_file(file)
+        if _digest(now) != one["after"]:
+            raise Conflict(f"{file} has changed since it was fixed", hint="a later fix of it is put back first")
+        before = undone(now, [Move(**each) for each in one["moves"]], partial(_value, state))
+        if _digest(before) != one["before"]:
+            raise Conflict(f"the values of {file} are no longer those that stood there", hint="taskbound target list")
+        files.append((file, now, before))
+    return Undo(id, tuple(files), any(one["moves"] for one in record["files"]))
+
+
+def undo(planned: Undo, state: Path) -> None:
+    """Put back what was fixed, and write down that it was. Raises Conflict, OSError; then every file is as it was."""
+    # Before, and not after it: a literal secret never comes back unrecorded.
+    journal(state, what="put back", finding=planned.id, files=[str(f) for f, _, _ in planned.files], secrets=True)
+    replace_all(planned.files)
+    (state / RECORDS / f"{planned.id}.json").unlink(missing_ok=True)
+
+
+def _value(state: Path, name: str) -> str:
+    value = targets.value_of(state, name)
+    if value is None:
+        raise Conflict(f"the target {name} has no value any more", hint=f"taskbound target put {name}")
+    return value.reveal()
+
+
+def _record(id: str, files: Sequence[tuple[Path, Moved]]) -> Mapping[str, Any]:
+    return {
+        "finding": id,
+        "files": [
+            {
+                "file": str(file.absolute()),
+                "before": _digest(moved.before),
+                "after": _digest(moved.after),
+                "moves": [
+                    {"at": one.at, "target": one.target, "spelling": one.spelling, "new": one.new}
+                    for one in moved.moves
+                ],
+            }
+            for file, moved in files
+        ],
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _require_none(state: Path, id: str) -> None:
+    """Refuse a second fix of a finding while the first can still be put back."""
+    file = state / RECORDS / f"{id}.json"
+    if file.exists():
+        file.replace(file.with_suffix(f".{datetime.now(UTC):%Y%m%dT%H%M%S}.json"))
+
+
+def _write_record(state: Path, id: str, record: Mapping[str, Any]) -> None:
+    folder = state / RECORDS
+    for one in (folder.parent, folder):
+        one.mkdir(mode=0o700, exist_ok=True)
+    targets.write_whole(folder / f"{id}.json", json.dumps(record, indent=1).encode(), 0o600)
+
+
+def journal(state: Path, *, what: str, finding: str, files: Sequence[str], secrets: bool) -> None:
+    """Write down, durably, what was done, by whom and when. Raises OSError."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    line = {"at": at, "by": login(), "what": what, "finding": finding, "files": files, "with_secrets": secrets}
+    number = os.open(state / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with open(number, "ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,134 @@
+"""`taskbound fix`: a finding's literal secrets become references, and its pipelines sign in without a key."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from taskbound.cli import answer
+from taskbound.cli.discover import Progress
+
+if TYPE_CHECKING:
+    from taskbound.app.fix import Fix, Looked
+
+ABOUT = """\
+Do what can be done about a finding of `taskbound discover`, named by its id, where it was looked at then.
+
+Literal secrets in MCP client files, .env, Compose and configuration files become references (taskbound://NAME); each
+value goes into a static target, from which `taskbound run --resolve FILE` gives it to one task at a time. All else of
+the files stays, byte for byte. Nothing is shown of a value but its last four characters.
+
+  taskbound fix 0123456789ab --dry-run     what it would change
+  taskbound fix 0123456789ab ~/src         change it
+  taskbound fix 0123456789ab --undo --with-secrets
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `taskbound fix`."""
+    parser = answer.Parser("taskbound fix", description=ABOUT)
+    parser.add_argument("finding", metavar="FINDING", help="its id, as discover prints it")
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files (this folder)")
+    parser.add_argument("--home", action="store_true", help="this person's own places, as discover --home")
+    parser.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument("--undo", action="store_true", help="put back what a fix has changed")
+    parser.add_argument("--with-secrets", action="store_true", help="with --undo: literal secrets too; it asks")
+    parser.add_argument("--yes", action="store_true", help="with --with-secrets: answer yes")
+    asked = parser.parse_args(words)
+    if asked.with_secrets and not asked.undo:
+        raise answer.Usage("--with-secrets goes with --undo")
+    return _undo(asked) if asked.undo else _fix(asked)
+
+
+def _fix(asked: argparse.Namespace) -> int:
+    looked = _look(asked)
+    from taskbound.app.fix import apply, plan
+
+    state = answer.state_directory()
+    fix = plan(looked, state)
+    answer.show(*fix.diff())
+    if asked.dry_run:
+        answer.say(*_would(fix), "nothing was changed")
+        return answer.DONE
+    apply(fix, state)
+    answer.say(*_did(fix))
+    return answer.DONE
+
+
+def _would(fix: "Fix") -> Iterator[str]:
+    for name in fix.targets:
+        is_new = name in fix.names.new
+        yield f"would keep a value as target {name}" if is_new else f"target {name} has its value already"
+
+
+def _did(fix: "Fix") -> Iterator[str]:
+    """Yield what was done and what a person does next, in order."""
+    for file, moved in fix.files:
+        yield f"changed {file}: {len(moved.moves)} references"
+    for name in fix.targets:
+        yield f"target {name}: standing, in the state directory, for one task at a time"
+    grants = " ".join(f'[[grant]] lease = "{name}/value"' for name in fix.targets)
+    files = " ".join(f"--resolve {moved.path}" for _, moved in fix.files)
+    yield f"next, grant it in a profile: {grants}"
+    yield "then start taskbound up again, which reads its targets when it starts, and: taskbound policy load"
+    yield f"then start what reads the file so: taskbound run --profile PROFILE {files} -- PROGRAM"
+    if any("mcp-argument" in moved.spots for _, moved in fix.files):
+        yield "it is an argument of a program, which others see while it runs: hand it over in its environment"
+    yield "the value was readable until now: make a new one at its issuer, put it in (taskbound target put NAME),"
+    yield "and revoke the old one; what git keeps of the file still holds it"
+    for place in fix.elsewhere:
+        yield f"the same credential still lies in {place.path}:{place.line}"
+    yield f"to put it back: taskbound fix {fix.finding.id} --undo --with-secrets"
+
+
+def _undo(asked: argparse.Namespace) -> int:
+    from taskbound.app.fix import plan_undo, undo
+
+    state = answer.state_directory()
+    planned = plan_undo(state, asked.finding)
+    names = [str(file) for file, _, _ in planned.files]
+    if asked.dry_run:
+        answer.say(*(f"would put back {name}" for name in names), "nothing was changed")
+        return answer.DONE
+    if planned.has_secrets and not asked.with_secrets:
+        raise answer.Usage(
+            "that would write literal secrets into files again: nothing was changed",
+            hint=f"taskbound fix {asked.finding} --undo --with-secrets",
+        )
+    if planned.has_secrets and not asked.yes and not _agreed(names):
+        answer.say("nothing was changed")
+        return answer.REFUSED
+    undo(planned, state)
+    answer.say(*(f"put back {name}, with the secrets that stood there" for name in names))
+    answer.say("their targets keep the values; this is written down in fixes.jsonl of the state directory")
+    return answer.DONE
+
+
+def _agreed(names: Sequence[str]) -> bool:
+    answer.say(f"literal secrets would stand in {', '.join(names)} again, for everybody who can read them")
+    print("write them? type yes: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() == "yes"
+
+
+def _look(asked: argparse.Namespace) -> "Looked":
+    progress = Progress()
+    progress.begin()
+    from taskbound.app.discover import Discovery
+    from taskbound.app.fix import look
+
+    looked = look(
+        Discovery(
+            as_of=datetime.now(UTC).date(),
+            paths=tuple(asked.paths) or (() if asked.home or asked.export else (Path("."),)),
+            home=Path.home() if asked.home else None,
+            export=asked.export,
+            state=answer.state_directory(),
+            tell=progress.tell,
+        ),
+        asked.finding,
+    )
+    progress.end()
+    return looked
