@@ -13,6 +13,7 @@ import pytest
 
 from taskbound.core.errors import TargetUnavailable
 from taskbound.core.secret import Secret
+from taskbound.plugins.providers import static
 from taskbound.plugins.providers.static import VALUE, StaticProvider, put_value, read_value
 from tests.contracts import provider as contract
 from tests.contracts.store import Clock
@@ -25,7 +26,8 @@ globals().update({
 
 
 @pytest.fixture
-def target(tmp_path):
+def target(tmp_path, monkeypatch):
+    monkeypatch.setattr(static, "WAIT", 0.2)
     clock, folder, over = Clock(), tmp_path / "keys/static/github", set()
     put_value(folder, Secret(CANARY))
     real = StaticProvider(folder, "abcdef", clock)
@@ -73,6 +75,16 @@ async def test_two_tasks_that_ask_at_once_do_not_both_get_it(target):
     told = await asyncio.gather(*(target.provider.create(one) for one in asking), return_exceptions=True)
     assert sum(isinstance(one, Secret) for one in told) == 1
     assert len(await target.provider.names()) == 1
+
+
+async def test_who_asks_while_it_is_taken_back_gets_it_then(target):
+    mine = fresh(target)
+    await target.provider.create(mine)
+    asking = asyncio.create_task(target.provider.create(fresh(target, "b", task="t" + "z" * 20)))
+    await asyncio.sleep(0.05)
+    assert not asking.done()
+    await target.provider.clean(mine)
+    assert (await asking).reveal() == CANARY
 
 
 async def test_who_has_it_is_known_to_the_next_process(target):

@@ -146,13 +146,7 @@ def apply(fix: Fix, state: Path) -> None:
     targets.add(state, {name: fix.names.environments[name] for name in fix.targets})
     _write_record(state, fix.finding.id, record)
     replace_all([(file, moved.before, moved.after) for file, moved in fix.files])
-    journal(
-        state,
-        what="fixed",
-        finding=fix.finding.id,
-        files=[str(file.absolute()) for file, _ in fix.files],
-        secrets=False,
-    )
+    journal(state, "fixed", fix.finding.id, [file for file, _ in fix.files], secrets=False)
 
 
 def replace_all(files: Sequence[tuple[Path, bytes, bytes]]) -> None:
@@ -236,7 +230,7 @@ def plan_undo(state: Path, id: str) -> Undo:
 def undo(planned: Undo, state: Path) -> None:
     """Put back what was fixed, and write down that it was. Raises Conflict, OSError; then every file is as it was."""
     # Before, and not after it: a literal secret never comes back unrecorded.
-    journal(state, what="put back", finding=planned.id, files=[str(f) for f, _, _ in planned.files], secrets=True)
+    journal(state, "put back", planned.id, [file for file, _, _ in planned.files], secrets=planned.has_secrets)
     replace_all(planned.files)
     (state / RECORDS / f"{planned.id}.json").unlink(missing_ok=True)
 
@@ -284,10 +278,11 @@ def _write_record(state: Path, id: str, record: Mapping[str, Any]) -> None:
     targets.write_whole(folder / f"{id}.json", json.dumps(record, indent=1).encode(), 0o600)
 
 
-def journal(state: Path, *, what: str, finding: str, files: Sequence[str], secrets: bool) -> None:
+def journal(state: Path, what: str, finding: str, files: Sequence[Path], *, secrets: bool) -> None:
     """Write down, durably, what was done, by whom and when. Raises OSError."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    line = {"at": at, "by": login(), "what": what, "finding": finding, "files": files, "with_secrets": secrets}
+    named = [str(file.absolute()) for file in files]
+    line = {"at": at, "by": login(), "what": what, "finding": finding, "files": named, "with_secrets": secrets}
     number = os.open(state / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with open(number, "ab") as file:
         file.write(json.dumps(line).encode() + b"\n")

@@ -81,7 +81,7 @@ def add(state: Path, environments: Mapping[str, str]) -> None:
     begin = b"" if not before or before.endswith(b"\n") else b"\n"
     tables = "".join(
         f'\n[[target]]\nname = "{name}"\nprovider = "static"  # one value, in keys/static/{name}: it is standing\n'
-        f'environment = "{environment}"\n'
+        + (f'environment = "{environment}"\n' if environment else "")
         for name, environment in new.items()
     )
     write_whole(file, before + begin + tables.encode(), 0o600)

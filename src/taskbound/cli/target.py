@@ -39,7 +39,7 @@ def _put(state: Path, asked: argparse.Namespace) -> int:
     else:
         answer.say(f"{asked.name} has its value, in keys/static/{asked.name} of {state}")
     if not is_known:
-        answer.say(f'not configured yet: add [[target]] name = "{asked.name}" provider = "static" environment = "dev"')
+        answer.say(f'not configured yet: add [[target]] name = "{asked.name}" provider = "static"')
     return answer.DONE
 
 

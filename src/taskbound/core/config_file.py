@@ -285,7 +285,8 @@ def _targets(table: Mapping[str, Any]) -> Iterator[TargetConfig]:
         yield TargetConfig(
             name=name,
             provider=provider,
-            environment=_text(entry, "environment", where),
+            # Of a static target it may be left out: then it is for agents of which none is known either (`nhi8`).
+            environment=_text(entry, "environment", where) if provider != "static" or "environment" in entry else "",
             **(_of_postgres(entry, name, where) if provider == "postgres" else _STATIC),
             **life,
         )

@@ -119,7 +119,7 @@ def move(path: str, data: bytes, about: Iterable[Credential], detector: Detector
                 continue
             one = by_mark[hit.mark]
             text = _part(value.text, hit.start + offset, hit.end + offset, offset, hit.encoding)
-            target = names.of(text, _name(name, one), one.holder.environment or "dev")
+            target = names.of(text, _name(name, one), one.holder.environment)
             key = (value.root, value.keys)
             for _ in range(MOST):
                 change = splice(path, data, key, text, spelled(target))
@@ -134,7 +134,7 @@ def move(path: str, data: bytes, about: Iterable[Credential], detector: Detector
             break
         hit, one = left[0], by_mark[left[0].mark]
         raw = data[hit.start : hit.end]
-        target = names.of(raw.decode("utf-8", "replace"), _name("", one), one.holder.environment or "dev")
+        target = names.of(raw.decode("utf-8", "replace"), _name("", one), one.holder.environment)
         change = Splice(hit.start, raw, spelled(target).encode(), "plain")
         if not _changes_no_other(path, data, change):
             raise Conflict(f"{path}:{hit.line + 1}: it cannot be changed there alone")

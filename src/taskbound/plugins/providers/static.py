@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -22,7 +23,12 @@ from taskbound.core.lease import Lease
 from taskbound.core.secret import Secret
 
 VALUE = "value"  # the file in a target's folder
+WAIT, LOOK = 2.0, 0.05  # seconds until a value that another task has is refused, and between two looks
 LIMIT = 64 << 10  # bytes of a value
+
+
+class Taken(TargetUnavailable):
+    """Another task has the value."""
 
 
 class StaticProvider:
@@ -32,7 +38,14 @@ class StaticProvider:
         self._folder, self._prefix, self._clock = folder, f"tb_{instance}_", clock
 
     async def create(self, lease: Lease) -> Secret:
-        return await asyncio.to_thread(self._create, lease)
+        until = time.monotonic() + WAIT
+        while True:
+            try:
+                return await asyncio.to_thread(self._create, lease)
+            except Taken:  # by a task that has ended just now, perhaps
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(LOOK)
 
     async def cut(self, lease: Lease) -> None:
         """End the delivery: from here on nobody is given the value for this lease."""
@@ -53,7 +66,7 @@ class StaticProvider:
             with self._locked():
                 for name, task in self._notes().items():
                     if task != (lease.task or ""):
-                        raise TargetUnavailable(
+                        raise Taken(
                             f"{lease.target} is standing, and task {task} has it as {name}: one task at a time",
                             hint="wait until that task has ended, or end it: taskbound task end ID",
                         )

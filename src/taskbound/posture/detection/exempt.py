@@ -16,7 +16,7 @@ def entropy(value: str) -> float:
 _REFERENCE = re.compile(
     r"""
       ^\$\w+$ | \$\{ | \{[A-Za-z_][\w.!:\[\]]*\} | \$\( | \{\{ | ^\{[\w.\s:-]+\}$ | ^<[^>]*>?$ | ^%[\w.]+%$ | %\(
-    | ^@[\w.]+@?$ | ^\#\{ | ^`
+    | taskbound://[a-z0-9] | ^@[\w.]+@?$ | ^\#\{ | ^`
     | ^!(?:Ref|Sub|GetAtt|ImportValue|Join|FindInMap|vault|secret|env|reference|include|file)\b
     | ^(?:op|vault|secrets?|env|file|ssm|sm|kms|awssm|aws-sm|gcpsm|gcp-sm|azkv|akv|keyring|keychain|keyvault|bws|pass
         |doppler|infisical|secretsmanager|secretmanager|parameterstore|secretref|ref\+\w+|age|sops|config|var|data|local

@@ -189,6 +189,7 @@ ERRANDS = frozenset(
 # What stands in for a value that is somewhere else: ${VAR}, $VAR, {{ var }}, %VAR%, <var>, $(var), op://, vault:
 _REFERENCE = re.compile(
     r"\$\{|\$[A-Za-z_]|\{\{|%[A-Za-z_]+%|<[^>]+>|\$\(|^(op|vault|keyring|secretref|env|doppler)://?|^!"
+    r"|taskbound://"
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NON_PRODUCTION = re.compile(r"\b(?:non|pre)[-_. ]?prod(?:uction)?\b", re.I)
