@@ -14,7 +14,7 @@ import pytest
 from taskbound.app.places import login as person
 from tests.app.test_fix import forms, github_token
 from tests.postgres.server import running
-from tests.stories.place import ANY, Place
+from tests.stories.place import ANY, Place, until
 
 TOKEN, PASSWORD = github_token("story"), "q7/Vb2+xT9mZr4Lw"
 # What reads its .env itself, as an application does.
@@ -121,8 +121,10 @@ def test_the_values_are_gone_and_what_used_them_starts(place, tmp_path, monkeypa
         agent = place.command(*run)
         assert agent.stdout == hashlib.sha256(TOKEN.encode()).hexdigest() + "\n", agent.stderr
         assert TOKEN not in agent.stderr
-        leases = place.done("lease", "list")
-        assert "standing" in leases
+        task = re.search(r"task (t[a-z2-7]{20}) until", agent.stderr)
+        assert task
+        until(lambda: place.command("receipt", "show", task[1]).returncode == 0)
+        assert "it is standing" in place.done("receipt", "show", task[1]), "it is not said to be dead"
     assert found(tree, TOKEN) == found(tree, PASSWORD) == []
     for id in reversed(ids):
         assert place.command("fix", id, "--undo").returncode == 2, "secrets come back only when they are asked for"
