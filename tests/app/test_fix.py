@@ -21,6 +21,7 @@ from taskbound.app import fix as fixing
 from taskbound.app import targets
 from taskbound.app.discover import Discovery, discover
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound, TaskboundError
+from taskbound.core.secret import Secret
 
 LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
@@ -184,7 +185,7 @@ def test_what_the_configuration_says_stays(tree):
 
 def test_a_name_that_is_taken_is_left_alone(tree):
     tree.state.mkdir(mode=0o700)
-    targets.put(tree.state, "github_token", fixing.Secret("another"))
+    targets.put(tree.state, "github_token", Secret("another"))
     assert tree.fix("literal-secret-in-mcp-config").targets == ("github_token_2",)
     assert targets.kept(tree.state)["github_token"].reveal() == "another"
 
@@ -326,7 +327,7 @@ def test_what_has_changed_since_is_not_put_back_over_it(tree):
 
 def test_another_value_is_not_put_back_for_it(tree):
     planned = tree.fix("secret-in-compose-file")
-    targets.put(tree.state, "db_password", fixing.Secret("a newer one"))
+    targets.put(tree.state, "db_password", Secret("a newer one"))
     with pytest.raises(Conflict, match="no longer those that stood there"):
         fixing.plan_undo(tree.state, planned.finding.id)
 
@@ -344,9 +345,13 @@ def test_an_id_names_no_file(tree, id):
 
 def test_where_no_reference_would_be_found_it_says_what_to_do(tree):
     tree.write(".github/workflows/a.yml", f"on: push\njobs:\n a:\n  env: {{TOKEN: {TOKEN}}}\n  steps: [run: x]\n")
-    with pytest.raises(Conflict, match="finds no reference there") as refused:
+    with pytest.raises(Conflict, match="can be changed here") as refused:
         tree.plan("literal-secret-in-workflow")
-    assert "secret store" in refused.value.hint
+    assert "gh secret set TOKEN" in refused.value.hint
+    tree.write("AGENTS.md", f"Use {TOKEN} for GitHub.\n")
+    with pytest.raises(Conflict, match="finds no reference there") as refused:
+        tree.plan("secret-in-agent-instructions")
+    assert "AGENTS.md" in refused.value.hint
 
 
 def test_a_state_directory_that_others_see_is_refused(tree):
@@ -355,3 +360,124 @@ def test_a_state_directory_that_others_see_is_refused(tree):
     with pytest.raises(InvalidRequest, match="open to others"):
         fixing.apply(planned, tree.state)
     assert tree.everything() == before
+
+
+# --- pipelines, and what is shared with them -------------------------------------------------------
+
+WORKFLOW = ".github/workflows/deploy.yml"
+KEYS = """on: push
+jobs:
+  prod:
+    runs-on: ubuntu-24.04
+    env:
+      AWS_ACCESS_KEY_ID: ${{ secrets.KEY_ID }}
+      AWS_SECRET_ACCESS_KEY: ${{ secrets.KEY }}
+    steps:
+      - run: make
+"""
+
+
+def test_a_cloud_key_of_a_pipeline_is_patched_on_request_and_put_back(tree):
+    tree.write(WORKFLOW, KEYS)
+    before, planned = tree.everything(), tree.plan("static-cloud-key-in-pipeline")
+    text = "\n".join(planned.diff())
+    assert "+    permissions:" in text and "+      id-token: write" in text and "-      AWS_SECRET" in text
+    fixing.apply(planned, tree.state)
+    assert tree.everything() == before, "it is written on request alone"
+    fixing.apply(planned, tree.state, pipelines=True)
+    assert (tree.place / WORKFLOW).read_bytes() == planned.pipelines[0].after
+    assert tree.ids("static-cloud-key-in-pipeline") == []
+    undo = fixing.plan_undo(tree.state, planned.finding.id)
+    assert not undo.has_secrets
+    fixing.undo(undo, tree.state)
+    assert tree.everything() == before
+
+
+def test_a_literal_key_of_a_pipeline_is_kept_nowhere(tree):
+    secret = "kR7vQ2mX9bL4nW8zT3cF6hJ1pY5sD0aG+e/UiOqB"
+    text = KEYS.replace("${{ secrets.KEY_ID }}", "AKIAIL5IQ7XWZ2MFKD3R").replace("${{ secrets.KEY }}", secret)
+    tree.write(WORKFLOW, text)
+    planned = tree.plan("static-cloud-key-in-pipeline")
+    assert secret not in "\n".join(planned.diff())
+    fixing.apply(planned, tree.state, pipelines=True)
+    assert not [one for one in tree.state.rglob("*") if one.is_file() and secret.encode() in one.read_bytes()]
+    with pytest.raises(Conflict, match="kept nowhere"):
+        fixing.plan_undo(tree.state, planned.finding.id)
+
+
+def test_what_an_agent_and_a_pipeline_share_is_split_with_each_step_told(tree):
+    begin = KEYS.partition("    env:")[0]
+    tree.write(WORKFLOW, f"{begin}    env:\n      GH_PAT: {TOKEN}\n    steps:\n      - run: make\n")
+    planned = tree.plan("credential-shared-agent-and-ci")
+    assert [moved.path for _, moved in planned.files] == [".mcp.json"] and planned.pipelines == ()
+    told = "\n".join(planned.steps)
+    write = f"{WORKFLOW}:6: write ${{{{ secrets.GH_PAT }}}}"
+    for step in ("gh secret set GH_PAT", write, "delete it: its owner's Settings"):
+        assert step in told
+    fixing.apply(planned, tree.state)
+    assert TOKEN.encode() not in (tree.place / ".mcp.json").read_bytes()
+    assert TOKEN.encode() in (tree.place / WORKFLOW).read_bytes(), "that part is a person's"
+
+
+def test_a_cloud_key_that_both_hold_is_split_by_oidc(tree):
+    key, secret = "AKIAIL5IQ7XWZ2MFKD3R", "kR7vQ2mX9bL4nW8zT3cF6hJ1pY5sD0aG+e/UiOqB"
+    env = f'"env": {{"AWS_ACCESS_KEY_ID": "{key}", "AWS_SECRET_ACCESS_KEY": "{secret}"}}'
+    tree.write(".mcp.json", f'{{"mcpServers": {{"s3": {{"command": "s3-mcp", {env}}}}}}}\n')
+    tree.write(WORKFLOW, KEYS.replace("${{ secrets.KEY_ID }}", key))
+    planned = tree.plan("credential-shared-agent-and-ci")
+    assert [moved.path for _, moved in planned.files] == [".mcp.json"]
+    assert [one.path for one in planned.pipelines] == [WORKFLOW]
+    assert any("aws iam update-access-key" in step for step in planned.steps)
+    fixing.apply(planned, tree.state, pipelines=True)
+    assert secret.encode() not in (tree.place / ".mcp.json").read_bytes()
+    assert b"AWS_" not in (tree.place / WORKFLOW).read_bytes().replace(b"AWS_ROLE", b"").replace(b"vars.AWS_", b"")
+    assert tree.ids("credential-shared-agent-and-ci") == []
+
+
+class Server:
+    """An issuer that answers as it is told."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers, self.killed = list(answers), list[str]()
+
+    async def probe(self, login: str, password: Any) -> str:
+        return self.answers.pop(0)
+
+    async def kill(self, login: str) -> None:
+        self.killed.append(login)
+
+
+LOGIN = fixing.Login("database_url", "postgresql", "app", Secret(PASSWORD))
+
+
+async def test_the_old_login_is_ended_where_it_is_let_in_and_seen_dead():
+    server: Any = Server("alive", "dead")
+    assert "was let in before, and is refused now" in await fixing.end_login(server, LOGIN)
+    assert server.killed == ["app"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "says", "killed"),
+    [(("unknown",), "gave no answer", []), (("alive", "alive"), "still lets it in", ["app"])],
+)
+async def test_what_is_not_seen_dead_is_not_said_to_be(answers, says, killed):
+    server: Any = Server(*answers)
+    with pytest.raises(Conflict, match=says) as refused:
+        await fixing.end_login(server, LOGIN)
+    assert server.killed == killed and PASSWORD not in str(refused.value)
+
+
+async def test_the_login_of_everybody_is_not_ended():
+    server: Any = Server("alive")
+    with pytest.raises(Conflict, match="everybody"):
+        await fixing.end_login(server, fixing.Login("cache", "redis", "default", Secret("x")))
+    assert server.killed == []
+
+
+def test_which_logins_were_taken_out(tree):
+    planned = tree.fix("dotenv-committed")
+    assert [(one.scheme, one.name) for one in fixing.logins(tree.state, planned.finding.id)] == [("postgresql", "app")]
+    assert fixing.logins(tree.state, planned.finding.id)[0].password.reveal() == PASSWORD
+    planned = tree.fix("secret-in-compose-file")
+    with pytest.raises(Conflict, match="no login"):
+        fixing.logins(tree.state, planned.finding.id)

@@ -17,6 +17,7 @@ from tests.postgres.server import running
 from tests.stories.place import ANY, Place, until
 
 TOKEN, PASSWORD = github_token("story"), "q7/Vb2+xT9mZr4Lw"
+ANOTHER = "z4Kq8TtR5wXc9Lm"
 # What reads its .env itself, as an application does.
 APPLICATION = """
 import asyncio, asyncpg
@@ -135,3 +136,20 @@ def test_the_values_are_gone_and_what_used_them_starts(place, tmp_path, monkeypa
     journal = (place.state / "fixes.jsonl").read_text()
     assert journal.count('"with_secrets": true') == 2 and not found(place.state / "keys/fixes", TOKEN)
     assert stat.S_IMODE((place.state / "fixes.jsonl").stat().st_mode) == 0o600
+
+
+def test_the_old_login_dies_at_its_server_when_a_person_says_so(place, tmp_path):
+    database, tree = running(), tmp_path / "shop"
+    asyncio.run(login(database, ANOTHER))
+    tree.mkdir()
+    (tree / ".env").write_text(f"DATABASE_URL=postgresql://shop_app:{ANOTHER}@127.0.0.1:{database.port}/shop\n")
+    (id,) = re.findall(r"NHI2:2025  ([0-9a-f]{12})", place.done("discover", str(tree)))
+    place.done("fix", id, str(tree))
+    assert asyncio.run(database.lets_in("shop_app", ANOTHER))
+    server = ("--kill", "--postgres", f"postgresql:///shop?host={database.folder}&port={database.port}&user=postgres")
+    asked = place.command("fix", id, *server)
+    assert asked.returncode == 1 and "type yes" in asked.stderr and asyncio.run(database.lets_in("shop_app", ANOTHER))
+    ended = place.command("fix", id, *server, "--yes")
+    assert ended.returncode == 0 and "shop_app is dead: it was let in before" in ended.stderr, ended.stderr
+    assert not asyncio.run(database.lets_in("shop_app", ANOTHER)) and ANOTHER not in ended.stdout + ended.stderr
+    assert "is dead already" in place.command("fix", id, *server, "--yes").stderr

@@ -11,13 +11,14 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from taskbound.app import targets
 from taskbound.app.discover import Discovery, gather, mark_key, mark_of, roots_of
@@ -25,16 +26,45 @@ from taskbound.app.places import login
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound
 from taskbound.core.secret import Secret
 from taskbound.plugins.discoverers.files import Root
+from taskbound.ports import Issuer
 from taskbound.posture.detection import Detector
 from taskbound.posture.findings import Finding, find
 from taskbound.posture.moved import ENDINGS, MOVABLE, Move, Moved, Names, credentials_of, diff, move, undone
+from taskbound.posture.oidc import patched
 from taskbound.posture.parsers import parse
+from taskbound.posture.rules.draft import label
+from taskbound.posture.rules.leaks import CLOUD
 from taskbound.posture.sighting import Credential, Place, Sighting
 from taskbound.posture.splice import LARGEST
 
 RECORDS = "keys/fixes"  # of the state directory: what undoes each fix; no value stands there
 JOURNAL = "fixes.jsonl"  # in the state directory: what was fixed and put back, by whom and when
+WORKFLOW = re.compile(r"(?:^|/)\.(?:github|gitea|forgejo)/workflows/[^/]+\.ya?ml$")
+# How a credential of a kind ends at its issuer, by the beginning of its kind.
+ENDS: Mapping[str, str] = {
+    "postgres-password": "taskbound fix {id} --kill --postgres postgresql://ADMIN@HOST/DATABASE",
+    "redis-password": "taskbound fix {id} --kill --redis redis://ADMIN@HOST",
+    "github-": "delete it: its owner's Settings, Developer settings, Personal access tokens",
+    "aws-": "aws iam update-access-key --status Inactive --user-name … --access-key-id …, and delete it in two weeks",
+    "gcp-": "gcloud iam service-accounts keys delete … --iam-account …",
+    "azure-": "az ad app credential delete --id … --key-id …",
+    "gitlab-": "glab api --method DELETE personal_access_tokens/…",
+    "stripe-": "roll the key in the dashboard, under Developers, API keys",
+    "slack-": "revoke it: auth.revoke of the Slack API",
+}
+SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "redis": "redis", "rediss": "redis"}
 ID = re.compile(r"[0-9a-f]{12}[0-9]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A workflow that would sign in by OIDC."""
+
+    file: Path
+    path: str
+    before: bytes = field(repr=False)
+    after: bytes = field(repr=False)
+    steps: tuple[str, ...]  # what a person does for it, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +76,8 @@ class Fix:
     names: Names = field(repr=False)
     elsewhere: tuple[Place, ...]  # where the same credentials lie beside it
     detector: Detector = field(repr=False)
+    pipelines: tuple[Pipeline, ...] = ()  # written only on request
+    steps: tuple[str, ...] = ()  # what nobody but a person can do, in order
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -54,6 +86,8 @@ class Fix:
     def diff(self) -> Iterator[str]:
         for _, moved in self.files:
             yield from diff(moved.path, moved.before, moved.after, moved.hidden, self.detector)
+        for one in self.pipelines:
+            yield from diff(one.path, one.before, one.after, (), self.detector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +117,90 @@ def require_id(id: str) -> None:
         raise InvalidRequest("that is no id of a finding", hint="it is in the first line of a finding of discover")
 
 
-def plan(looked: Looked, state: Path, only: Callable[[Credential], bool] = lambda _: True) -> Fix:
-    """Return what takes the credentials of a finding out of its files. Changes nothing.
+def plan(looked: Looked, state: Path) -> Fix:
+    """Return what can be done about a finding, and what else is to be. Changes nothing.
 
-    `only`: of its credentials those that are moved. Raises Conflict where one cannot be moved, OSError.
+    Of a credential that a pipeline holds too, each holder's part is its own: what an agent or a service reads becomes a
+    reference, a workflow signs in by OIDC where the issuer is a cloud, and all else is told. Raises Conflict where
+    nothing can be done here, OSError.
     """
-    about = [one for one in credentials_of(looked.finding, looked.sightings) if only(one)]
-    if not about:
-        raise Conflict("it is about no literal secret in a file", hint=looked.finding.next)
-    if stays := next((one for one in about if one.spot not in MOVABLE or "!/" in one.place.path), None):
-        raise Conflict(
-            f"{stays.place.path}:{stays.place.line}: what reads this file finds no reference there",
-            hint=looked.finding.next,
-        )
+    finding = looked.finding
+    about = credentials_of(finding, looked.sightings)
+    movable = [one for one in about if one.spot in MOVABLE and "!/" not in one.place.path]
+    is_shared = finding.case.startswith("credential-shared")
+    rest = [one for one in about if one not in movable and not _is_workflow(one.place.path)]
+    if rest and not is_shared:
+        raise Conflict(f"{_at(rest[0])}: what reads this file finds no reference there", hint=finding.next)
+    pipelines, steps = _pipelines(looked, about)
+    files, names = _moved(looked, movable, state)
+    if not files and not pipelines:
+        hint = steps[0] if steps else finding.next
+        raise Conflict("it is about no literal secret in a file that can be changed here", hint=hint)
+    steps += [f"{_at(one)}: take it out by hand, {label(one)}" for one in rest]
+    if is_shared:
+        steps += _ended(finding, about)
+    marks, paths = {one.mark for one in about}, {one.path for _, one in files} | {one.path for one in pipelines}
+    elsewhere = [
+        one.place
+        for one in looked.sightings
+        if isinstance(one, Credential) and one.mark in marks and one.place.path not in paths and one not in rest
+    ]
+    where = tuple(dict.fromkeys(elsewhere))
+    return Fix(finding, tuple(files), names, where, looked.detector, tuple(pipelines), tuple(dict.fromkeys(steps)))
+
+
+def _moved(looked: Looked, movable: Sequence[Credential], state: Path) -> tuple[list[tuple[Path, Moved]], Names]:
     known: dict[str, Secret | None] = dict.fromkeys(targets.configured(state))
     known |= targets.kept(state)
     names, files = Names(known), list[tuple[Path, Moved]]()
-    for path in dict.fromkeys(one.place.path for one in about):
+    for path in dict.fromkeys(one.place.path for one in movable):
         real = real_path(looked.roots, path)
         data = read_file(real)
         if parse(path, data).format not in ENDINGS:
             raise Conflict(f"{path} is of a format in which nothing is changed", hint=looked.finding.next)
-        files.append((real, move(path, data, [one for one in about if one.place.path == path], looked.detector, names)))
-    marks, paths = {one.mark for one in about}, {moved.path for _, moved in files}
-    elsewhere = [
-        one.place
-        for one in looked.sightings
-        if isinstance(one, Credential) and one.mark in marks and one.place.path not in paths
-    ]
-    return Fix(looked.finding, tuple(files), names, tuple(dict.fromkeys(elsewhere)), looked.detector)
+        here = [one for one in movable if one.place.path == path]
+        files.append((real, move(path, data, here, looked.detector, names)))
+    return files, names
+
+
+def _pipelines(looked: Looked, about: Sequence[Credential]) -> tuple[list[Pipeline], list[str]]:
+    """Return the workflows that can sign in by OIDC, and what is to be done about the others."""
+    found, steps = list[Pipeline](), list[str]()
+    for path in dict.fromkeys(place.path for place in looked.finding.places if _is_workflow(place.path)):
+        here = [one for one in looked.sightings if isinstance(one, Credential) and one.place.path == path]
+        if looked.finding.case == "static-cloud-key-in-pipeline" or any(one.kind.startswith(CLOUD) for one in here):
+            real = real_path(looked.roots, path)
+            data = read_file(real)
+            done = patched(path, data)
+            found.append(Pipeline(real, path, data, done.after, done.steps))
+            continue
+        for one in (one for one in about if one.place.path == path):
+            name = one.name or "CREDENTIAL"
+            steps += [
+                f"make a credential of its own for {one.holder.name} at its issuer, and: gh secret set {name}",
+                f"{_at(one)}: write ${{{{ secrets.{name} }}}} in its place",
+            ]
+    return found, steps
+
+
+def _is_workflow(path: str) -> bool:
+    return WORKFLOW.search(path) is not None
+
+
+def _at(one: Credential) -> str:
+    return f"{one.place.path}:{one.place.line}"
+
+
+def _ended(finding: Finding, about: Sequence[Credential]) -> Iterator[str]:
+    """Yield how the old credential ends, once each of its holders has its own."""
+    yield f"give each holder its own, then end the old one: {' and '.join(dict.fromkeys(map(label, about)))}"
+    for kind in dict.fromkeys(one.kind for one in about):
+        for beginning, how in ENDS.items():
+            if kind.startswith(beginning):
+                yield how.format(id=finding.id)
+                break
+        else:
+            yield f"revoke it at its issuer ({kind}); what is a password is changed there"
 
 
 def real_path(roots: Sequence[Root], path: str) -> Path:
@@ -136,17 +225,21 @@ def read_file(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def apply(fix: Fix, state: Path) -> None:
-    """Do it. Raises Conflict where a file has changed meanwhile, OSError; then every file is as it was."""
+def apply(fix: Fix, state: Path, *, pipelines: bool = False) -> None:
+    """Do it, with the pipelines where that is asked for. Raises Conflict where a file has changed meanwhile, OSError;
+    then every file is as it was."""
     targets.require_private(state)
-    record = _record(fix.finding.id, fix.files)
+    written = fix.pipelines if pipelines else ()
+    record = _record(fix.finding.id, fix.files, written, fix.detector)
     _require_none(state, fix.finding.id)
     for name, value in fix.names.new.items():
         targets.put(state, name, value)
     targets.add(state, {name: fix.names.environments[name] for name in fix.targets})
     _write_record(state, fix.finding.id, record)
-    replace_all([(file, moved.before, moved.after) for file, moved in fix.files])
-    journal(state, "fixed", fix.finding.id, [file for file, _ in fix.files], secrets=False)
+    every = [(file, moved.before, moved.after) for file, moved in fix.files]
+    every += [(one.file, one.before, one.after) for one in written]
+    replace_all(every)
+    journal(state, "fixed", fix.finding.id, [file for file, _, _ in every], secrets=False)
 
 
 def replace_all(files: Sequence[tuple[Path, bytes, bytes]]) -> None:
@@ -220,11 +313,17 @@ def plan_undo(state: Path, id: str) -> Undo:
         now = read_file(file)
         if _digest(now) != one["after"]:
             raise Conflict(f"{file} has changed since it was fixed", hint="a later fix of it is put back first")
-        before = undone(now, [Move(**each) for each in one["moves"]], partial(_value, state))
+        if one.get("is_kept") is False:
+            raise Conflict(f"{file} held a literal secret, which was kept nowhere", hint=f"git checkout -- {file}")
+        before = (
+            one["text"].encode()
+            if "text" in one
+            else undone(now, [Move(**each) for each in one["moves"]], partial(_value, state))
+        )
         if _digest(before) != one["before"]:
             raise Conflict(f"the values of {file} are no longer those that stood there", hint="taskbound target list")
         files.append((file, now, before))
-    return Undo(id, tuple(files), any(one["moves"] for one in record["files"]))
+    return Undo(id, tuple(files), any(one.get("moves") for one in record["files"]))
 
 
 def undo(planned: Undo, state: Path) -> None:
@@ -242,22 +341,22 @@ def _value(state: Path, name: str) -> str:
     return value.reveal()
 
 
-def _record(id: str, files: Sequence[tuple[Path, Moved]]) -> Mapping[str, Any]:
-    return {
-        "finding": id,
-        "files": [
-            {
-                "file": str(file.absolute()),
-                "before": _digest(moved.before),
-                "after": _digest(moved.after),
-                "moves": [
-                    {"at": one.at, "target": one.target, "spelling": one.spelling, "new": one.new}
-                    for one in moved.moves
-                ],
-            }
-            for file, moved in files
-        ],
-    }
+def _record(
+    id: str, files: Sequence[tuple[Path, Moved]], pipelines: Sequence[Pipeline], detector: Detector
+) -> Mapping[str, Any]:
+    told: list[dict[str, Any]] = []
+    for file, moved in files:
+        moves = [{"at": one.at, "target": one.target, "spelling": one.spelling, "new": one.new} for one in moved.moves]
+        told.append({**_about(file, moved.before, moved.after), "moves": moves})
+    for one in pipelines:
+        has_secret = any(not hit.is_identifier for hit in detector.in_text(one.before))
+        kept: dict[str, Any] = {"is_kept": False} if has_secret else {"text": one.before.decode()}
+        told.append({**_about(one.file, one.before, one.after), **kept})
+    return {"finding": id, "files": told}
+
+
+def _about(file: Path, before: bytes, after: bytes) -> dict[str, str]:
+    return {"file": str(file.absolute()), "before": _digest(before), "after": _digest(after)}
 
 
 def _digest(data: bytes) -> str:
@@ -288,3 +387,58 @@ def journal(state: Path, what: str, finding: str, files: Sequence[Path], *, secr
         file.write(json.dumps(line).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+# --- the old credential ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login of a server, as a value that was taken out of a file says it."""
+
+    target: str
+    scheme: str  # postgresql, redis
+    name: str
+    password: Secret
+
+
+def logins(state: Path, id: str) -> tuple[Login, ...]:
+    """Return the logins at PostgreSQL and Redis that a fix took out of files. Raises NotFound, Conflict."""
+    require_id(id)
+    try:
+        record = json.loads((state / RECORDS / f"{id}.json").read_bytes())
+    except FileNotFoundError:
+        raise NotFound(f"nothing is written down about a fix of {id}", hint=f"taskbound fix {id}") from None
+    names = dict.fromkeys(move["target"] for one in record["files"] for move in one.get("moves", ()))
+    found = [login for name in names if (login := _login(name, _value(state, name)))]
+    if not found:
+        raise Conflict("no login of PostgreSQL or Redis was taken out by it", hint="end it at its issuer by hand")
+    return tuple(found)
+
+
+def _login(target: str, text: str) -> Login | None:
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        scheme = SCHEMES.get(parts.scheme.partition("+")[0], "")
+        if scheme and parts.username and parts.password:
+            return Login(target, scheme, unquote(parts.username), Secret(unquote(parts.password)))
+    return None
+
+
+async def end_login(issuer: Issuer, login: Login) -> str:
+    """End a login at the server that takes it, and say how that was seen. Raises Conflict, Unavailable.
+
+    It is really presented, before and after it: a server that does not know it, or gives no answer, is left alone.
+    """
+    before = await issuer.probe(login.name, login.password)
+    if before == "unknown":
+        raise Conflict(f"the server gave no answer about {login.name}: nothing was changed", hint="can it be reached?")
+    if before == "dead":
+        return f"{login.name} is dead already: the server refuses it with the password that stood in the file"
+    if login.scheme == "redis" and login.name == "default":
+        raise Conflict("the login default is that of everybody who names none", hint="change its password by hand")
+    await issuer.kill(login.name)
+    after = await issuer.probe(login.name, login.password)
+    if after != "dead":
+        raise Conflict(f"{login.name} was ended, and the server still lets it in, or gives no answer: {after}")
+    return f"{login.name} is dead: it was let in before, and is refused now, with the password that stood in the file"

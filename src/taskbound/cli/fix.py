@@ -18,7 +18,9 @@ Do what can be done about a finding of `taskbound discover`, named by its id, wh
 
 Literal secrets in MCP client files, .env, Compose and configuration files become references (taskbound://NAME); each
 value goes into a static target, from which `taskbound run --resolve FILE` gives it to one task at a time. All else of
-the files stays, byte for byte. Nothing is shown of a value but its last four characters.
+the files stays, byte for byte. Nothing is shown of a value but its last four characters. A GitHub workflow with a
+long-lived cloud key signs in by OIDC instead: that is shown, and written with --write. What only a person can do is
+told, step by step.
 
   taskbound fix 0123456789ab --dry-run     what it would change
   taskbound fix 0123456789ab ~/src         change it
@@ -34,13 +36,21 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--home", action="store_true", help="this person's own places, as discover --home")
     parser.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument("--write", action="store_true", help="write the workflows too, which are shown otherwise")
+    parser.add_argument("--kill", action="store_true", help="end the old login at its server (after the fix); it asks")
+    for name, form in (("postgres", "postgresql://ADMIN@HOST/DB"), ("redis", "redis[s]://ADMIN@HOST")):
+        parser.add_argument(f"--{name}", metavar="URL", help=f"with --kill: {form}; its password in the environment")
     parser.add_argument("--undo", action="store_true", help="put back what a fix has changed")
     parser.add_argument("--with-secrets", action="store_true", help="with --undo: literal secrets too; it asks")
-    parser.add_argument("--yes", action="store_true", help="with --with-secrets: answer yes")
+    parser.add_argument("--yes", action="store_true", help="answer yes where it asks")
     asked = parser.parse_args(words)
     if asked.with_secrets and not asked.undo:
         raise answer.Usage("--with-secrets goes with --undo")
-    return _undo(asked) if asked.undo else _fix(asked)
+    if bool(asked.postgres or asked.redis) != asked.kill:
+        raise answer.Usage("--kill goes with --postgres URL or --redis URL: the server to ask")
+    if asked.undo or asked.kill:
+        return _undo(asked) if asked.undo else _kill(asked)
+    return _fix(asked)
 
 
 def _fix(asked: argparse.Namespace) -> int:
@@ -50,11 +60,46 @@ def _fix(asked: argparse.Namespace) -> int:
     state = answer.state_directory()
     fix = plan(looked, state)
     answer.show(*fix.diff())
-    if asked.dry_run:
+    if asked.dry_run or (fix.pipelines and not fix.files and not asked.write):
         answer.say(*_would(fix), "nothing was changed")
+        answer.say(*_told(fix), *([] if asked.dry_run else ["to write it: the same with --write"]))
         return answer.DONE
-    apply(fix, state)
-    answer.say(*_did(fix))
+    apply(fix, state, pipelines=asked.write)
+    if fix.files:
+        answer.say(*_did(fix))
+    if fix.pipelines:
+        said = "changed {}" if asked.write else "not written, see above: {} (--write)"
+        answer.say(*(said.format(one.path) for one in fix.pipelines))
+    answer.say(*_told(fix), f"to put it back: taskbound fix {fix.finding.id} --undo --with-secrets")
+    return answer.DONE
+
+
+def _told(fix: "Fix") -> Iterator[str]:
+    """Yield what only a person can do, in order."""
+    every = dict.fromkeys([*(step for one in fix.pipelines for step in one.steps), *fix.steps])
+    for number, step in enumerate(every, 1):
+        yield f"step {number} is yours: {step}"
+
+
+def _kill(asked: argparse.Namespace) -> int:
+    import asyncio
+    import os
+
+    from taskbound.app.fix import end_login, journal, logins
+    from taskbound.app.issuers import to_look_at
+
+    state = answer.state_directory()
+    scheme = "postgresql" if asked.postgres else "redis"
+    found = [one for one in logins(state, asked.finding) if one.scheme == scheme]
+    (issuer,) = to_look_at([asked.postgres] if asked.postgres else [], [asked.redis] if asked.redis else [], os.environ)
+    names = [one.name for one in found]
+    if not names or not (asked.yes or _agreed(f"{', '.join(names)} would be ended for everybody who uses it")):
+        answer.say("nothing was changed")
+        return answer.REFUSED
+    for login in found:
+        answer.say(asyncio.run(end_login(issuer, login)))
+        answer.say(f"target {login.target} has the dead value: taskbound target put {login.target}")
+    journal(state, f"ended {', '.join(names)} at {issuer.name}", asked.finding, [], secrets=False)
     return answer.DONE
 
 
@@ -81,7 +126,6 @@ def _did(fix: "Fix") -> Iterator[str]:
     yield "and revoke the old one; what git keeps of the file still holds it"
     for place in fix.elsewhere:
         yield f"the same credential still lies in {place.path}:{place.line}"
-    yield f"to put it back: taskbound fix {fix.finding.id} --undo --with-secrets"
 
 
 def _undo(asked: argparse.Namespace) -> int:
@@ -98,18 +142,20 @@ def _undo(asked: argparse.Namespace) -> int:
             "that would write literal secrets into files again: nothing was changed",
             hint=f"taskbound fix {asked.finding} --undo --with-secrets",
         )
-    if planned.has_secrets and not asked.yes and not _agreed(names):
+    if planned.has_secrets and not (asked.yes or _agreed(f"literal secrets would stand in {', '.join(names)} again")):
         answer.say("nothing was changed")
         return answer.REFUSED
     undo(planned, state)
-    answer.say(*(f"put back {name}, with the secrets that stood there" for name in names))
-    answer.say("their targets keep the values; this is written down in fixes.jsonl of the state directory")
+    with_what = ", with the secrets that stood there" if planned.has_secrets else ""
+    answer.say(*(f"put back {name}{with_what}" for name in names))
+    if planned.has_secrets:
+        answer.say("their targets keep the values; this is written down in fixes.jsonl of the state directory")
     return answer.DONE
 
 
-def _agreed(names: Sequence[str]) -> bool:
-    answer.say(f"literal secrets would stand in {', '.join(names)} again, for everybody who can read them")
-    print("write them? type yes: ", end="", file=sys.stderr, flush=True)
+def _agreed(question: str) -> bool:
+    answer.say(question)
+    print("go on? type yes: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == "yes"
 
 
