@@ -45,6 +45,9 @@ def yes(*_: Any, **__: Any) -> bool:
 
 # fmt: off
 GUARDS: dict[str, tuple[Off, str, str]] = {
+    "app.fix:require_id": (
+        nothing, "app/test_fix.py::test_an_id_leads_to_no_file_elsewhere",
+        "DID NOT RAISE InvalidRequest"),
     "app.issuers:_require_public": (
         nothing, "app/test_issuers.py::test_a_password_on_the_command_line_is_refused",
         "DID NOT RAISE InvalidRequest"),
@@ -53,6 +56,12 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
         "DID NOT RAISE InvalidRequest"),
     "app.places:_require_hidden": (
         nothing, "app/test_places.py::test_a_secret_of_the_store_lies_where_run_hides_it",
+        "DID NOT RAISE InvalidRequest"),
+    "app.targets:require_name": (
+        nothing, "app/test_fix.py::test_a_target_has_no_folder_elsewhere",
+        "DID NOT RAISE InvalidRequest"),
+    "app.targets:require_private": (
+        nothing, "app/test_fix.py::test_a_state_directory_that_others_see_is_refused",
         "DID NOT RAISE InvalidRequest"),
     "cli.answer:Parser.require_known": (  # refused by argparse too, which knows no nearest option
         nothing, "cli/test_commands.py::test_a_misspelt_option_gets_the_nearest_as_a_hint",
@@ -147,6 +156,12 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "edge.claims:Holders.silent": (
         lambda *_: [], "edge/test_hold.py::test_what_was_not_listened_to_is_nobodys_silence",
         "assert [] == ["),
+    "posture.moved:_require_gone": (
+        nothing, "posture/test_moved.py::test_a_file_that_would_still_hold_one_is_refused",
+        "DID NOT RAISE Conflict"),
+    "posture.oidc:_require_same": (
+        nothing, "posture/test_oidc.py::test_what_would_change_more_than_was_meant_is_refused",
+        "DID NOT RAISE Conflict"),
     "prove:not_theirs": (
         nothing, "steps/test_hold_task.py::test_who_may_only_see_it_does_not_keep_it_alive",
         "DID NOT RAISE Denied"),

@@ -343,6 +343,21 @@ def test_an_id_names_no_file(tree, id):
         fixing.plan_undo(tree.state, id)
 
 
+def test_an_id_leads_to_no_file_elsewhere(tree):
+    (tree.state / "keys/fixes").mkdir(parents=True)
+    (tree.state / "keys/other.json").write_text('{"finding": "", "files": []}')
+    with pytest.raises(InvalidRequest, match="no id of a finding"):
+        fixing.plan_undo(tree.state, "../other")
+
+
+@pytest.mark.parametrize("name", ["../other", "A", ""])
+def test_a_target_has_no_folder_elsewhere(tree, name):
+    tree.state.mkdir(mode=0o700)
+    (tree.state / "keys/static").mkdir(parents=True)
+    with pytest.raises(InvalidRequest, match="is not of a-z"):
+        targets.put(tree.state, name, Secret("x"))
+
+
 def test_where_no_reference_would_be_found_it_says_what_to_do(tree):
     tree.write(".github/workflows/a.yml", f"on: push\njobs:\n a:\n  env: {{TOKEN: {TOKEN}}}\n  steps: [run: x]\n")
     with pytest.raises(Conflict, match="can be changed here") as refused:

@@ -148,3 +148,10 @@ def test_temporary_keys_stay():
     text = ENVIRONMENT.replace("    steps:", "      AWS_SESSION_TOKEN: ${{ steps.a.outputs.token }}\n    steps:")
     with pytest.raises(Conflict, match="holds no cloud key"):
         patched(".github/workflows/a.yml", text.encode())
+
+
+def test_what_would_change_more_than_was_meant_is_refused():
+    text = "on: push\njobs:\n  a:\n    env:\n      GCP_SA_KEY: ${{ secrets.A }}\n    steps: &same\n      - run: make\n"
+    text += "  b:\n    env:\n      GCP_SA_KEY: ${{ secrets.B }}\n    steps: *same\n"
+    with pytest.raises(Conflict, match="changing more than was meant"):
+        patched(".github/workflows/a.yml", text.encode())

@@ -133,7 +133,7 @@ def plan(looked: Looked, state: Path) -> Fix:
         raise Conflict(f"{_at(rest[0])}: what reads this file finds no reference there", hint=finding.next)
     pipelines, steps = _pipelines(looked, about)
     files, names = _moved(looked, movable, state)
-    if not files and not pipelines:
+    if not files and not pipelines and not is_shared:
         hint = steps[0] if steps else finding.next
         raise Conflict("it is about no literal secret in a file that can be changed here", hint=hint)
     steps += [f"{_at(one)}: take it out by hand, {label(one)}" for one in rest]
@@ -231,7 +231,7 @@ def apply(fix: Fix, state: Path, *, pipelines: bool = False) -> None:
     targets.require_private(state)
     written = fix.pipelines if pipelines else ()
     record = _record(fix.finding.id, fix.files, written, fix.detector)
-    _require_none(state, fix.finding.id)
+    _set_aside(state, fix.finding.id)
     for name, value in fix.names.new.items():
         targets.put(state, name, value)
     targets.add(state, {name: fix.names.environments[name] for name in fix.targets})
@@ -363,8 +363,8 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _require_none(state: Path, id: str) -> None:
-    """Refuse a second fix of a finding while the first can still be put back."""
+def _set_aside(state: Path, id: str) -> None:
+    """Keep what puts back an earlier fix of the same finding under another name."""
     file = state / RECORDS / f"{id}.json"
     if file.exists():
         file.replace(file.with_suffix(f".{datetime.now(UTC):%Y%m%dT%H%M%S}.json"))

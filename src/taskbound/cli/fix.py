@@ -60,9 +60,10 @@ def _fix(asked: argparse.Namespace) -> int:
     state = answer.state_directory()
     fix = plan(looked, state)
     answer.show(*fix.diff())
-    if asked.dry_run or (fix.pipelines and not fix.files and not asked.write):
+    if asked.dry_run or not (fix.files or (fix.pipelines and asked.write)):
         answer.say(*_would(fix), "nothing was changed")
-        answer.say(*_told(fix), *([] if asked.dry_run else ["to write it: the same with --write"]))
+        is_shown_only = bool(fix.pipelines) and not asked.dry_run
+        answer.say(*_told(fix), *(["to write it: the same with --write"] if is_shown_only else []))
         return answer.DONE
     apply(fix, state, pipelines=asked.write)
     if fix.files:

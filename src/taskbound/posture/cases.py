@@ -676,3 +676,10 @@ LEAKS: Mapping[str, str] = {
     "git-history": "secret-in-git-history",
     "file": "secret-in-file",
 }
+
+# What `taskbound fix` can mostly do something about.
+FIXABLE = frozenset(
+    {"literal-secret-in-mcp-config", "secret-in-mcp-argument", "bearer-in-mcp-header", "secret-in-mcp-url"}
+    | {"dotenv-committed", "secret-in-compose-file", "password-in-connection-url", "static-cloud-key-in-pipeline"}
+    | {"credential-shared-agent-and-ci"}
+)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from taskbound.formats import sarif
-from taskbound.posture.cases import CASES, CRITICAL, HIGH, LOW, MEDIUM, SEVERITIES
+from taskbound.posture.cases import CASES, CRITICAL, FIXABLE, HIGH, LOW, MEDIUM, SEVERITIES
 from taskbound.posture.findings import Finding
 from taskbound.posture.inventory import LOGINS
 from taskbound.posture.seen import Seen, Unread
@@ -204,6 +204,8 @@ def detail_lines(report: Report) -> Iterator[str]:
         yield f"  why   {case.why}"
         yield f"  owner {finding.owner or 'not known'}"
         yield f"  next  {finding.next}"
+        if finding.case in FIXABLE:
+            yield f"  fix   taskbound fix {finding.id}  (--dry-run shows what it would change)"
     if report.shared:
         yield from ("", "SHARED CREDENTIALS")
     for held in report.shared:
