@@ -485,6 +485,7 @@ def test_run_imports_the_runner_and_nothing_behind_it(state):
 
 def test_run_passes_on_what_was_typed_and_gives_back_the_status(state, say, monkeypatch):
     from taskbound import runner
+    from taskbound.posture import references
 
     seen: dict[str, object] = {}
 
@@ -494,14 +495,31 @@ def test_run_passes_on_what_was_typed_and_gives_back_the_status(state, say, monk
 
     monkeypatch.setattr(runner, "run", run)
     words = ["--profile", "p", "--set", "a=1", "--set", "b=2", "--intent", "i", "--agent", "n", "--life", "2m"]
-    words += ["--cause", "t1"]
+    words += ["--cause", "t1", "--resolve", "f"]
     assert (
-        say("run", *words, "--keep", "A", "--keep", "B", "--must-contain", "--", "prog", "--json", "--", "x")[0] == 137
+        say(
+            "run",
+            *words,
+            "--keep",
+            "A",
+            "--keep",
+            "B",
+            "--must-contain",
+            "--resolve",
+            "f",
+            "--",
+            "prog",
+            "--json",
+            "--",
+            "x",
+        )[0]
+        == 137
     )
     assert seen == {
         "command": ["prog", "--json", "--", "x"], "address": f"unix:{state}/run/api.sock", "profile": "p",
         "set": {"a": "1", "b": "2"}, "intent": "i", "agent": "n", "life": timedelta(minutes=2), "cause": "t1",
         "keep": ["A", "B"], "must_contain": True, "state": state, "second": None, "also": [],
+        "references": references, "resolve": [Path("f")],
     }  # fmt: skip
     assert say("run", "--budget", "calls=1", "--", "prog")[0] == 2  # rather than drop what was asked for
     assert say("run", "--", "prog")[0] == 137

@@ -101,6 +101,22 @@ def test_every_key_is_read():
     }
 
 
+def test_a_static_target_has_one_value_and_is_standing():
+    text = '[[target]]\nname = "github"\nprovider = "static"\n'
+    (github,) = read(text).targets
+    assert (github.admin, github.owner, github.quarantine, github.environment) == ("", "", "", "")
+    target = github.targets()["github/value"]
+    assert (target.revocation_class, target.statements) == ("standing", {})
+    (github,) = read(text + 'environment = "dev"\nmax_life = "1h"\nholders = ["service"]\n').targets
+    assert (github.environment, github.max_life, github.holders) == ("dev", timedelta(hours=1), ("service",))
+
+
+@pytest.mark.parametrize("more", ['admin = "env:A"', 'owner = "o"', 'quarantine = "q"', "[target.grants.a]"])
+def test_a_static_target_makes_nothing_so_that_nothing_is_said_of_it(more):
+    with pytest.raises(InvalidRequest, match="says nothing of a static target"):
+        read(f'[[target]]\nname = "github"\nprovider = "static"\n{more}\n')
+
+
 def test_a_target_has_defaults():
     text = WHOLE.replace('max_life = "1h"\n', "").replace('assurances = ["unix"]\n', "")
     (shopdb,) = read(text.replace('holders = ["service"]\n', "")).targets

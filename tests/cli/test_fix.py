@@ -1,0 +1,115 @@
+"""`taskbound fix` and `taskbound target` as they are typed: what is said, asked and refused. No value is repeated."""
+
+import io
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskbound.cli import main
+from tests.app.test_fix import KEY, PASSWORD, TOKEN, Tree, forms
+
+VALUES = [form.decode() for value in (TOKEN, PASSWORD, KEY) for form in forms(value)]
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch) -> Tree:
+    made = Tree(tmp_path)
+    monkeypatch.setenv("TASKBOUND_HOME", str(made.state))
+    monkeypatch.chdir(made.place)
+    return made
+
+
+@pytest.fixture
+def say(capfd):
+    def typed(*words: Any) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        assert not [one for one in VALUES if one in out + err]
+        return status, out, err
+
+    return typed
+
+
+def answers(monkeypatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_discover_names_the_command_and_it_does_what_it_says(tree, say):
+    _, out, _ = say("discover", ".")
+    ids = re.findall(r"fix   taskbound fix ([0-9a-f]{12})", out)
+    assert len(ids) >= 4
+    status, shown, err = say("fix", ids[0], "--dry-run")
+    assert (status, shown.startswith("--- a/")) == (0, True) and "nothing was changed" in err
+    assert not (tree.state / "keys/static").exists()
+    status, out, err = say("fix", ids[0])
+    assert (status, out) == (0, shown)
+    for said in ("[[grant]] lease = ", "taskbound run --profile PROFILE --resolve", "--undo --with-secrets"):
+        assert said in err
+
+
+def test_secrets_come_back_when_they_are_asked_for_and_somebody_says_yes(tree, say, monkeypatch):
+    before, id = tree.everything(), tree.ids("dotenv-committed")[0]
+    say("fix", id)
+    fixed = tree.everything()
+    status, _, err = say("fix", id, "--undo")
+    assert status == 2 and "nothing was changed" in err and "--with-secrets" in err
+    for no in ("no\n", "", "y\n"):
+        answers(monkeypatch, no)
+        assert say("fix", id, "--undo", "--with-secrets")[0] == 1
+    assert say("fix", id, "--undo", "--dry-run")[0] == 0
+    assert tree.everything() == fixed
+    answers(monkeypatch, "yes\n")
+    assert say("fix", id, "--undo", "--with-secrets")[0] == 0
+    assert tree.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["0123456789ab"], "there is no finding 0123456789ab here"),
+        (["x"], "that is no id of a finding"),
+        (["0123456789ab", "--with-secrets"], "--with-secrets goes with --undo"),
+        (["0123456789ab", "--kill"], "--kill goes with"),
+        (["0123456789ab", "--postgres", "postgresql://h/d"], "--kill goes with"),
+        (["0123456789ab", "--undo"], "nothing is written down"),
+        (["0123456789ab", "--kill", "--redis", "redis://h"], "nothing is written down"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_hint(tree, say, words, says):
+    status, _, err = say("fix", *words)
+    assert status in (1, 2) and says in err and "hint:" in err
+
+
+def test_a_workflow_is_shown_and_written_on_request(tree, say):
+    keys = "    env:\n      AWS_SECRET_ACCESS_KEY: ${{ secrets.KEY }}\n"
+    file = tree.write(".github/workflows/a.yml", f"on: push\njobs:\n  a:\n{keys}    steps:\n      - run: make\n")
+    before, id = file.read_bytes(), tree.ids("static-cloud-key-in-pipeline")[0]
+    status, out, err = say("fix", id)
+    assert status == 0 and "+      id-token: write" in out and "nothing was changed" in err and "--write" in err
+    assert file.read_bytes() == before
+    status, _, err = say("fix", id, "--write")
+    assert status == 0 and b"role-to-assume" in file.read_bytes() and "step 1 is yours:" in err
+    assert say("fix", id, "--undo")[0] == 0
+    assert file.read_bytes() == before
+
+
+def test_a_value_is_put_in_from_standard_input_and_listed_without_it(tree, say, monkeypatch):
+    answers(monkeypatch, f"{TOKEN}\n")
+    status, _, err = say("target", "put", "github")
+    assert status == 0 and "not configured yet" in err
+    file = tree.state / "keys/static/github/value"
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == (TOKEN, 0o600)
+    assert "github  (not configured)  yes" in say("target", "list")[1]
+    (tree.state / "taskbound.toml").write_text('[[target]]\nname = "github"\nprovider = "static"\n')
+    assert "github  static    yes" in say("target", "list")[1]
+
+
+@pytest.mark.parametrize(("name", "value"), [("A b", "x"), ("a", ""), ("a", "x\0y"), ("a", "x" * (65 << 10))])
+def test_what_is_no_target_or_no_value_is_refused(tree, say, monkeypatch, name, value):
+    answers(monkeypatch, value)
+    assert say("target", "put", name)[0] == 1
+    assert list(Path(tree.state).rglob("value")) == []
