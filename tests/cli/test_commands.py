@@ -497,23 +497,7 @@ def test_run_passes_on_what_was_typed_and_gives_back_the_status(state, say, monk
     words = ["--profile", "p", "--set", "a=1", "--set", "b=2", "--intent", "i", "--agent", "n", "--life", "2m"]
     words += ["--cause", "t1", "--resolve", "f"]
     assert (
-        say(
-            "run",
-            *words,
-            "--keep",
-            "A",
-            "--keep",
-            "B",
-            "--must-contain",
-            "--resolve",
-            "f",
-            "--",
-            "prog",
-            "--json",
-            "--",
-            "x",
-        )[0]
-        == 137
+        say("run", *words, "--keep", "A", "--keep", "B", "--must-contain", "--", "prog", "--json", "--", "x")[0] == 137
     )
     assert seen == {
         "command": ["prog", "--json", "--", "x"], "address": f"unix:{state}/run/api.sock", "profile": "p",
