@@ -3,7 +3,11 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from taskbound.app import doctor
+from taskbound.core.secret import Secret
+from taskbound.plugins.providers.static import put_value
 from taskbound.ports import Lack
 
 
@@ -16,3 +20,12 @@ async def test_the_name_of_a_database_begins_no_statement(monkeypatch, tmp_path)
     target: Any = SimpleNamespace(name="shopdb", provider="postgres", admin="env:ADMIN")
     (check,) = [one async for one in doctor.at_target(target, tmp_path, is_running=False)]
     assert check.hint == "GRANT a TO b;  -- in database 'shop\\nDROP TABLE orders; --'"
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(None, "fail"), ("x", "ok")])
+async def test_a_static_target_needs_its_value(tmp_path, value, verdict):
+    if value:
+        put_value(tmp_path / "keys/static/github", Secret(value))
+    target: Any = SimpleNamespace(name="github", provider="static", admin="")
+    (check,) = [one async for one in doctor.at_target(target, tmp_path, is_running=False)]
+    assert (check.verdict, "taskbound target put github" in check.hint) == (verdict, value is None)

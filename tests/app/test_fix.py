@@ -22,6 +22,7 @@ from taskbound.app import targets
 from taskbound.app.discover import Discovery, discover
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound, TaskboundError
 from taskbound.core.secret import Secret
+from taskbound.posture.moved import Names, credentials_of, diff, move
 
 LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
@@ -147,7 +148,11 @@ def test_put_back_it_is_as_it_was(tree, case):
     with pytest.raises(NotFound):
         fixing.plan_undo(tree.state, planned.finding.id)
     said = [json.loads(line) for line in (tree.state / "fixes.jsonl").read_text().splitlines()]
-    assert [(one["what"], one["with_secrets"]) for one in said] == [("fixed", False), ("put back", True)]
+    assert [(one["what"], one["with_secrets"]) for one in said] == [
+        ("fixing", False),
+        ("fixed", False),
+        ("put back", True),
+    ]
 
 
 def test_the_values_are_in_their_targets_and_in_no_other_file_of_the_state(tree):
@@ -173,6 +178,19 @@ def test_a_dry_run_shows_masked_lines_and_changes_nothing(tree):
         assert "+++ b/" in text and "taskbound://" in text
         assert not [one for value in (TOKEN, PASSWORD, KEY) for one in forms(value) if one in text.encode()]
     assert tree.everything() == before and not tree.state.exists()
+
+
+def test_what_else_stands_on_a_line_that_changes_is_masked_too(tree):
+    other = "Zt6!qW\\u00e9rtz9-Kq2w"
+    env = f'"env": {{"GITHUB_TOKEN": "{TOKEN}", "DB_PASSWORD": "{other}", "MODE": "fast"}}'
+    tree.write(".mcp.json", f'{{"mcpServers": {{"github": {{"command": "server", {env}}}}}}}\n')
+    looked = fixing.look(tree.asked, tree.ids("literal-secret-in-mcp-config")[0])
+    about = [one for one in credentials_of(looked.finding, looked.sightings) if one.kind == "github-pat"]
+    data = (tree.place / ".mcp.json").read_bytes()
+    moved = move(".mcp.json", data, about, looked.detector, Names({}))
+    assert other.encode() in moved.after
+    text = "\n".join(diff(moved.path, moved.before, moved.after, moved.hidden, looked.detector))
+    assert '"MODE": "fast"' in text and other not in text and "Zt6" not in text
 
 
 def test_what_the_configuration_says_stays(tree):
@@ -242,8 +260,7 @@ def test_whatever_fails_every_file_is_as_it_was(tree, tmp_path):
                     break
         now = tree.everything()
         done = all(now[name][0] == moved.after for name, moved in ((one.path, one) for _, one in planned.files))
-        # What failed behind the last file (the journal, a descriptor's close that nobody waits for) undoes nothing.
-        assert now == before or done, at
+        assert now == before or (done and failing.count >= at), at
         for name, (data, mode) in before.items():
             (tree.place / name).write_bytes(data)
             (tree.place / name).chmod(mode & 0o777)

@@ -238,8 +238,11 @@ def apply(fix: Fix, state: Path, *, pipelines: bool = False) -> None:
     _write_record(state, fix.finding.id, record)
     every = [(file, moved.before, moved.after) for file, moved in fix.files]
     every += [(one.file, one.before, one.after) for one in written]
+    named = [file for file, _, _ in every]
+    journal(state, "fixing", fix.finding.id, named, secrets=False)
     replace_all(every)
-    journal(state, "fixed", fix.finding.id, [file for file, _, _ in every], secrets=False)
+    with suppress(OSError):  # it is done, and said to be begun
+        journal(state, "fixed", fix.finding.id, named, secrets=False)
 
 
 def replace_all(files: Sequence[tuple[Path, bytes, bytes]]) -> None:

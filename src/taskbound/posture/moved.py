@@ -18,7 +18,7 @@ from taskbound.posture.parsers import parse
 from taskbound.posture.references import CONTINUES, spelled
 from taskbound.posture.rules.draft import label
 from taskbound.posture.sighting import Credential, Sighting
-from taskbound.posture.splice import Splice, splice, texts_of
+from taskbound.posture.splice import SPELLINGS, Splice, splice, texts_of
 from taskbound.posture.values import named, values
 
 # Where what reads the file gets it from a program that `run` can start: how a credential lies there (cases.LEAKS).
@@ -47,7 +47,7 @@ class Moved:
 
     path: str
     before: bytes = field(repr=False)
-    after: bytes
+    after: bytes = field(repr=False)  # other credentials may stand in it
     moves: tuple[Move, ...]
     spots: frozenset[str]
     hidden: tuple[tuple[bytes, str], ...] = field(repr=False)  # raw text and what is shown in its place
@@ -158,7 +158,8 @@ def undone(after: bytes, moves: Iterable[Move], value: Callable[[str], str]) -> 
 
 def diff(path: str, before: bytes, after: bytes, hidden: Iterable[tuple[bytes, str]], detector: Detector) -> list[str]:
     """Return the lines of a unified diff, without lines around what changed, with every credential masked."""
-    shown = [_masked(_covered(data, detector), hidden).splitlines() for data in (before, after)]
+    masks = dict(hidden) | _of_values(path, before, detector) | _of_values(path, after, detector)
+    shown = [_masked(_covered(data, detector), _longest(masks)).splitlines() for data in (before, after)]
     return list(difflib.unified_diff(shown[0], shown[1], f"a/{path}", f"b/{path}", n=0, lineterm=""))
 
 
@@ -166,6 +167,18 @@ def _masked(data: bytes, hidden: Iterable[tuple[bytes, str]]) -> str:
     for raw, mask in hidden:
         data = data.replace(raw, mask.encode())
     return data.decode("utf-8", "replace")
+
+
+def _of_values(path: str, data: bytes, detector: Detector) -> dict[bytes, str]:
+    """Return what stands in values and only their names tell that it is one, with what is shown in its place."""
+    found = dict[bytes, str]()
+    there = [named(one.name, one.text) for one in values(parse(path, data))]
+    for number, hits in detector.in_values(there):
+        for hit in hits:
+            if not hit.is_identifier:
+                text = there[number][1][hit.start : hit.end]
+                found |= {spell(text).encode("utf-8", "replace"): _mask(hit) for spell in SPELLINGS.values()}
+    return found
 
 
 def _covered(data: bytes, detector: Detector) -> bytes:
