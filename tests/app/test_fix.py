@@ -181,8 +181,10 @@ def test_a_dry_run_shows_masked_lines_and_changes_nothing(tree):
 
 
 def test_what_else_stands_on_a_line_that_changes_is_masked_too(tree):
-    other = "Zt6!qW\\u00e9rtz9-Kq2w"
-    env = f'"env": {{"GITHUB_TOKEN": "{TOKEN}", "DB_PASSWORD": "{other}", "MODE": "fast"}}'
+    """Also what nothing but the document's structure shows: a value that has its name beside it."""
+    other = "kT9xQ2mV7bL4nW8zR3cF6hJ1"
+    env = f'"env": {{"GITHUB_TOKEN": "{TOKEN}", "MODE": "fast"}}, '
+    env += f'"inputs": [{{"name": "DB_PASSWORD", "value": "{other}"}}]'
     tree.write(".mcp.json", f'{{"mcpServers": {{"github": {{"command": "server", {env}}}}}}}\n')
     looked = fixing.look(tree.asked, tree.ids("literal-secret-in-mcp-config")[0])
     about = [one for one in credentials_of(looked.finding, looked.sightings) if one.kind == "github-pat"]
@@ -190,7 +192,25 @@ def test_what_else_stands_on_a_line_that_changes_is_masked_too(tree):
     moved = move(".mcp.json", data, about, looked.detector, Names({}))
     assert other.encode() in moved.after
     text = "\n".join(diff(moved.path, moved.before, moved.after, moved.hidden, looked.detector))
-    assert '"MODE": "fast"' in text and other not in text and "Zt6" not in text
+    assert '"MODE": "fast"' in text and other not in text and other[:8] not in text
+
+
+def test_a_credential_that_is_a_key_stays_and_the_file_with_it(tree):
+    text = f'{{"mcpServers": {{"github": {{"command": "server", "env": {{"A": "{TOKEN}", "{TOKEN}": "x"}}}}}}}}\n'
+    tree.write(".mcp.json", text)
+    with pytest.raises(Conflict, match="cannot be changed there alone") as refused:
+        tree.plan("literal-secret-in-mcp-config")
+    assert TOKEN not in str(refused.value)
+
+
+def test_no_target_is_called_after_a_key_that_is_a_credential(tree):
+    other = github_token("another")
+    file = tree.write("conf.yml", f"{other}: {TOKEN}\nDB_PASSWORD: {KEY}\n")
+    looked = fixing.look(tree.asked, tree.ids("secret-in-config-file")[0])
+    about = [one for one in credentials_of(looked.finding, looked.sightings) if one.last4 == TOKEN[-4:]]
+    names = Names({})
+    assert move("conf.yml", file.read_bytes(), about, looked.detector, names).moves
+    assert not [name for name in names.new if other[4:12].lower() in name] and len(names.new) == 1
 
 
 def test_what_the_configuration_says_stays(tree):

@@ -119,6 +119,7 @@ def move(path: str, data: bytes, about: Iterable[Credential], detector: Detector
                 continue
             one = by_mark[hit.mark]
             text = _part(value.text, hit.start + offset, hit.end + offset, offset, hit.encoding)
+            name = "" if detector.in_text(name.encode(errors="replace")) else name  # a key may be a credential itself
             target = names.of(text, _name(name, one), one.holder.environment)
             key = (value.root, value.keys)
             for _ in range(MOST):
@@ -127,7 +128,7 @@ def move(path: str, data: bytes, about: Iterable[Credential], detector: Detector
                     break
                 changed(change, target, hit)
             if text in (texts_of(path, data) or {key: text})[key]:
-                raise Conflict(f"{path}:{value.node.line}: {value.name} cannot be changed there alone")
+                raise Conflict(f"{path}:{value.node.line}: it cannot be changed there alone")
     for _ in range(MOST):  # in remarks, and what the text shows and no value
         left = [hit for hit in detector.in_text(data) if hit.mark in by_mark]
         if not left:
