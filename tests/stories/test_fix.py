@@ -66,7 +66,8 @@ def place(tmp_path: Path) -> Place:
 
 async def login(database, password: str) -> None:
     at = await database.superuser()
-    await at.execute("DROP ROLE IF EXISTS shop_app")
+    if await at.fetchval("SELECT true FROM pg_roles WHERE rolname = 'shop_app'"):
+        await at.execute("DROP OWNED BY shop_app; DROP ROLE shop_app")
     await at.execute(f"CREATE ROLE shop_app LOGIN PASSWORD '{password}'")
     await at.execute(
         "GRANT USAGE ON SCHEMA public TO shop_app; GRANT SELECT ON ALL TABLES IN SCHEMA public TO shop_app"

@@ -15,7 +15,7 @@ from taskbound.core.errors import InvalidRequest
 from taskbound.plugins.discoverers.files import Files, Root
 from taskbound.plugins.discoverers.history import History
 from taskbound.posture.detection import Detector
-from taskbound.posture.findings import find
+from taskbound.posture.findings import Finding, find
 from taskbound.posture.report import Gathered, Report
 from taskbound.posture.scan import Scan, Scanned, scan
 from taskbound.posture.sighting import Credential
@@ -51,9 +51,14 @@ def discover(asked: Discovery) -> Report:
     baseline = read_baseline(str(asked.baseline), _read(asked.baseline)) if asked.baseline else None
     suppressions = _suppressions(asked)
     seen = gather(asked)
-    findings = find(seen.sightings, asked.as_of, _checkout(asked))
+    findings = findings_of(asked, seen)
     standing = judge(findings, baseline, suppressions, asked.as_of)
     return Report(_where(asked), asked.as_of, seen, standing, monotonic() - began)
+
+
+def findings_of(asked: Discovery, seen: Gathered) -> list[Finding]:
+    """Return what is wrong with what was seen, under the ids that everybody gets who looks at the same."""
+    return find(seen.sightings, asked.as_of, _checkout(asked))
 
 
 def gather(asked: Discovery, key: bytes | None = None) -> Gathered:

@@ -21,14 +21,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from taskbound.app import targets
-from taskbound.app.discover import Discovery, gather, mark_key, mark_of, roots_of
+from taskbound.app.discover import Discovery, findings_of, gather, mark_key, mark_of, roots_of
 from taskbound.app.places import login
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound
 from taskbound.core.secret import Secret
 from taskbound.plugins.discoverers.files import Root
 from taskbound.ports import Issuer
 from taskbound.posture.detection import Detector
-from taskbound.posture.findings import Finding, find
+from taskbound.posture.findings import Finding
 from taskbound.posture.moved import ENDINGS, MOVABLE, Move, Moved, Names, credentials_of, diff, move, undone
 from taskbound.posture.oidc import patched
 from taskbound.posture.parsers import parse
@@ -104,8 +104,9 @@ def look(asked: Discovery, id: str) -> Looked:
     """Look again, and return the finding of an id. Raises NotFound, InvalidRequest, OSError."""
     require_id(id)
     key = mark_key(asked.state)
-    sightings = gather(asked, key).sightings
-    finding = next((one for one in find(sightings, asked.as_of) if one.id == id), None)
+    seen = gather(asked, key)
+    sightings = seen.sightings
+    finding = next((one for one in findings_of(asked, seen) if one.id == id), None)
     if finding is None:
         raise NotFound(f"there is no finding {id} here", hint="taskbound discover prints those that there are")
     return Looked(finding, sightings, roots_of(asked), Detector(partial(mark_of, key)))
