@@ -1,8 +1,10 @@
 """The report: five lines first, then each finding with evidence, reason, owner and the next command."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -93,6 +95,24 @@ def test_a_suppression_that_has_expired_is_told_and_hides_nothing():
     text = "\n".join(as_table(told))
     assert f"{one.id}  EXPIRED on 2026-10-31, hides nothing any more: later" in text
     assert as_json(told, "1")["suppressions"]["expired"][0]["id"] == one.id and "expired on 2026-10-31" in as_html(told)
+
+
+def test_an_access_keys_id_and_its_secret_are_one_and_an_id_alone_is_none():
+    id: dict[str, Any] = {"kind": "aws-access-token", "last4": "ZAM2", "is_identifier": True}
+    secret: dict[str, Any] = {"kind": "aws-secret-access-key", "last4": "U0IU"}
+    pair = [
+        replace(credential("x", line, holder, mark), **what)
+        for holder in (AGENT, PIPELINE)
+        for line, mark, what in ((1, "i" * 64, id), (2, "s" * 64, secret))
+    ]
+    told = report(*pair, *(replace(credential("y", 1, one, "a" * 64), **id) for one in (AGENT, PIPELINE)))
+    assert (
+        [one.said for one in told.credentials] == ["aws-secret-access-key …U0IU"] == [one.said for one in told.shared]
+    )
+    assert "1 credential lies open" in first_lines(told)[1] and first_lines(told)[2].startswith(
+        "1 is shared: aws-secret"
+    )
+    assert as_json(told, "1")["counts"]["credentials"] == 1 == len(as_json(told, "1")["credentials"])
 
 
 def test_what_is_known_or_set_aside_is_counted_and_not_shown():

@@ -10,7 +10,7 @@ from typing import Any
 from taskbound.formats import sarif
 from taskbound.posture.cases import CASES, CRITICAL, FIXABLE, HIGH, LOW, MEDIUM, SEVERITIES
 from taskbound.posture.findings import Finding
-from taskbound.posture.inventory import LOGINS
+from taskbound.posture.inventory import LOGINS, Inventory
 from taskbound.posture.seen import Seen, Unread
 from taskbound.posture.sighting import Credential, Holder, Place, Principal, Sighting
 from taskbound.posture.standing import Standing
@@ -86,12 +86,12 @@ class Report:
 
     @cached_property
     def credentials(self) -> tuple[Held, ...]:
-        """Every credential, those with the most holders first."""
-        by_mark: dict[str, list[Credential]] = {}
-        for one in self.seen.sightings:
-            if isinstance(one, Credential):
-                by_mark.setdefault(one.mark, []).append(one)
-        held = (Held(mark, _kind(some), some[0].last4, tuple(some)) for mark, some in by_mark.items())
+        """Every credential, those with the most holders first. An access key's id and its secret are one.
+
+        An id whose secret is nowhere to be seen opens nothing, and is none; findings tell what is wrong with it.
+        """
+        units = Inventory(self.seen.sightings, self.as_of).units
+        held = (_held_as(unit.secrets, unit.credentials) for unit in units if unit.secrets)
         return tuple(sorted(held, key=lambda one: (-len(one.holders), one.sightings[0].place)))
 
     @cached_property
@@ -102,6 +102,10 @@ class Report:
     def open(self) -> tuple[Finding, ...]:
         """The findings that count, the worst first."""
         return tuple(sorted(self.standing.open, key=_rank))
+
+
+def _held_as(secrets: Sequence[Credential], all_: tuple[Credential, ...]) -> Held:
+    return Held(secrets[0].mark, _kind(secrets), secrets[0].last4, all_)
 
 
 def _kind(some: Sequence[Credential]) -> str:
@@ -148,7 +152,7 @@ def _where(report: Report) -> str:
 
 
 def _what(report: Report) -> str:
-    held = [one for one in report.credentials if not all(place.is_identifier for place in one.sightings)]
+    held = report.credentials
     if not held:
         return "no credential lies open"
     places = {one.place for credential in held for one in credential.sightings}
