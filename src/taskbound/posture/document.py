@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+import msgspec
 
 Scalar = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):  # millions of them are made: a dataclass takes eight times as long
     """One value of a document: a scalar, a mapping or a sequence of nodes.
 
     `line` is 1-based: of a scalar the line where its text begins (of a block text the first one of its lines), of a
@@ -15,7 +18,7 @@ class Node:
     the format means them; `text` is a scalar's text as it would be compared with others.
     """
 
-    value: "Scalar | Mapping[str, Node] | Sequence[Node]"
+    value: "Scalar | dict[str, Node] | list[Node] | tuple[Node, ...] | TextLines"
     line: int
     last: int = 0  # the last line, where a text goes over several lines of the file; 0: all of it stands on `line`
 
@@ -29,21 +32,22 @@ class Node:
     @property
     def text(self) -> str:
         """The text of a scalar; "" for null, mappings and sequences; true and false in lower case."""
-        if isinstance(self.value, bool):
-            return "true" if self.value else "false"
-        if self.value is None or isinstance(self.value, Mapping) or not isinstance(self.value, str | int | float):
-            return ""
-        return str(self.value)
+        value = self.value
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return str(value) if isinstance(value, int | float) else ""
 
     @property
     def items(self) -> "Mapping[str, Node]":
         """The members of a mapping; empty for anything else, so that a reader never asks twice."""
-        return self.value if isinstance(self.value, Mapping) else {}
+        return self.value if isinstance(self.value, dict) else {}
 
     @property
     def list(self) -> "Sequence[Node]":
         """The places of a sequence; empty for anything else."""
-        return self.value if isinstance(self.value, Sequence) and not isinstance(self.value, str) else ()
+        return self.value if isinstance(self.value, list | tuple | TextLines) else ()
 
     def at(self, *keys: str) -> "Node":
         """Return what keys lead to; NOTHING where one is missing."""
@@ -66,6 +70,28 @@ class Node:
                 waiting += [((*at, str(place)), node.list[place]) for place in reversed(range(len(node.list)))]
             elif node:
                 yield at, node
+
+
+class TextLines(Sequence[Node]):
+    """The lines of a text that are not empty, as a sequence. Made when somebody asks: of most texts nobody does."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _nodes(self) -> "list[Node]":
+        lines = enumerate(self._text.split("\n"), 1)
+        return [Node(spelled, line) for line, one in lines if (spelled := one.strip())]
+
+    @overload
+    def __getitem__(self, place: int) -> Node: ...
+    @overload
+    def __getitem__(self, place: slice) -> "list[Node]": ...
+    def __getitem__(self, place: int | slice) -> "Node | list[Node]":
+        return self._nodes[place]
+
+    def __len__(self) -> int:
+        return len(self._nodes)
 
 
 NOTHING = Node(None, 0)

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from taskbound.posture.document import Document, Node
 
@@ -19,8 +20,7 @@ ASSIGNED = re.compile(r"--?([A-Za-z][\w.-]*)=(?!=?$)|([A-Za-z_][\w.]*)=(?!=?$)")
 OPTION = re.compile(r"--?([A-Za-z][\w-]*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(msgspec.Struct, frozen=True):
     """A scalar of a document, and the name that it stands under."""
 
     root: int
@@ -40,23 +40,31 @@ def values(document: Document) -> Iterator[Value]:
     if document.format in FLAT:
         return
     for root, top in enumerate(document.roots):
-        waiting: list[tuple[tuple[str, ...], str, Node]] = [((), "", top)]
-        while waiting:
-            keys, name, node = waiting.pop()
-            if len(keys) > DEPTH:
-                continue
-            if items := node.items:
-                own = next((text for key in items if key.lower() in NAMED if (text := items[key].text)), name)
-                waiting += [
-                    ((*keys, key), own if key.lower() in VALUES else key, one)
-                    for key, one in reversed(list(items.items()))
-                ]
-            elif places := node.list:
-                waiting += reversed(
-                    [((*keys, str(n)), _before(places, n) or name, one) for n, one in enumerate(places)]
-                )
-            elif len(text := node.text) >= SHORTEST:
-                yield Value(root, keys, name, node, text)
+        open_: list[Iterator[tuple[tuple[str, ...], str, Node]]] = [iter([((), "", top)])]  # each as far as it was read
+        while open_:
+            for keys, name, node in open_[-1]:
+                if node.items or node.list:
+                    if len(keys) <= DEPTH:
+                        open_.append(_below(keys, name, node))
+                        break
+                elif len(text := node.text) >= SHORTEST and len(keys) <= DEPTH:
+                    yield Value(root, keys, name, node, text)
+            else:
+                open_.pop()
+
+
+def _below(keys: tuple[str, ...], name: str, node: Node) -> Iterator[tuple[tuple[str, ...], str, Node]]:
+    """Yield what a mapping or a sequence has: the keys that lead there, the name that it stands under, and it."""
+    if items := node.items:
+        own = name
+        if not VALUES.isdisjoint(map(str.lower, items)):
+            own = next((text for key in items if key.lower() in NAMED if (text := items[key].text)), name)
+        for key, one in items.items():
+            yield (*keys, key), own if key.lower() in VALUES else key, one
+    else:
+        places = node.list
+        for n, one in enumerate(places):
+            yield (*keys, str(n)), _before(places, n) or name, one
 
 
 def named(name: str, text: str) -> tuple[str, str]:
@@ -68,5 +76,6 @@ def named(name: str, text: str) -> tuple[str, str]:
 
 def _before(words: Sequence[Node], place: int) -> str:
     """Return the option that a word of a list is the argument of: `--token` in front of it."""
-    option = OPTION.fullmatch(words[place - 1].text) if place else None
+    text = words[place - 1].text if place else ""
+    option = OPTION.fullmatch(text) if text[:1] == "-" else None
     return option[1] if option else ""

@@ -5,6 +5,7 @@ from base64 import b64decode
 from binascii import Error
 from binascii import unhexlify as from_hex
 from collections.abc import Iterator
+from string import ascii_letters, digits
 from urllib.parse import unquote_to_bytes
 
 DEEPEST = 3  # encodings within each other
@@ -16,6 +17,7 @@ _BASE64URL = re.compile(rb"[A-Za-z0-9_-]{8,}={0,2}")
 _HEX = re.compile(rb"(?:0x)?((?:[0-9a-fA-F]{2}){8,})")
 _URL = re.compile(rb"%[0-9a-fA-F]{2}")
 _JSON = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_ENCODED = (ascii_letters + digits + "+/-_=\t\n\r\v\f").encode()  # base64 (hexadecimal too), on lines
 _UNSEEN = bytes(set(range(32)) - set(b"\t\n\r")) + b"\x7f"
 _SHORT = {b'"': b'"', b"\\": b"\\", b"/": b"/", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
@@ -33,7 +35,7 @@ def is_text(data: bytes) -> bool:
 
 def may_be_encoded(data: bytes) -> bool:
     """Say whether `decodings` could find any: a cheap question that most values of a document answer with no."""
-    return b"%" in data or b"\\" in data or b" " not in data
+    return b"%" in data or b"\\" in data or not data.translate(None, _ENCODED)
 
 
 def from_base64(data: bytes) -> bytes:

@@ -23,6 +23,7 @@ WRAPPERS = (
     "data",
     "results",
 )
+_WRAPPERS = frozenset(WRAPPERS)
 ORDERS = ("%d.%m.%Y", "%Y/%m/%d")  # of dates beside ISO 8601; days and months that could be exchanged are no date
 
 
@@ -34,12 +35,18 @@ def rows(document: Document) -> Iterator[Node]:
     waiting = list(reversed(document.roots))
     while waiting:
         node = waiting.pop()
-        if wrapped := next((node.items[key] for key in WRAPPERS if node.items.get(key, NOTHING).list), None):
-            waiting.append(wrapped)
+        if items := node.items:
+            wrapped = None if _WRAPPERS.isdisjoint(items) else _wrapped(items)
+            if wrapped:
+                waiting.append(wrapped)
+            else:
+                yield node
         elif node.list:
             waiting += reversed(node.list)
-        elif node.items:
-            yield node
+
+
+def _wrapped(items: Mapping[str, Node]) -> Node | None:
+    return next((items[key] for key in WRAPPERS if items.get(key, NOTHING).list), None)
 
 
 def folded(row: Node) -> Mapping[str, Node]:

@@ -7,6 +7,7 @@ or by an option (`-e NAME=value`).
 
 import re
 
+from taskbound.posture.document import Node, TextLines
 from taskbound.posture.parsers.tree import Lines, Tree, Unreadable, put
 from taskbound.posture.parsers.yaml import read_yaml
 
@@ -23,11 +24,7 @@ _ESCAPE = re.compile(r"\\([\\\"$`\n])")
 
 def read_text(text: str, tree: Tree) -> None:
     """Read lines. Raises Unreadable."""
-    tree.open_sequence(1)
-    for line, one in enumerate(text.split("\n"), 1):
-        if spelled := one.strip():
-            tree.add(spelled, line)
-    tree.close()
+    tree.add(Node(TextLines(text), 1), 1)
 
 
 def read_markdown(text: str, tree: Tree) -> None:
