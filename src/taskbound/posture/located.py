@@ -67,6 +67,8 @@ def _in_values(
     found = list(values(document))
     if there is not None:
         there += found
+    if not found:
+        return
     for place, hits in detector.in_values([named(one.name, one.text) for one in found]):
         yield from ((hit, found[place].node.line_of(hit.line), found[place]) for hit in hits)
 

@@ -41,14 +41,14 @@ Scan = Callable[[str, bytes, str, bool], Scanned]  # path, data, repository, whe
 def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark, *, whole: bool = True) -> Scanned:
     """Return what stands in a file, or in a part of one, with lines counted from the data's first."""
     document, holdings, seen, problem = _read(path, data, repository, whole)
-    told = lru_cache(maxsize=4096)(partial(_told, detector))
+    told = partial(_told, detector)
     holdings = tuple(replace(one, holder=replace(one.holder, name=told(one.holder.name))) for one in holdings)
     seen = tuple(_retold(one, told) for one in seen)
     exported, trouble = _exported(document, mark)
     found = located(document, data, detector, listed=bool(exported))
-    held_by = Holdings(holdings, document)
     held: list[Sighting] = []
     try:
+        held_by = Holdings(holdings if found.hits else (), document)
         for hit, value in found.hits:
             held.append(_retold(_credential(hit, value, document, held_by, path, repository), told))
     except Exception as error:  # the alarm of who waits: what is known by now is told
@@ -57,6 +57,7 @@ def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark
     return Scanned((*exported, *seen, *held), holders, problem or trouble or found.problem)
 
 
+@lru_cache(maxsize=4096)
 def _told(detector: Detector, text: str) -> str:
     """Return a name or a sentence without credentials: a key, a server's name or a URL of a file may hold one."""
     data = text.encode(errors="replace")

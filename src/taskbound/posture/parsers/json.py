@@ -6,9 +6,11 @@ several roots. In lines of JSON each line is a root; a line that is none is a te
 """
 
 import re
+from json import JSONDecodeError
+from json.decoder import scanstring
 
-from taskbound.posture.document import Scalar
-from taskbound.posture.parsers.tree import Tree, Unreadable, mended, number
+from taskbound.posture.document import Node, Scalar
+from taskbound.posture.parsers.tree import MAX_DEPTH, Tree, Unreadable, mended, number, put, too_many
 
 _GAP = re.compile(r"(?:[\s\ufeff]++|//[^\n]*+|#[^\n]*+|/\*.*?\*/|\{%.*?%\}|\{#.*?#\})*+", re.DOTALL)
 _DOUBLE = re.compile(r'"([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)"', re.DOTALL)
@@ -18,42 +20,121 @@ _ACTION = re.compile(r"\{\{[^\n]*?\}\}")
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "\n": ""}
 _WORDS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
+_TOKEN = re.compile(
+    r"""[\s,]*+(?:"([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)"(?:\s*+(:))?+|([\[{])(?!\{)|([\]}])"""
+    r"""|(true|false|null|0|-?[1-9][0-9]{0,15})(?=[\s,\]}]))""",
+    re.DOTALL,
+)
+_TEXT, _KEY, _OPENS, _CLOSES, _WORD = range(1, 6)  # its groups; of a text with a colon the last one is _KEY
 _NUMBER = re.compile(r"[+-]?(?:[0-9.]|Infinity|NaN)[\w.+-]*")
 
 
 def read_json(text: str, tree: Tree, line: int = 1) -> None:
     """Read values until the end of a text that begins on this line. Raises Unreadable."""
-    at, end = 0, len(text)
-    while True:
-        gap = _GAP.match(text, at)
-        assert gap
-        if gap.end() != at:
-            line += text.count("\n", at, gap.end())
-            at = gap.end()
-        if at >= end:
-            break
-        sign, begun = text[at], at
-        if sign == ",":
-            at += 1
-        elif sign in "}]":
-            if not tree.depth or tree.in_mapping is not (sign == "}"):
-                raise Unreadable("a bracket closes nothing that is open", line)
-            tree.close(line)
-            at += 1
-        elif tree.in_mapping and not tree.has_key:
-            at = _key(text, at, line, tree)
-            line += text.count("\n", begun, at)
-        elif sign == "[":
-            tree.open_sequence(line)
-            at += 1
-        elif sign == "{" and not _ACTION.match(text, at):
-            tree.open_mapping(line)
-            at += 1
-        else:
-            at = _scalar(text, at, line, tree)
-            line += text.count("\n", begun, at)
-    if tree.depth:
-        raise Unreadable("the text ends before what it opens", line)
+    left = tree.left
+    reading = _Reading(text, tree.roots, left)
+    try:
+        reading.read(line)
+    finally:
+        tree.take(left - max(reading.left, 0), line)
+
+
+class _Reading:
+    """A text on its way to nodes. What strict JSON has is known by one expression; what it has not is asked for."""
+
+    def __init__(self, text: str, roots: list[Node], left: int) -> None:
+        self.left = left  # nodes that may be made
+        self._text, self._roots = text, roots
+
+    def read(self, line: int) -> None:
+        """Read until the end. Raises Unreadable. A token is placed without a call, which takes as long as all else."""
+        text, match, end = self._text, _TOKEN.match, len(self._text)
+        inside: list[Node] | dict[str, Node] = self._roots  # the innermost that is open
+        around: list[list[Node] | dict[str, Node]] = []
+        key: str | None = None  # of a mapping: whose value comes next
+        at, key_line = 0, line
+        newline = text.find("\n")  # the first that is not counted
+        while True:
+            found = match(text, at)
+            group = (found.lastindex or 0) if found else 0
+            waits_for_key = key is None and type(inside) is dict
+            if found and group and (not waits_for_key or group == _KEY or group == _CLOSES):
+                begun = found.start(_TEXT if group == _KEY else group)
+            else:
+                group, begun = 0, _after_gap(text, at)
+            if 0 <= newline < begun:
+                line += text.count("\n", newline, begun)
+                newline = text.find("\n", begun)
+            if begun >= end:
+                break
+
+            value: Scalar = None
+            if not found or not group:
+                sign, value, at = _odd(text, begun, line, waits_for_key)
+            elif waits_for_key and group == _KEY:
+                sign, value, at = ":", _unescaped(found[_TEXT]), found.end()
+            elif group <= _KEY:
+                sign, value, at = "", _unescaped(found[_TEXT]), found.end(_TEXT) + 1
+            elif group == _WORD:
+                sign, at = "", found.end()
+                value = _WORDS[found[_WORD]] if found[_WORD] in _WORDS else int(found[_WORD])
+            else:
+                sign, at = found[group], found.end()
+
+            if sign == ":":
+                key, key_line = str(value), line
+                continue
+            if sign == ",":
+                continue
+            if sign == "}" or sign == "]":
+                if not around or (type(inside) is dict) is not (sign == "}"):
+                    raise Unreadable("a bracket closes nothing that is open", line)
+                if key is None:
+                    inside = around.pop()
+                    continue
+                at = begun  # a key that has no value: first its null, then the bracket again
+            node: Node
+            if sign == "[" or sign == "{":
+                if len(around) >= MAX_DEPTH:
+                    raise Unreadable(f"nested more than {MAX_DEPTH} deep", line)
+                node = Node({} if sign == "{" else [], line if key is None else key_line)
+            else:
+                node = Node(value, line)
+            self.left -= 1
+            if self.left < 0:
+                raise too_many(line)
+            if type(inside) is list:
+                inside.append(node)
+            elif key is not None:
+                put(inside, key, node)
+                key = None
+            if sign == "[" or sign == "{":
+                around.append(inside)
+                inside = node.value
+        if around:
+            raise Unreadable("the text ends before what it opens", line)
+
+
+def _after_gap(text: str, at: int) -> int:
+    """Return where what means nothing ends: space, remarks, statements of templates."""
+    gap = _GAP.match(text, at)
+    assert gap
+    return gap.end()
+
+
+def _odd(text: str, at: int, line: int, waits_for_key: bool) -> tuple[str, Scalar, int]:
+    """Return what a token is that strict JSON does not have there: its sign, its value, its end. Raises Unreadable.
+
+    ":" is the sign of a key, "" that of a scalar.
+    """
+    sign = text[at]
+    if sign in ",}]":
+        return sign, None, at + 1
+    if waits_for_key:
+        return _key(text, at, line)
+    if sign == "[" or (sign == "{" and not _ACTION.match(text, at)):
+        return sign, None, at + 1
+    return _scalar(text, at, line)
 
 
 def read_jsonl(text: str, tree: Tree) -> None:
@@ -86,43 +167,44 @@ def _read_lines(text: str, tree: Tree, *, is_log: bool) -> None:
         tree.add(spelled, line)
 
 
-def _key(text: str, at: int, line: int, tree: Tree) -> int:
-    """Read a key and its colon, and return where they end; an action of a template is passed over."""
+def _key(text: str, at: int, line: int) -> tuple[str, Scalar, int]:
+    """Read a key and its colon; an action of a template is passed over."""
     if action := _ACTION.match(text, at):
-        return action.end()
+        return ",", None, action.end()
     found = _DOUBLE.match(text, at) or _SINGLE.match(text, at) or _BARE.match(text, at)
     if not found:
         raise Unreadable("a key is missing", line)
-    colon = _GAP.match(text, found.end())
-    assert colon
-    if not text.startswith(":", colon.end()):
+    colon = _after_gap(text, found.end())
+    if not text.startswith(":", colon):
         raise Unreadable("a key has no value", line)
-    tree.key(_unescaped(found[1]) if found.lastindex else found[0], line)
-    return colon.end() + 1
+    return ":", _unescaped(found[1]) if found.lastindex else found[0], colon + 1
 
 
-def _scalar(text: str, at: int, line: int, tree: Tree) -> int:
-    """Read a scalar, and return where it ends."""
+def _scalar(text: str, at: int, line: int) -> tuple[str, Scalar, int]:
+    value: Scalar
     if found := _DOUBLE.match(text, at) or _SINGLE.match(text, at):
-        tree.add(_unescaped(found[1]), line)
+        value = _unescaped(found[1])
     elif found := _ACTION.match(text, at):
-        tree.add(found[0], line)
+        value = found[0]
     elif not (found := _BARE.match(text, at)):
         raise Unreadable("a value is missing, or does not end on its line", line)
     elif found[0] in _WORDS:
-        tree.add(_WORDS[found[0]], line)
+        value = _WORDS[found[0]]
     elif _NUMBER.fullmatch(found[0]):
         spelled = number(found[0])
-        tree.add(found[0] if spelled is None else spelled, line)
+        value = found[0] if spelled is None else spelled
     else:
         raise Unreadable("a word is no value", line)
-    return found.end()
+    return "", value, found.end()
 
 
 def _unescaped(inner: str) -> str:
     if "\\" not in inner:
         return inner
-    return mended(_ESCAPE.sub(_character, inner))
+    try:
+        return mended(scanstring(f'{inner}"', 0, False)[0])
+    except JSONDecodeError:  # escapes that strict JSON does not have
+        return mended(_ESCAPE.sub(_character, inner))
 
 
 def _character(escape: re.Match[str]) -> str:

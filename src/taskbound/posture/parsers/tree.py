@@ -126,7 +126,7 @@ class Tree:
         """Count nodes. Raises Unreadable where there are too many."""
         self._left -= nodes
         if self._left < 0:
-            raise Unreadable(f"more than {MAX_NODES} values", line)
+            raise too_many(line)
 
     def adopt(self, other: "Tree") -> None:
         """Take over the roots of another. Raises Unreadable."""
@@ -155,6 +155,11 @@ class _Open:
         self.places: list[Node] | None = None
         self.key: str | None = None
         self.line = node.line
+
+
+def too_many(line: int) -> Unreadable:
+    """Return what is raised where there are too many nodes."""
+    return Unreadable(f"more than {MAX_NODES} values", line)
 
 
 class Lines:

@@ -8,7 +8,7 @@ from taskbound.posture.readers import unsafe
 from taskbound.posture.readers.reading import Notes, Reading, each
 
 # Path (after its first "/" or from its beginning) -> the agent. The first that matches counts.
-_SETTINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+SETTINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(rf"(?:^|/)(?:{pattern})$"), agent)
     for pattern, agent in (
         (
@@ -43,7 +43,7 @@ _SETTINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\.?lmstudio/mcp\.json", "lm-studio"),
     )
 )
-_INSTRUCTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+INSTRUCTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(rf"(?:^|/)(?:{pattern})$", re.I), agent)
     for pattern, agent in (
         (r"CLAUDE(?:\.local)?\.md|\.claude/.*\.mdx?", "claude-code"),
@@ -125,7 +125,7 @@ _FOR_EVERY_PROJECT = "enableAllProjectMcpServers"
 
 def settings_of(path: str) -> str:
     """The agent whose settings a path holds; "" where it holds none."""
-    return next((agent for pattern, agent in _SETTINGS if pattern.search(path)), "")
+    return next((agent for pattern, agent in SETTINGS if pattern.search(path)), "")
 
 
 def client_of(path: str) -> str:
@@ -135,7 +135,7 @@ def client_of(path: str) -> str:
 
 def instructions_of(path: str) -> str:
     """The agent that reads the text at a path as instructions or memory; "" where none does."""
-    return next((agent for pattern, agent in _INSTRUCTIONS if pattern.search(path)), "")
+    return next((agent for pattern, agent in INSTRUCTIONS if pattern.search(path)), "")
 
 
 def read_settings(document: Document, repository: str) -> Reading:
