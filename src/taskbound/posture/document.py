@@ -47,7 +47,8 @@ class Node(msgspec.Struct, frozen=True):  # millions of them are made: a datacla
     @property
     def list(self) -> "Sequence[Node]":
         """The places of a sequence; empty for anything else."""
-        return self.value if isinstance(self.value, list | tuple | TextLines) else ()
+        value = self.value
+        return value if isinstance(value, (list, tuple)) or type(value) is TextLines else ()
 
     def at(self, *keys: str) -> "Node":
         """Return what keys lead to; NOTHING where one is missing."""

@@ -43,7 +43,7 @@ def values(document: Document) -> Iterator[Value]:
         open_: list[Iterator[tuple[tuple[str, ...], str, Node]]] = [iter([((), "", top)])]  # each as far as it was read
         while open_:
             for keys, name, node in open_[-1]:
-                if node.items or node.list:
+                if type(node.value) is not str and (node.items or node.list):
                     if len(keys) <= DEPTH:
                         open_.append(_below(keys, name, node))
                         break
@@ -69,7 +69,7 @@ def _below(keys: tuple[str, ...], name: str, node: Node) -> Iterator[tuple[tuple
 
 def named(name: str, text: str) -> tuple[str, str]:
     """Return what is searched under which name: of `--token=x` and `TOKEN=x`, which stand in lists, the x."""
-    if assigned := ASSIGNED.match(text):
+    if "=" in text and (assigned := ASSIGNED.match(text)):
         return assigned[1] or assigned[2], text[assigned.end() :]
     return name, text
 

@@ -72,7 +72,7 @@ class Detector:
             loud = may_hold(group)
             for number, data in enumerate(group):
                 name, text = values[begin + number]
-                if len(text) < SHORTEST:
+                if len(text) < SHORTEST or not (number in loud or kind_of_name(name) or _may_be_encoded(data)):
                     continue
                 if found := _in_value(name, data, find(data) if number in loud else []):
                     hits = self._hits(data, found)
@@ -113,13 +113,18 @@ def _groups(values: Sequence[tuple[str, str]]) -> Iterator[tuple[int, list[bytes
     yield begin, group
 
 
+def _may_be_encoded(data: bytes) -> bool:
+    whole = data.strip()
+    return len(whole) >= 8 and may_be_encoded(whole)
+
+
 def _in_value(name: str, data: bytes, found: list[Found], depth: int = 0) -> list[Found]:
     """Return the secrets in a value, of which those of known forms are found already."""
     if any(one.rank > NAME for one in found):
         return found
     whole = data.strip()
     start = len(data) - len(data.lstrip())
-    if depth < DEEPEST and len(whole) >= 8 and may_be_encoded(whole):
+    if depth < DEEPEST and _may_be_encoded(data):
         for encoding, plain in decodings(whole):
             inner = [
                 one

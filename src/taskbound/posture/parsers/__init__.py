@@ -80,6 +80,18 @@ _NAMES: tuple[tuple[str, str], ...] = tuple(
     )
     for pattern in patterns.split()
 )
+# The same by what has to be compared: the first place in _NAMES of a whole name, of an ending; what is left is matched.
+_WHOLE = {pattern: place for place, (pattern, _) in reversed(list(enumerate(_NAMES))) if "*" not in pattern}
+_ENDINGS = {
+    pattern[1:]: place
+    for place, (pattern, _) in reversed(list(enumerate(_NAMES)))
+    if pattern.startswith("*.") and "*" not in pattern[1:]
+}
+_PATTERNS = [
+    (place, pattern)
+    for place, (pattern, _) in enumerate(_NAMES)
+    if pattern not in _WHOLE and pattern[1:] not in _ENDINGS
+]
 # What is made from a file, or what a file is made from: the name before it tells the format.
 _COPIES: tuple[str, ...] = (
     ".example",
@@ -193,10 +205,11 @@ def _named(path: str) -> str | None:
     folders = path.lower().replace("\\", "/").split("/")
     name = folders[-1]
     while True:
-        whole = "/".join((*folders[-2:-1], name))
-        for pattern, reader in _NAMES:
-            if fnmatchcase(whole if "/" in pattern else name, pattern):
-                return reader
+        places = [_WHOLE[one] for one in (name, "/".join((*folders[-2:-1], name))) if one in _WHOLE]
+        places += [_ENDINGS[end] for at, sign in enumerate(name) if sign == "." and (end := name[at:]) in _ENDINGS]
+        places += [place for place, pattern in _PATTERNS if fnmatchcase(name, pattern)]
+        if places:
+            return _NAMES[min(places)][1]
         copy = next((end for end in _COPIES if name.endswith(end) and name != end), None)
         if copy is None:
             return None

@@ -6,8 +6,7 @@ several roots. In lines of JSON each line is a root; a line that is none is a te
 """
 
 import re
-from json import JSONDecodeError
-from json.decoder import scanstring
+from json import JSONDecodeError, JSONDecoder
 
 from taskbound.posture.document import Node, Scalar
 from taskbound.posture.parsers.tree import MAX_DEPTH, Tree, Unreadable, mended, number, put, too_many
@@ -20,6 +19,7 @@ _ACTION = re.compile(r"\{\{[^\n]*?\}\}")
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "\n": ""}
 _WORDS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
+_STRICT = JSONDecoder(strict=False)  # "strict" is about control characters
 _TOKEN = re.compile(
     r"""[\s,]*+(?:"([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)"(?:\s*+(:))?+|([\[{])(?!\{)|([\]}])"""
     r"""|(true|false|null|0|-?[1-9][0-9]{0,15})(?=[\s,\]}]))""",
@@ -58,7 +58,7 @@ class _Reading:
             found = match(text, at)
             group = (found.lastindex or 0) if found else 0
             waits_for_key = key is None and type(inside) is dict
-            if found and group and (not waits_for_key or group == _KEY or group == _CLOSES):
+            if found and group and (not waits_for_key or group in (_KEY, _CLOSES)):
                 begun = found.start(_TEXT if group == _KEY else group)
             else:
                 group, begun = 0, _after_gap(text, at)
@@ -86,31 +86,32 @@ class _Reading:
                 continue
             if sign == ",":
                 continue
-            if sign == "}" or sign == "]":
+            if sign in ("}", "]"):
                 if not around or (type(inside) is dict) is not (sign == "}"):
                     raise Unreadable("a bracket closes nothing that is open", line)
                 if key is None:
                     inside = around.pop()
                     continue
                 at = begun  # a key that has no value: first its null, then the bracket again
-            node: Node
-            if sign == "[" or sign == "{":
+            below: list[Node] | dict[str, Node] | None = None
+            if sign in ("[", "{"):
                 if len(around) >= MAX_DEPTH:
                     raise Unreadable(f"nested more than {MAX_DEPTH} deep", line)
-                node = Node({} if sign == "{" else [], line if key is None else key_line)
+                below = {} if sign == "{" else []
+                node = Node(below, line if key is None else key_line)
             else:
                 node = Node(value, line)
             self.left -= 1
             if self.left < 0:
                 raise too_many(line)
-            if type(inside) is list:
+            if not isinstance(inside, dict):
                 inside.append(node)
             elif key is not None:
                 put(inside, key, node)
                 key = None
-            if sign == "[" or sign == "{":
+            if below is not None:
                 around.append(inside)
-                inside = node.value
+                inside = below
         if around:
             raise Unreadable("the text ends before what it opens", line)
 
@@ -202,7 +203,7 @@ def _unescaped(inner: str) -> str:
     if "\\" not in inner:
         return inner
     try:
-        return mended(scanstring(f'{inner}"', 0, False)[0])
+        return mended(str(_STRICT.decode(f'"{inner}"')))
     except JSONDecodeError:  # escapes that strict JSON does not have
         return mended(_ESCAPE.sub(_character, inner))
 

@@ -23,6 +23,7 @@ from taskbound.posture.readers import (
     owners,
     terraform,
 )
+from taskbound.posture.readers.paths import any_of
 from taskbound.posture.readers.reading import Reading
 
 __all__ = ["Reading", "read"]
@@ -101,25 +102,19 @@ _WHOLE: tuple[tuple[Test, Reader], ...] = (
 )
 
 
-def _by_path() -> re.Pattern[str]:
-    """Return what finds every path that a reader knows, in a fifth of the time that it takes to ask one by one."""
-    tables = (config.TRANSCRIPTS, agents.SETTINGS, agents.INSTRUCTIONS)
-    single = (owners, gitlab, dotenv, dockerfile, compose, helm, terraform)
-    known = [pattern for table in tables for pattern, _ in table] + [_WORKFLOW, *(one.PATHS for one in single)]
-    within, anywhere = list[str](), list[str]()  # within: of the beginning of a name
-    for one in known:
-        text, flags = one.pattern.removeprefix(_NAME_BEGINS), "i" if one.flags & re.I else ""
-        (within if text != one.pattern else anywhere).append(f"(?{flags}:{text})")
-    return re.compile("|".join((f"{_NAME_BEGINS}(?:{'|'.join(within)})", *anywhere)))
-
-
-_NAME_BEGINS = "(?:^|/)"
-_BY_PATH = _by_path()
+_TABLES = (config.TRANSCRIPTS, agents.SETTINGS, agents.INSTRUCTIONS)
+_PATHS = any_of(
+    [
+        _WORKFLOW,
+        *(pattern for table in _TABLES for pattern in table.patterns),
+        *(one.PATHS for one in (owners, gitlab, dotenv, dockerfile, compose, helm, terraform)),
+    ]
+)
 
 
 def read(document: Document, repository: str) -> Reading:
     """Read a document: who holds which part of it, who is named in it, and what is wrong whatever else there is."""
-    if not document.roots and not _BY_PATH.search(document.path):
+    if not document.roots and not _PATHS.search(document.path):
         return Reading()
     reader = next((reader for test, reader in _WHOLE if test(document)), config.read)
     whole = reader(document, repository)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from taskbound.posture.document import Document, Node
 from taskbound.posture.readers import unsafe
+from taskbound.posture.readers.paths import Paths
 from taskbound.posture.readers.reading import Notes, Reading, each
 
 # Path (after its first "/" or from its beginning) -> the agent. The first that matches counts.
-SETTINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+SETTINGS = Paths(
     (re.compile(rf"(?:^|/)(?:{pattern})$"), agent)
     for pattern, agent in (
         (
@@ -43,7 +44,7 @@ SETTINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\.?lmstudio/mcp\.json", "lm-studio"),
     )
 )
-INSTRUCTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+INSTRUCTIONS = Paths(
     (re.compile(rf"(?:^|/)(?:{pattern})$", re.I), agent)
     for pattern, agent in (
         (r"CLAUDE(?:\.local)?\.md|\.claude/.*\.mdx?", "claude-code"),
@@ -125,7 +126,7 @@ _FOR_EVERY_PROJECT = "enableAllProjectMcpServers"
 
 def settings_of(path: str) -> str:
     """The agent whose settings a path holds; "" where it holds none."""
-    return next((agent for pattern, agent in SETTINGS if pattern.search(path)), "")
+    return SETTINGS.of(path)
 
 
 def client_of(path: str) -> str:
@@ -135,7 +136,7 @@ def client_of(path: str) -> str:
 
 def instructions_of(path: str) -> str:
     """The agent that reads the text at a path as instructions or memory; "" where none does."""
-    return next((agent for pattern, agent in INSTRUCTIONS if pattern.search(path)), "")
+    return INSTRUCTIONS.of(path)
 
 
 def read_settings(document: Document, repository: str) -> Reading:

@@ -3,10 +3,11 @@
 import re
 
 from taskbound.posture.document import Document
+from taskbound.posture.readers.paths import Paths
 from taskbound.posture.readers.reading import Notes, Reading
 
 # Where agents write down what was said and done.
-TRANSCRIPTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+TRANSCRIPTS = Paths(
     (re.compile(rf"(?:^|/)(?:{pattern})", re.I), agent)
     for pattern, agent in (
         (
@@ -68,7 +69,7 @@ def spot_of(document: Document) -> str:
 
 def transcript_of(path: str) -> str:
     """The agent whose sessions a path holds; "transcript" where it does not say; "" where it holds none."""
-    return next((agent for pattern, agent in TRANSCRIPTS if pattern.search(path)), "")
+    return TRANSCRIPTS.of(path)
 
 
 def read_transcript(document: Document, repository: str) -> Reading:
