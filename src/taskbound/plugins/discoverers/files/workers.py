@@ -1,0 +1,101 @@
+"""Workers: processes that look at files, within bounds of time and memory. One that dies is replaced."""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from time import monotonic
+from typing import Any
+
+from taskbound.plugins.discoverers.files.reading import PER_MIB, look_into
+from taskbound.plugins.discoverers.files.walk import File
+from taskbound.posture.scan import Scan
+from taskbound.posture.seen import Seen
+
+STUCK = 120.0  # seconds without an answer after which a process is ended; the alarm ends what Python can end
+MEMORY = 2 << 30  # bytes of address space that a process may have: a bomb fails in it, not on the machine
+
+
+@dataclass(slots=True)
+class Batch:
+    """Files that a process is given at a time."""
+
+    files: list[File] = field(default_factory=list)
+    seen: Seen | None = None  # the answer
+    is_out: bool = False  # it has its place among those that are yielded
+
+
+class Worker:
+    """One process that scans. It has one batch in hand, so that neither side ever waits for the other to read."""
+
+    def __init__(self, begin: Callable[[bytes], Scan], key: bytes) -> None:
+        self._begin, self._key = begin, key
+        self.batch: Batch | None = None
+        self._start()
+
+    def _start(self) -> None:
+        # Not forked from where there are threads: what they hold here would be held for ever there.
+        alone = threading.active_count() == 1
+        self.answers, theirs = multiprocessing.Pipe()
+        words = (theirs, self.answers if alone else None, self._begin, self._key)
+        process: BaseProcess
+        if alone:
+            process = multiprocessing.get_context("fork").Process(target=_work, args=words, daemon=True)
+        else:
+            server = multiprocessing.get_context("forkserver")
+            server.set_forkserver_preload([self._begin.__module__])
+            process = server.Process(target=_work, args=words, daemon=True)
+        process.start()
+        self._process = process
+        theirs.close()  # so that its death is the end of what we read
+
+    def give(self, batch: Batch) -> None:
+        self.batch = batch
+        self._until = monotonic() + STUCK + sum(one.size for one in batch.files) / (1 << 20) * PER_MIB
+        with suppress(OSError):  # it has died, which is seen when its answer is taken
+            self.answers.send(batch.files)
+
+    def is_stuck(self) -> bool:
+        return monotonic() > self._until
+
+    def answer(self) -> Seen | None:
+        """Return what it saw in its batch; None where it died over it, or is stuck in it."""
+        self.batch = None
+        try:
+            return self.answers.recv() if self.answers.poll() else None
+        except (OSError, EOFError):
+            return None
+
+    def restart(self) -> None:
+        self.end()
+        self._start()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.answers.close()
+
+
+def _work(
+    batches: "Connection[Any, Any]", copied: "Connection[Any, Any] | None", begin: Callable[[bytes], Scan], key: bytes
+) -> None:
+    """Answer batches until nobody asks."""
+    if copied:
+        copied.close()  # so that the death of who asks is the end of what we read
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked ends us
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+    scan = begin(key)
+    while True:
+        try:
+            files = batches.recv()
+        except (EOFError, OSError):
+            return
+        batches.send(look_into(files, scan))
