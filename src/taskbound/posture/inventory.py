@@ -5,6 +5,7 @@ value in a file by the keyed digest of value, identifier or last eight character
 """
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -302,11 +303,18 @@ def _units(credentials: Sequence[Credential]) -> tuple[Unit, ...]:
 def _pairs(credentials: Sequence[Credential]) -> Iterator[tuple[str, str]]:
     """Yield the marks of each identifier and of the secret that it goes with: the nearest one in file and holder."""
     for group in grouped(credentials, lambda one: (one.place.path, one.holder.name)).values():
-        secrets = [one for one in group if not one.is_identifier and _is_aws(one)]
+        secrets: dict[int, Credential] = {}  # the first of each line
+        for one in group:
+            if not one.is_identifier and _is_aws(one):
+                secrets.setdefault(one.place.line, one)
+        lines = sorted(secrets)
         for id in (one for one in group if one.is_identifier):
-            lines = [(abs(one.place.line - id.place.line), one.place.line < id.place.line) for one in secrets]
-            if lines and min(lines)[0] <= PAIRED:
-                yield id.mark, secrets[lines.index(min(lines))].mark
+            at = bisect_left(lines, id.place.line)
+            beside = [
+                (abs(line - id.place.line), line < id.place.line, line) for line in lines[max(0, at - 1) : at + 1]
+            ]
+            if beside and min(beside)[0] <= PAIRED:
+                yield id.mark, secrets[min(beside)[2]].mark
 
 
 def _is_aws(secret: Credential) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
-from taskbound.posture.detection import Detector, Hit
+from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import Document
 from taskbound.posture.exports import read_export
 from taskbound.posture.held import Holdings
@@ -62,7 +62,11 @@ def _told(detector: Detector, text: str) -> str:
     """Return a name or a sentence without credentials: a key, a server's name or a URL of a file may hold one."""
     data = text.encode(errors="replace")
     parts, at = [], 0
-    for hit in sorted(detector.in_text(data), key=lambda hit: hit.start):
+    try:
+        hits = detector.in_text(data)
+    except Stopped:
+        return "…"
+    for hit in sorted(hits, key=lambda hit: hit.start):
         if hit.is_identifier:
             continue
         if hit.start >= at:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from taskbound.posture.detection.bindings import by_name
 from taskbound.posture.detection.decode import DEEPEST, decodings, may_be_encoded
+from taskbound.posture.detection.effort import Effort
 from taskbound.posture.detection.found import NAME, Found
 from taskbound.posture.detection.names import kind_of_name
 from taskbound.posture.detection.search import Search, find, may_hold
@@ -12,6 +13,7 @@ from taskbound.posture.sighting import Mark
 
 SHORTEST = 6  # characters of a value; no credential is shorter
 TOGETHER = 1 << 18  # bytes of values that are searched at once
+TOO_MUCH = "it has more than is looked at"
 _TAIL = 8  # characters: what exports of tokens tell
 
 
@@ -49,12 +51,16 @@ class Detector:
 
     def in_text(self, data: bytes) -> list[Hit]:
         """Return the secrets in a whole file. Raises Stopped."""
-        search = Search()
+        effort = Effort()
+        search = Search(effort)
         try:
             search.run(data)
         except Exception as error:  # who waits rings an alarm, which is one of whatever kind
             raise Stopped(self._hits(data, search.found()), type(error).__name__) from None
-        return self._hits(data, search.found())
+        hits = self._hits(data, search.found())
+        if effort.is_spent:
+            raise Stopped(hits, TOO_MUCH)
+        return hits
 
     def in_value(self, name: str, text: str) -> list[Hit]:
         """Return the secrets in one value of a document, known by the key under which it stands.
@@ -67,16 +73,22 @@ class Detector:
         """Yield, of names and texts, the place of each value that holds secrets, and the hits in it.
 
         What is known by its form is asked of hyperscan for many values at once: most have nothing of it.
+        Raises Stopped, after what was found until then.
         """
+        effort = Effort()
         for begin, group in _groups(values):
-            loud = may_hold(group)
+            loud = may_hold(group, effort)
             for number, data in enumerate(group):
                 name, text = values[begin + number]
                 if len(text) < SHORTEST or not (number in loud or kind_of_name(name) or _may_be_encoded(data)):
                     continue
-                if found := _in_value(name, data, find(data) if number in loud else []):
+                found = _in_value(name, data, find(data, effort) if number in loud else [], effort)
+                effort.finds -= len(found)
+                if found:
                     hits = self._hits(data, found)
                     yield begin + number, hits if len(data) == len(text) else _in_characters(hits, data)
+                if effort.is_spent:
+                    raise Stopped([], TOO_MUCH)
 
     def _hits(self, data: bytes, found: list[Found]) -> list[Hit]:
         hits, line, counted = [], 0, 0
@@ -118,7 +130,7 @@ def _may_be_encoded(data: bytes) -> bool:
     return len(whole) >= 8 and may_be_encoded(whole)
 
 
-def _in_value(name: str, data: bytes, found: list[Found], depth: int = 0) -> list[Found]:
+def _in_value(name: str, data: bytes, found: list[Found], effort: Effort, depth: int = 0) -> list[Found]:
     """Return the secrets in a value, of which those of known forms are found already."""
     if any(one.rank > NAME for one in found):
         return found
@@ -128,7 +140,7 @@ def _in_value(name: str, data: bytes, found: list[Found], depth: int = 0) -> lis
         for encoding, plain in decodings(whole):
             inner = [
                 one
-                for one in _in_value(name, plain, find(plain, depth + 1), depth + 1)
+                for one in _in_value(name, plain, find(plain, effort, depth + 1), effort, depth + 1)
                 if depth or one.rank > NAME or one.encoding != "plain"
             ]
             if inner:

@@ -72,15 +72,16 @@ def _other_names() -> "re.Pattern[str]":
     )
 
 
+@lru_cache(maxsize=1)
+def _other_words() -> tuple[str, ...]:
+    return tuple(gitleaks()["generic"]["words"])
+
+
 def _is_about_something_else(name: str, value: str, context: str) -> bool:
     # gitleaks' lists for its generic rule: names that only sound like it, and words that no issuer would use.
     if _other_names().search(context[:_CONTEXT]) and "authorization" not in name.lower():
         return True
-    return (
-        kind_of_name(name) != PASSWORD
-        and not is_random(value, 3.9, 24)
-        and exempt.has_word(value, gitleaks()["generic"]["words"])
-    )
+    return kind_of_name(name) != PASSWORD and not is_random(value, 3.9, 24) and exempt.has_word(value, _other_words())
 
 
 def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:

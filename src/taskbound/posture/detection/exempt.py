@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import lru_cache
 from math import log2
 
 
@@ -135,7 +136,19 @@ def is_public(value: str) -> bool:
     )
 
 
-def has_word(value: str, words: Iterable[str]) -> bool:
+def has_word(value: str, words: tuple[str, ...]) -> bool:
     """Say whether one of the (lower-case) words stands in `value`."""
+    size, beginnings = _by_beginning(words)
     lower = value.lower()
-    return any(word in lower for word in words)
+    return any(
+        lower.startswith(beginnings.get(lower[at : at + size], ()), at) for at in range(max(0, len(lower) - size + 1))
+    )
+
+
+@lru_cache(maxsize=8)
+def _by_beginning(words: tuple[str, ...]) -> tuple[int, Mapping[str, tuple[str, ...]]]:
+    """Return words by how they begin, and the length of that: of a thousand words few begin as some place does."""
+    size, found = min(map(len, words)), dict[str, tuple[str, ...]]()
+    for word in words:
+        found[word[:size]] = (*found.get(word[:size], ()), word)
+    return size, found

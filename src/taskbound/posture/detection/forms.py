@@ -104,11 +104,15 @@ AWS_SECRET = re.compile(rb"(?<![A-Za-z0-9/+=_-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+
 
 
 def aws_secrets(data: bytes, found: Sequence[Found]) -> Iterator[Found]:
-    # A secret access key has no form of its own: it is known by the id beside it.
+    # A secret access key has no form of its own: it is known by the id beside it. Of many ids the surroundings overlap.
+    seen = set[tuple[int, int]]()
     for one in found:
         if one.kind != "aws-access-token" or one.encoding != "plain":
             continue
         for secret in AWS_SECRET.finditer(data, max(0, one.start - _NEAR), one.end + _NEAR):
+            if secret.span() in seen:
+                continue
+            seen.add(secret.span())
             value = text_of(secret[0])
             capitals, small = sum(one.isupper() for one in value), sum(one.islower() for one in value)
             if capitals >= 4 and small >= 4 and is_random(value, 4.3, 40) and not exempt.is_placeholder(value):

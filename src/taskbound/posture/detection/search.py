@@ -5,6 +5,7 @@ from base64 import b64encode
 from binascii import unhexlify
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -14,6 +15,7 @@ import hyperscan
 from taskbound.posture.detection.addresses import address, authorization, netrc, user_argument
 from taskbound.posture.detection.bindings import argument, assigned
 from taskbound.posture.detection.decode import DEEPEST, LARGEST, from_base64, is_text
+from taskbound.posture.detection.effort import Effort
 from taskbound.posture.detection.forms import PUBLIC, aws_secrets, by_rule, jwt, private_key
 from taskbound.posture.detection.found import FORM, Finder, Found
 from taskbound.posture.detection.rules import rules
@@ -81,7 +83,7 @@ def _plain_of(encoding: str, run: bytes) -> bytes:
 _RUNS = {"base64": _RUN64, "hex": _RUN16, "url": _RUN_URL}
 
 
-def _decoded(data: bytes, anchors: Sequence[tuple[str, int, int]], depth: int) -> Iterator[Found]:
+def _decoded(data: bytes, anchors: Sequence[tuple[str, int, int]], depth: int, effort: Effort) -> Iterator[Found]:
     ends: dict[str, int] = {}
     for encoding, start, end in anchors:
         if end <= ends.get(encoding, -1):
@@ -94,7 +96,7 @@ def _decoded(data: bytes, anchors: Sequence[tuple[str, int, int]], depth: int) -
         for piece in _pieces(data[first:last]):
             plain = _plain_of(encoding, piece)
             if plain and plain != piece:
-                for one in find(plain, depth + 1):
+                for one in find(plain, effort, depth + 1):
                     inner = encoding if one.encoding == "plain" else f"{encoding}+{one.encoding}"
                     yield replace(one, start=first, end=last, encoding=inner)
 
@@ -149,14 +151,23 @@ def _database() -> "tuple[hyperscan.Database, list[list[Finder] | str]]":
 class Search:
     """What is found in bytes, while it is looked for: who ends it has what was found until then."""
 
-    def __init__(self) -> None:
+    def __init__(self, effort: Effort) -> None:
+        self._effort = effort
         self._found: list[Found] = []
         self._inside: list[Found] = []  # encoded
 
     def run(self, data: bytes, depth: int = 0) -> None:
         database, work = _database()
-        seen: list[tuple[int, int, int]] = []
-        database.scan(data, match_event_handler=lambda id, start, end, flags, context: seen.append((id, start, end)))
+        effort, seen = self._effort, list[tuple[int, int, int]]()
+        add, most = seen.append, effort.events
+
+        def event(id: int, start: int, end: int, flags: int, context: object) -> bool:
+            add((id, start, end))
+            return len(seen) > most
+
+        with suppress(hyperscan.ScanTerminated):
+            database.scan(data, match_event_handler=event)
+        effort.events -= len(seen)
         encoded: list[tuple[str, int, int]] = []
         last: set[tuple[int, int]] = set()
         for id, start, end in seen:
@@ -165,12 +176,17 @@ class Search:
                 encoded.append((finders, start, end))
             elif (id, start or end) not in last:
                 last.add((id, start or end))
+                effort.looks -= len(finders)
+                if effort.looks < 0 or effort.finds < 0:
+                    break
+                before = len(self._found)
                 for finder in finders:
                     self._found.extend(finder(data, start, end))
+                effort.finds -= len(self._found) - before
         if self._found:
             self._found.extend(aws_secrets(data, tuple(self._found)))
         if encoded and depth < DEEPEST:
-            for one in _decoded(data, sorted(encoded, key=lambda one: one[1]), depth):
+            for one in _decoded(data, sorted(encoded, key=lambda one: one[1]), depth, effort):
                 self._inside.append(one)
 
     def found(self) -> list[Found]:
@@ -178,14 +194,14 @@ class Search:
         return _one_a_place(self._found, self._inside) if self._found or self._inside else []
 
 
-def find(data: bytes, depth: int = 0) -> list[Found]:
-    """Return the secrets in `data`."""
-    search = Search()
+def find(data: bytes, effort: Effort, depth: int = 0) -> list[Found]:
+    """Return the secrets in `data`, as far as the effort goes."""
+    search = Search(effort)
     search.run(data, depth)
     return search.found()
 
 
-def may_hold(values: Sequence[bytes]) -> set[int]:
+def may_hold(values: Sequence[bytes], effort: Effort) -> set[int]:
     """Return the places of those in which `find` may find something: asked of hyperscan once."""
     if len(values) == 1:
         return {0}
@@ -194,7 +210,14 @@ def may_hold(values: Sequence[bytes]) -> set[int]:
     for one in values:
         starts.append(starts[-1] + len(one) + 1)
     ends: set[int] = set()
-    database.scan(b"\n".join(values), match_event_handler=lambda id, start, end, flags, context: ends.add(end))
+
+    def event(id: int, start: int, end: int, flags: int, context: object) -> bool:
+        ends.add(end)
+        effort.events -= 1
+        return effort.events < 0
+
+    with suppress(hyperscan.ScanTerminated):
+        database.scan(b"\n".join(values), match_event_handler=event)
     return {bisect_right(starts, end - 1) - 1 for end in ends}
 
 
