@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from time import perf_counter
 
-from bench import decide, durable, gateway, graph, growth, log, memory, store, task
+from bench import decide, discover, durable, gateway, graph, growth, log, memory, store, task
 from bench.figures import Figure, as_markdown, as_text, machine
 
 ROWS: Mapping[str, Callable[[], list[Figure]]] = {
@@ -24,6 +24,7 @@ ROWS: Mapping[str, Callable[[], list[Figure]]] = {
     "memory": memory.measure,
     "growth": growth.measure,
     "graph": graph.measure,
+    "discover": discover.measure,
 }  # fmt: skip
 
 
