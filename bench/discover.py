@@ -49,7 +49,7 @@ def measure(size: int = SIZE, files: int = FILES) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="taskbound-bench-") as place:
         empty, checkout, large = (Path(place, name) for name in ("empty", "checkout", "large"))
         empty.mkdir()
-        texts = list(_texts())
+        texts = list(_enough(size, files))
         for number, (name, data) in enumerate(texts[:files]):
             _put(checkout / f"r{number % 7}" / name, data)
         planted = build(large, texts, size)
@@ -127,6 +127,16 @@ def build(place: Path, texts: list[tuple[Path, bytes]], size: int) -> list[tuple
             _put(place / path, whole)
             made += len(whole)
     raise SystemExit(f"there are {made / 1e6:,.0f} MB of texts, {COPIES} times: name more folders in DISCOVER_FROM")
+
+
+def _enough(size: int, files: int) -> Iterator[tuple[Path, bytes]]:
+    """Yield texts until there are so many files, and so many bytes in COPIES of them."""
+    many = all_ = 0
+    for name, data in _texts():
+        yield name, data
+        many, all_ = many + 1, all_ + len(data)
+        if many >= files and all_ * COPIES > size * 1.6:  # of half a gigabyte each stands there five times, not eight
+            return
 
 
 def _put(file: Path, data: bytes) -> None:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from bench import decide, durable, gateway, graph, growth, log, memory, run, store, task
+from bench import decide, discover, durable, gateway, graph, growth, log, memory, run, store, task
 from bench.figures import Figure, as_markdown, as_text, at, machine, spread
 from bench.installation import cpu_of
 
@@ -19,6 +19,7 @@ ROWS = {
     "memory": lambda: memory.measure(3),
     "growth": lambda: growth.measure((10, 20), (2, 4), 10),
     "graph": lambda: graph.measure(100, 5, 1),
+    "discover": lambda: discover.measure(3_000_000, 40),
 }
 
 
@@ -47,6 +48,7 @@ def test_the_rows_run():
     assert figures["gateway: errors, up to 2 sessions"].reached
     assert figures["gateway: events counted against calls made"].reached
     assert figures["memory of `up`, idle"].reached
+    assert figures["discover: planted and found"].reached
 
 
 def test_a_row_that_there_is_not_is_refused():
