@@ -10,6 +10,7 @@ import pytest
 
 from taskbound.plugins.discoverers import history as module
 from taskbound.plugins.discoverers.history import SPOT, History
+from taskbound.plugins.discoverers.history import git as asked
 from taskbound.posture.seen import Seen
 from taskbound.posture.sighting import Credential, Holder, Place
 from tests.posture.standin import begin, mark, standing_in
@@ -190,10 +191,10 @@ def test_a_blob_that_ends_its_process_or_fails_is_named_and_the_others_are_read(
 
 def test_bounds_of_size_and_time_are_told(shop, monkeypatch):
     commit(shop, a="x" * 100, b=f"{OLD}\n")
-    monkeypatch.setattr(module, "WHOLE", 50)
+    monkeypatch.setattr(asked, "WHOLE", 50)
     assert [one.why for one in look(shop.parent).unread] == ["1 of its blobs are larger than 0 MiB"]
-    monkeypatch.setattr(module, "WHOLE", 1 << 20)
-    monkeypatch.setattr(module, "TOTAL", 50)
+    monkeypatch.setattr(asked, "WHOLE", 1 << 20)
+    monkeypatch.setattr(asked, "TOTAL", 50)
     assert [one.why for one in look(shop.parent).unread] == ["it has more than is looked at"]
     monkeypatch.setattr(module, "PATIENCE", 0.0)
     assert look(shop.parent).unread != ()
