@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from taskbound.posture.cases import ASI, CASES, LEAKS, SEVERITIES, TITLES
+from taskbound.posture.cases import CASES, SEVERITIES
 from taskbound.posture.findings import NEXT, PLACES, Finding, find
+from taskbound.posture.owasp import ASI, TITLES
+from taskbound.posture.rules.leaks import LEAKS
 from taskbound.posture.sighting import Credential, Holder, Place, Principal, Sighting, Use, Weakness
 
 DAY = date(2031, 5, 1)

@@ -1,7 +1,6 @@
 """Cases: everything that a finding may be about, each with its OWASP numbers, severity and what to type next.
 
-NHI numbers are those of the OWASP Non-Human Identities Top 10 2025, ASI those of the Top 10 for Agentic
-Applications 2026; which ASI an NHI leads to follows the latter's appendix.
+NHI numbers are those of OWASP (owasp.py).
 """
 
 from collections.abc import Mapping
@@ -21,32 +20,6 @@ class Case:
     why: str
     next: str
 
-
-# What each NHI number leads to in the Agentic Top 10: the appendix of that publication.
-ASI: Mapping[int, tuple[str, ...]] = {
-    1: ("ASI03",),
-    2: ("ASI03",),
-    3: ("ASI04",),
-    4: ("ASI03",),
-    5: ("ASI03",),
-    6: ("ASI04", "ASI07"),
-    7: ("ASI03",),
-    8: ("ASI05", "ASI08"),
-    9: ("ASI03",),
-    10: ("ASI09",),
-}
-TITLES: Mapping[int, str] = {
-    1: "Improper Offboarding",
-    2: "Secret Leakage",
-    3: "Vulnerable Third-Party NHI",
-    4: "Insecure Authentication",
-    5: "Overprivileged NHI",
-    6: "Insecure Cloud Deployment Configurations",
-    7: "Long-Lived Secrets",
-    8: "Environment Isolation",
-    9: "NHI Reuse",
-    10: "Human Use of NHI",
-}
 
 # In `next`: {path} and {line} of the first place, {holder}, {name} (of the variable or the identity), {owner}.
 CASES: Mapping[str, Case] = {
@@ -650,31 +623,6 @@ CASES: Mapping[str, Case] = {
         "Whoever sees the traffic has the password, and the server itself is shown it.",
         "Write hostssl and scram-sha-256 in {path} line {line} of the server, then SELECT pg_reload_conf().",
     ),
-}
-
-# By the spot of a credential: the case of a literal that lies there.
-LEAKS: Mapping[str, str] = {
-    "mcp-env": "literal-secret-in-mcp-config",
-    "mcp-argument": "secret-in-mcp-argument",
-    "mcp-header": "bearer-in-mcp-header",
-    "mcp-url": "secret-in-mcp-url",
-    "agent-permission": "secret-in-agent-permission-list",
-    "agent-instructions": "secret-in-agent-instructions",
-    "transcript": "secret-in-transcript",
-    "workflow": "literal-secret-in-workflow",
-    "compose": "secret-in-compose-file",
-    "k8s-secret": "k8s-secret-manifest-in-repository",
-    "k8s-workload": "secret-in-workload-manifest",
-    "terraform": "secret-in-terraform-default",
-    "cloudformation": "secret-in-cloudformation",
-    "image": "secret-in-image-build",
-    "dotenv": "dotenv-committed",
-    "config": "secret-in-config-file",
-    "notebook": "secret-in-notebook",
-    "log": "secret-in-log",
-    "history": "secret-in-shell-history",
-    "git-history": "secret-in-git-history",
-    "file": "secret-in-file",
 }
 
 # What `taskbound fix` can mostly do something about.

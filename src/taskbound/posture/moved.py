@@ -21,7 +21,7 @@ from taskbound.posture.sighting import Credential, Sighting
 from taskbound.posture.splice import SPELLINGS, Splice, splice, texts_of
 from taskbound.posture.values import named, values
 
-# Where what reads the file gets it from a program that `run` can start: how a credential lies there (cases.LEAKS).
+# Where what reads the file gets it from a program that `run` can start: how a credential lies there (LEAKS).
 MOVABLE = frozenset({"mcp-env", "mcp-header", "mcp-url", "mcp-argument", "dotenv", "compose", "config"})
 ENDINGS = ("json", "yaml", "toml", "dotenv")  # formats of those files
 VAGUE = frozenset(

@@ -41,7 +41,7 @@ class Holding:
     """
 
     holder: Holder
-    spot: str  # how it lies there: mcp-env, mcp-argument, mcp-header, mcp-url, agent-permission, … (cases.LEAKS)
+    spot: str  # how it lies there: mcp-env, mcp-argument, mcp-header, mcp-url, agent-permission, … (rules.leaks.LEAKS)
     root: int  # which root of the document
     keys: tuple[str, ...]
 

@@ -1,8 +1,7 @@
 """Leaks: credentials that lie in the open, each file and holder one finding; cloud keys in pipelines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from taskbound.posture.cases import LEAKS
 from taskbound.posture.inventory import Inventory, grouped
 from taskbound.posture.rules.draft import Draft, held_of, labels, listed, places_of
 from taskbound.posture.sighting import Credential
@@ -11,6 +10,31 @@ from taskbound.posture.sighting import Credential
 URL_SPOTS = frozenset({"compose", "k8s-workload", "config", "file"})
 # Keys of clouds by the beginning of their kind. A Google API key is an application's and opens no cloud.
 CLOUD = ("aws-", "azure-", "alibaba-", "digitalocean-", "gcp-service-account", "hetzner-", "scaleway-", "yandex-")
+
+# By the spot of a credential: the case of a literal that lies there.
+LEAKS: Mapping[str, str] = {
+    "mcp-env": "literal-secret-in-mcp-config",
+    "mcp-argument": "secret-in-mcp-argument",
+    "mcp-header": "bearer-in-mcp-header",
+    "mcp-url": "secret-in-mcp-url",
+    "agent-permission": "secret-in-agent-permission-list",
+    "agent-instructions": "secret-in-agent-instructions",
+    "transcript": "secret-in-transcript",
+    "workflow": "literal-secret-in-workflow",
+    "compose": "secret-in-compose-file",
+    "k8s-secret": "k8s-secret-manifest-in-repository",
+    "k8s-workload": "secret-in-workload-manifest",
+    "terraform": "secret-in-terraform-default",
+    "cloudformation": "secret-in-cloudformation",
+    "image": "secret-in-image-build",
+    "dotenv": "dotenv-committed",
+    "config": "secret-in-config-file",
+    "notebook": "secret-in-notebook",
+    "log": "secret-in-log",
+    "history": "secret-in-shell-history",
+    "git-history": "secret-in-git-history",
+    "file": "secret-in-file",
+}
 
 
 def leaked(inventory: Inventory) -> Iterator[Draft]:
