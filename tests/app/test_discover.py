@@ -1,6 +1,7 @@
 """What is known of a folder stays known in each copy of it, and nothing that comes to it does."""
 
 import json
+import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -30,3 +31,17 @@ def test_a_baseline_knows_another_checkout_and_no_key_that_was_added(tmp_path: P
     told = discover(Discovery(day, (at[1],), baseline=base)).standing
     (more,) = told.open
     assert more.case == "dotenv-committed" and [one.split()[-1] for one in told.added[more.id]] == ["GITLAB_TOKEN"]
+
+
+def test_an_environment_file_that_git_leaves_alone_is_one_of_this_machine(tmp_path: Path) -> None:
+    for name in ("shop", "blog"):
+        subprocess.run(["git", "init", "-q", name], cwd=tmp_path, check=True)
+        (tmp_path / name / ".env").write_text(f"STRIPE_KEY={STRIPE}\n")
+    subprocess.run(["git", "add", "-f", ".env"], cwd=tmp_path / "blog", check=True)
+    found = discover(Discovery(date(2026, 11, 1), (tmp_path / "shop", tmp_path / "blog"))).standing.open
+    cases = {one.case: one for one in found}
+    assert cases["dotenv-on-this-machine"].places[0].path.endswith("shop/.env")
+    assert cases["dotenv-on-this-machine"].severity == "medium" and "git rm" not in cases["dotenv-on-this-machine"].next
+    assert cases["dotenv-committed"].places[0].path.endswith("blog/.env")
+    alone = discover(Discovery(date(2026, 11, 1), (tmp_path / "shop/.env",))).standing.open
+    assert [one.case for one in alone] == ["dotenv-on-this-machine"]

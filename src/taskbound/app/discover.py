@@ -14,11 +14,12 @@ from taskbound.app.home import places_of
 from taskbound.core.errors import InvalidRequest
 from taskbound.plugins.discoverers.files import Files, Root
 from taskbound.plugins.discoverers.history import History
+from taskbound.plugins.discoverers.tracked import is_untracked
 from taskbound.posture.detection import Detector
 from taskbound.posture.findings import Finding, find
 from taskbound.posture.report import Gathered, Report
 from taskbound.posture.scan import Scan, Scanned, scan
-from taskbound.posture.sighting import Credential
+from taskbound.posture.sighting import Credential, Sighting
 from taskbound.posture.standing import Suppression, judge, read_baseline, read_suppressions
 
 KEY_FILE, KEY_SIZE = "discover.key", 32  # bytes
@@ -78,6 +79,8 @@ def gather(asked: Discovery, key: bytes | None = None) -> Gathered:
     for part in Files(roots, scanner, key, but=own).discover():
         seen.add(part)
         asked.tell(seen)
+    found: dict[str, bool] = {}
+    seen.sightings = [_on_this_machine(one, roots, found) for one in seen.sightings]
     if asked.history:
         present = [one for one in seen.sightings if isinstance(one, Credential)]
         folders = [(one.place, one.shown) for one in roots if one.repository is None and one.place.is_dir()]
@@ -85,6 +88,21 @@ def gather(asked: Discovery, key: bytes | None = None) -> Gathered:
             seen.add(replace(part, known=seen.known))
             asked.tell(seen)
     return seen
+
+
+def _on_this_machine(one: Sighting, roots: Sequence[Root], found: dict[str, bool]) -> Sighting:
+    """Say of an environment file that its checkout of git does not have it: by git nobody else has it either.
+
+    `found`: what is known of paths already.
+    """
+    if not (isinstance(one, Credential) and one.spot == "dotenv"):
+        return one
+    path = one.place.path
+    if path not in found:
+        at = next((root for root in roots if not root.shown or f"{path}/".startswith(f"{root.shown}/")), None)
+        rest = path.removeprefix(at.shown).lstrip("/") if at else ""
+        found[path] = at is not None and is_untracked(at.place / rest)
+    return replace(one, spot="dotenv-local") if found[path] else one
 
 
 def scanner(key: bytes) -> Scan:

@@ -136,6 +136,13 @@ CASES: Mapping[str, Case] = {
         "The file was meant for one machine; here it can be read by everybody who has a copy of the folder.",
         "git rm --cached {path}, add it to .gitignore, then make new ones at their issuers and revoke these.",
     ),
+    "dotenv-on-this-machine": Case(
+        2,
+        MEDIUM,
+        "Credentials in an environment file that git does not have",
+        "Every program that is started here reads it, an agent too; git leaves it alone, copies of the folder do not.",
+        "Let {path} refer to them: taskbound fix, or keep them where one program alone reads them.",
+    ),
     "secret-in-config-file": Case(
         2,
         HIGH,
@@ -628,6 +635,12 @@ CASES: Mapping[str, Case] = {
 # What `taskbound fix` can mostly do something about.
 FIXABLE = frozenset(
     {"literal-secret-in-mcp-config", "secret-in-mcp-argument", "bearer-in-mcp-header", "secret-in-mcp-url"}
-    | {"dotenv-committed", "secret-in-compose-file", "password-in-connection-url", "static-cloud-key-in-pipeline"}
+    | {
+        "dotenv-committed",
+        "dotenv-on-this-machine",
+        "secret-in-compose-file",
+        "password-in-connection-url",
+        "static-cloud-key-in-pipeline",
+    }
     | {"credential-shared-agent-and-ci"}
 )

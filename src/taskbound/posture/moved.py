@@ -22,7 +22,7 @@ from taskbound.posture.splice import SPELLINGS, Splice, splice, texts_of
 from taskbound.posture.values import named, values
 
 # Where what reads the file gets it from a program that `run` can start: how a credential lies there (LEAKS).
-MOVABLE = frozenset({"mcp-env", "mcp-header", "mcp-url", "mcp-argument", "dotenv", "compose", "config"})
+MOVABLE = frozenset({"mcp-env", "mcp-header", "mcp-url", "mcp-argument", "dotenv", "dotenv-local", "compose", "config"})
 ENDINGS = ("json", "yaml", "toml", "dotenv")  # formats of those files
 VAGUE = frozenset(
     {"token", "key", "apikey", "api_key", "secret", "password", "url", "uri", "auth", "authorization", "value", "env"}

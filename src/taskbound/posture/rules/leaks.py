@@ -28,6 +28,7 @@ LEAKS: Mapping[str, str] = {
     "cloudformation": "secret-in-cloudformation",
     "image": "secret-in-image-build",
     "dotenv": "dotenv-committed",
+    "dotenv-local": "dotenv-on-this-machine",
     "config": "secret-in-config-file",
     "notebook": "secret-in-notebook",
     "log": "secret-in-log",

@@ -10,6 +10,7 @@ from taskbound.posture.sighting import Credential
 
 # What an agent is told or has said, and what it may do: no holder beside the agent of the same repository itself.
 SAME_AGENT = frozenset({"agent-permission", "agent-instructions", "transcript"})
+ENVIRONMENT_FILES = frozenset({"dotenv", "dotenv-local"})
 OUTSIDE = frozenset({"staging", "development", "test", "research"})
 PRODUCTION = frozenset({"prod", "prd", "production"})
 DATABASE = re.compile(
@@ -79,7 +80,7 @@ def _counts(unit: Unit) -> bool:
 
 def _of(unit: Unit, kind: str) -> tuple[Credential, ...]:
     """Return the places that holders of a kind have. An environment file is everybody's in its repository."""
-    return tuple(one for one in unit.credentials if one.holder.kind == kind and one.spot != "dotenv")
+    return tuple(one for one in unit.credentials if one.holder.kind == kind and one.spot not in ENVIRONMENT_FILES)
 
 
 def _agents(agents: Sequence[Credential]) -> tuple[Credential, ...]:
