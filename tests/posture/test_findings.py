@@ -73,7 +73,7 @@ def test_every_case_has_a_number_a_severity_and_words_and_every_number_leads_on(
     for name, case in CASES.items():
         assert case.nhi in TITLES and case.severity in SEVERITIES, name
         assert case.title and case.why.endswith(".") and case.next, name
-        case.next.format(path="p", line=1, owner="o", name="N", holder="h")
+        case.next.format(path="p", line=1, lines="line 1", owner="o", name="N", holder="h")
     assert {case for case, _ in NEXT} <= set(CASES)
 
 
@@ -136,6 +136,26 @@ def test_a_finding_has_one_id_whatever_a_checkout_is_called() -> None:
 def test_a_password_in_a_connection_url_is_told_as_one_where_it_is_plain() -> None:
     assert cases(held("a", SERVICE, "compose", target="db.shop.example/web")) == ["password-in-connection-url"]
     assert cases(held("a", LIVE, "k8s-secret", target="db.shop.example/web")) == ["k8s-secret-manifest-in-repository"]
+
+
+@pytest.mark.parametrize(
+    ("path", "begins"),
+    [
+        ("~/.ssh/id_x", "Give it a passphrase, and lend it for an hour at a time: ssh-keygen -p -f '~/.ssh/id_x'"),
+        ("~/.netrc", "Let a keyring answer"),
+        ("shop/.ssh/id_x", "Let shop/.ssh/id_x refer to it"),
+    ],
+)
+def test_what_programs_look_for_at_home_is_told_what_can_be_done_there(path: str, begins: str) -> None:
+    one = replace(held("a", Holder("file", "workstation"), "config"), place=Place(path, 1))
+    assert only("secret-in-config-file", one).next.startswith(begins)
+
+
+def test_every_line_of_a_file_is_told_that_is_to_be_taken_out() -> None:
+    held_by = Holder("file", "workstation")
+    some = [replace(held(f"v{n}", held_by, "history"), place=Place(".bash_history", n)) for n in (9, 3, 7)]
+    assert "take lines 3, 7 and 9 out of .bash_history" in only("secret-in-shell-history", *some).next
+    assert "take line 3 out" in only("secret-in-shell-history", some[1]).next
 
 
 def test_an_identifier_alone_is_no_leak_and_is_a_static_key_in_a_pipeline() -> None:

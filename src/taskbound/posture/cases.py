@@ -57,7 +57,7 @@ CASES: Mapping[str, Case] = {
         HIGH,
         "Credential in the permission list of an agent",
         "A command that was allowed once is kept word for word, with the credential in it, and runs again unasked.",
-        "Take line {line} out of {path}, make a new credential at its issuer and revoke this one.",
+        "Take {lines} out of {path}, make a new credential at its issuer and revoke this one.",
     ),
     "secret-in-agent-instructions": Case(
         2,
@@ -162,14 +162,14 @@ CASES: Mapping[str, Case] = {
         HIGH,
         "Credential in a log",
         "Logs are read by more people, and kept longer and in more places, than any credential should be.",
-        "Revoke it at its issuer, then mend what wrote it at line {line} of {path}.",
+        "Revoke it at its issuer, then mend what wrote it at {lines} of {path}.",
     ),
     "secret-in-shell-history": Case(
         2,
         MEDIUM,
         "Credential in a shell's history",
         "Every program that this person starts can read it, agents included.",
-        "Revoke it at its issuer, then take line {line} out of {path}.",
+        "Revoke it at its issuer, then take {lines} out of {path}.",
     ),
     "secret-in-file": Case(
         2,

@@ -57,6 +57,16 @@ NEXT: Mapping[tuple[str, str], str] = {
     ("no-owner", "entra-app"): "Find out who made them, then: az ad app owner add --id {name} --owner-object-id …",
 }
 
+# What is typed next for what lies where programs look for it by themselves: it cannot refer to another place.
+AT_HOME: Mapping[str, str] = {
+    "~/.ssh/": "Give it a passphrase, and lend it for an hour at a time: ssh-keygen -p -f {path}; ssh-add -t 1h {path}",
+    "~/.aws/": "Sign in for a day instead: aws configure sso, then aws iam delete-access-key --access-key-id …",
+    "~/.netrc": "Let a keyring answer instead (git config --global credential.helper libsecret), then revoke this one.",
+    "~/.pgpass": "Lease it for a task instead (a target of taskbound.toml), then: ALTER ROLE … PASSWORD NULL",
+    "~/.docker/": "Let a keyring answer instead (credsStore in {path}), then: docker logout, docker login",
+    "~/.config/gcloud/": "gcloud auth application-default revoke, and sign in as who you are: gcloud auth login",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -130,6 +140,7 @@ def _finished(inventory: Inventory, id: str, drafts: list[Draft]) -> Iterator[Fi
         told = {
             "path": _word(primary.path),
             "line": primary.line,
+            "lines": _lines(draft.places),
             "owner": owner or "its owner",
             "name": _word(draft.name or "NAME"),
             "holder": draft.holder or draft.subjects[0],
@@ -141,10 +152,22 @@ def _finished(inventory: Inventory, id: str, drafts: list[Draft]) -> Iterator[Fi
             says=draft.says,
             places=tuple(dict.fromkeys(draft.places))[:PLACES],
             owner=owner,
-            next=NEXT.get((draft.case, draft.kind), case.next).format(**told),
+            next=_next(draft, case.next).format(**told),
             id=f"{id}{number or ''}",
             holds=draft.holds,
         )
+
+
+def _lines(places: tuple[Place, ...]) -> str:
+    """Name the lines of the first file: line 3; lines 3, 7 and 9."""
+    lines = [str(one) for one in sorted({place.line for place in places if place.path == places[0].path})]
+    return f"line{'s' if len(lines) > 1 else ''} {' and '.join(filter(None, (', '.join(lines[:-1]), lines[-1])))}"
+
+
+def _next(draft: Draft, usual: str) -> str:
+    path = draft.places[0].path
+    at_home = next((what for begins, what in AT_HOME.items() if path.startswith(begins)), "")
+    return NEXT.get((draft.case, draft.kind)) or at_home * (draft.case in leaks.LEAKS.values()) or usual
 
 
 def _word(text: str) -> str:
