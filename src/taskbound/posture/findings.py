@@ -10,7 +10,20 @@ from functools import partial
 
 from taskbound.posture.cases import CASES, SEVERITIES
 from taskbound.posture.inventory import Inventory, grouped, text
-from taskbound.posture.rules import issued, leaks, logins, sharing, standing, used
+from taskbound.posture.rules import (
+    consents,
+    crossing,
+    human,
+    issued,
+    leaks,
+    logins,
+    offboarding,
+    remains,
+    reuse,
+    sharing,
+    standing,
+    used,
+)
 from taskbound.posture.rules.draft import Draft
 from taskbound.posture.sighting import Place, Sighting
 
@@ -39,6 +52,12 @@ RULES: tuple[Callable[[Inventory], Iterator[Draft]], ...] = (
     used.by_people,
     used.by_many,
     *logins.RULES,
+    *offboarding.RULES,
+    *consents.RULES,
+    *crossing.RULES,
+    *reuse.RULES,
+    *human.RULES,
+    *remains.RULES,
 )
 # What is typed next where it is not what the case says, because somebody else issues it.
 NEXT: Mapping[tuple[str, str], str] = {

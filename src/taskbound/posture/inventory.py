@@ -14,14 +14,14 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from taskbound.posture.catalogues.server import server
-from taskbound.posture.sighting import Credential, Place, Principal, Sighting, Use, Weakness
+from taskbound.posture.sighting import Credential, Place, Principal, Remark, Sighting, Use, Weakness
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 KEYS = frozenset(
     {"aws-access-key", "gcp-service-account-key", "github-token", "github-deploy-key", "gitlab-token"}
-    | {"entra-client-secret", "entra-certificate"}
+    | {"entra-client-secret", "entra-certificate", "api-token"}
 )
 LOGINS = frozenset({"postgres-role", "redis-user"})  # at servers that were asked
 PAIRED = 12  # lines between an access key's id and its secret in one file, at most
@@ -68,6 +68,7 @@ class Inventory:
         credentials: list[Credential] = []
         self.weaknesses: list[Weakness] = []
         self.uses: list[Use] = []
+        remarks: list[Remark] = []
         told: dict[tuple[str, str], list[Principal]] = defaultdict(list)
         code_owners: list[Principal] = []
         for one in sightings:
@@ -79,6 +80,8 @@ class Inventory:
                 self.weaknesses.append(one)
             elif isinstance(one, Use):
                 self.uses.append(one)
+            elif isinstance(one, Remark):
+                remarks.append(one)
             elif one.kind == "owner":
                 code_owners.append(one)
             else:
@@ -86,6 +89,8 @@ class Inventory:
         self.credentials = sorted(credentials, key=_order)
         self.weaknesses.sort(key=lambda one: (one.case, one.subject, one.place))
         self.uses.sort(key=lambda one: (one.at, one.place, one.principal, one.by, one.address))
+        remarks.sort(key=lambda one: (one.topic, one.of, one.place, repr(sorted(one.facts.items()))))
+        self.remarks: Mapping[str, Sequence[Remark]] = grouped(remarks, lambda one: one.topic)
         principals = [_joined(of) for _, of in sorted(told.items())]
         self.all_principals = principals
         self.principals = {one.id: one for one in principals}
@@ -141,6 +146,8 @@ class Inventory:
     def person(self, name: str) -> Principal | None:
         """Return a person of the list by mail, by login, or by a login that is the mail's local part."""
         name = name.strip().removeprefix("@").lower()
+        if written := re.search(r"<([^<>@\s]+@[^<>\s]+)>", name):  # Jane Doe <jane.doe@…>
+            name = written[1]
         return self.people.get(name) or self.people.get(re.sub(r"[._+-]", "", name))
 
     def has_left(self, name: str) -> bool:
@@ -199,22 +206,22 @@ def _order(one: Credential) -> tuple[Place, str, str, str, str, str, str, str]:
     return one.place, one.kind, one.name, one.spot, one.last4, one.holder.name, one.target, one.encoding
 
 
-def text(one: Principal, fact: str) -> str:
+def text(one: Principal | Remark, fact: str) -> str:
     found = one.facts.get(fact)
     return found if isinstance(found, str) else ""
 
 
-def moment(one: Principal, fact: str) -> datetime | None:
+def moment(one: Principal | Remark, fact: str) -> datetime | None:
     found = one.facts.get(fact)
     return found if isinstance(found, datetime) else None
 
 
-def texts(one: Principal, fact: str) -> tuple[str, ...]:
+def texts(one: Principal | Remark, fact: str) -> tuple[str, ...]:
     found = one.facts.get(fact)
     return tuple(map(str, found)) if isinstance(found, tuple) else ()
 
 
-def at(one: Principal, *members: str) -> tuple[Place, ...]:
+def at(one: Principal | Remark, *members: str) -> tuple[Place, ...]:
     """Return the places of some of a principal's members, in order; of all whose name begins so where it ends in *."""
     offsets = one.facts.get("offsets")
     if not isinstance(offsets, Mapping):
@@ -250,7 +257,18 @@ def _people(people: Sequence[Principal]) -> Iterator[tuple[str, Principal]]:
         local = one.id.removeprefix("person:").partition("@")[0]
         for name in {local, re.sub(r"[._+-]", "", local)} - told:
             names[name].add(one.id)
+    taken = set(names)
+    for one in people:  # jdoe and janed of jane.doe, where nobody else could be meant
+        for name in set(_initialled(one.id.removeprefix("person:"))) - taken:
+            names[name].add(one.id)
     yield from ((name, by_id[min(ids)]) for name, ids in names.items() if len(ids) == 1)
+
+
+def _initialled(mail: str) -> Iterator[str]:
+    """Yield the logins that are made of an address: first letter and last name, first name and last letter."""
+    parts = re.split(r"[^a-z]+", mail.partition("@")[0])
+    if len(parts) == 2 and len(parts[0]) > 1 and len(parts[1]) > 2:
+        yield from (parts[0][:1] + parts[1], parts[0] + parts[1][:1])
 
 
 def _parts_of(people: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
+from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import Document
 from taskbound.posture.exports import read_export
@@ -14,7 +15,18 @@ from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
 from taskbound.posture.parsers import parse
 from taskbound.posture.readers import read
-from taskbound.posture.sighting import Credential, Holder, Holding, Mark, Place, Principal, Sighting, Weakness
+from taskbound.posture.sighting import (
+    Credential,
+    Holder,
+    Holding,
+    Mark,
+    Place,
+    Principal,
+    Remark,
+    Sighting,
+    Use,
+    Weakness,
+)
 from taskbound.posture.values import FLAT, Value
 
 BY_LINE = (".jsonl", ".ndjson", ".log", ".csv", ".tsv")  # a part of such a file is as good as a whole one
@@ -45,6 +57,8 @@ def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark
     holdings = tuple(replace(one, holder=replace(one.holder, name=told(one.holder.name))) for one in holdings)
     seen = tuple(_retold(one, told) for one in seen)
     exported, trouble = _exported(document, mark)
+    remarked, untold = _beside(document, data, repository)
+    trouble = trouble or untold
     found = located(document, data, detector, listed=bool(exported))
     held: list[Sighting] = []
     try:
@@ -54,7 +68,8 @@ def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark
     except Exception as error:  # the alarm of who waits: what is known by now is told
         trouble = trouble or f"not all of what it holds is told ({type(error).__name__})"
     holders = tuple(dict.fromkeys(one.holder for one in holdings))
-    return Scanned((*exported, *seen, *held), holders, problem or trouble or found.problem)
+    remarked = tuple(_retold(one, told) for one in remarked)
+    return Scanned((*exported, *seen, *remarked, *held), holders, problem or trouble or found.problem)
 
 
 @lru_cache(maxsize=4096)
@@ -82,6 +97,9 @@ def _retold(sighting: Sighting, told: Callable[[str], str]) -> Sighting:
         return replace(sighting, id=told(sighting.id))
     if isinstance(sighting, Weakness):
         return replace(sighting, subject=told(sighting.subject), says=told(sighting.says))
+    if isinstance(sighting, Remark):
+        facts = {name: told(said) if isinstance(said, str) else said for name, said in sighting.facts.items()}
+        return replace(sighting, of=told(sighting.of), facts=facts)
     return sighting
 
 
@@ -93,6 +111,8 @@ def moved(scanned: Scanned, path: str, lines: int) -> Scanned:
 
     def one(sighting: Sighting) -> Sighting:
         if isinstance(sighting, Weakness):
+            return replace(sighting, place=there(sighting.place), more=tuple(map(there, sighting.more)))
+        if isinstance(sighting, Use):
             return replace(sighting, place=there(sighting.place), more=tuple(map(there, sighting.more)))
         return replace(sighting, place=there(sighting.place))
 
@@ -120,6 +140,13 @@ def _exported(document: Document, mark: Mark) -> tuple[tuple[Sighting, ...], str
         return read_export(document, mark), ""
     except Exception as error:
         return (), f"it cannot be read as an exported list ({type(error).__name__})"
+
+
+def _beside(document: Document, data: bytes, repository: str) -> tuple[tuple[Sighting, ...], str]:
+    try:
+        return tuple(beside(document, data, repository)), ""
+    except Exception as error:
+        return (), f"not all that it says is understood ({type(error).__name__})"
 
 
 def _credential(

@@ -85,6 +85,7 @@ class Use:
     by: str  # agent, pipeline, person, workload; "": cannot be told
     place: Place
     address: str = ""
+    more: tuple[Place, ...] = ()  # where else the log says so: an event may go over many lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +99,18 @@ class Weakness:
     more: tuple[Place, ...] = ()
 
 
-Sighting = Credential | Principal | Use | Weakness
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that one place says of a thing, and that means something only beside what others say.
+
+    `topic` is one of those that its reader documents: ssh-key, owned, ends, right, consent, account, … No identity is
+    made of it, and nothing in `facts` may be a value that could be a credential.
+    """
+
+    topic: str
+    of: str  # what it is about: k8s-sa:pay-prod/ops-agent, aws:account/123456789012, ssh-key:jane@laptop
+    place: Place
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+Sighting = Credential | Principal | Use | Weakness | Remark

@@ -17,7 +17,24 @@ is said in `facts` of principals, with the same words for all of them:
 from collections.abc import Callable, Iterator, Mapping
 
 from taskbound.posture.document import Document, Node
-from taskbound.posture.exports import aws, entra, gcp, github, gitlab, people, repositories
+from taskbound.posture.exports import (
+    audits,
+    aws,
+    consents,
+    entra,
+    federation,
+    gcp,
+    github,
+    github_settings,
+    gitlab,
+    google_policy,
+    logins,
+    people,
+    repositories,
+    stored,
+    tokens,
+    trail,
+)
 from taskbound.posture.exports.rows import folded, rows
 from taskbound.posture.sighting import Mark, Sighting
 
@@ -27,6 +44,12 @@ FORMATS = frozenset({"json", "jsonl", "csv", "yaml"})
 # Which members a row must have, each as one of several, and who reads it then. The first that fits reads it.
 READERS: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
     *aws.READERS,
+    *trail.READERS,
+    *audits.READERS,
+    *consents.READERS,
+    *federation.READERS,
+    *github_settings.READERS,
+    *stored.READERS,
     *github.READERS,
     *gitlab.READERS,
     *entra.READERS,
@@ -34,7 +57,15 @@ READERS: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
     *repositories.READERS,
 )
 # The same for tables that people write too: names without case and punctuation.
-TABLES: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (*aws.TABLES, *people.TABLES)
+TABLES: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
+    *aws.TABLES,
+    *trail.TABLES,
+    *audits.TABLES,
+    *consents.TABLES,
+    *logins.TABLES,
+    *people.TABLES,
+    *tokens.TABLES,
+)
 
 
 def read_export(document: Document, mark: Mark) -> tuple[Sighting, ...]:
@@ -42,7 +73,7 @@ def read_export(document: Document, mark: Mark) -> tuple[Sighting, ...]:
     if document.format not in FORMATS:
         return ()
     known: dict[tuple[str, ...], Reader | None] = {}
-    seen: list[Sighting] = list(aws.read_tags(document))
+    seen: list[Sighting] = [*aws.read_tags(document), *google_policy.read_policy(document)]
     for row in rows(document):
         members = tuple(row.items)
         if members not in known:

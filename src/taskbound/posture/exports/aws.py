@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from taskbound.posture.document import Document, Node
-from taskbound.posture.exports.rows import first, folded, moment, yes
+from taskbound.posture.exports.rows import elsewhere, first, folded, moment, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Sighting, Use
 
 OWNER_TAGS = ("owner", "owneremail", "ownedby", "contact", "maintainer", "responsible")  # the first counts
@@ -136,9 +136,9 @@ def read_event(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
         key, by = "", "person"
     elif address.endswith(".amazonaws.com"):
         by = "workload"  # a service of AWS, on behalf of who is named
-    yield Use(
-        mark(key) if key and not key.startswith(TEMPORARY) else "", identity, at, by, Place(path, row.line), address
-    )
+    place = Place(path, row.line)
+    more = elsewhere(path, place, who.at("accessKeyId"), who.at("userName"), row.at("userAgent"), row.at("eventName"))
+    yield Use(mark(key) if key and not key.startswith(TEMPORARY) else "", identity, at, by, place, address, more)
 
 
 def newest(seen: Iterable[Sighting]) -> Iterator[Sighting]:

@@ -28,7 +28,15 @@ def read_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Principal(f"gcp-key:{told[1]}/{told[2][-4:]}", "gcp-service-account-key", place, facts)
 
 
+def read_account(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a service account (`gcloud iam service-accounts list`)."""
+    email = row.at("email")
+    facts = {"suspended": True} if row.at("disabled").text == "true" else {}
+    yield Principal(f"gcp-sa:{email.text}", "gcp-service-account", Place(path, email.line), facts)
+
+
 READERS = (
+    ((frozenset({"email"}), frozenset({"uniqueId"}), frozenset({"oauth2ClientId", "projectId"})), read_account),
     (
         (frozenset({"validAfterTime"}), frozenset({"validBeforeTime"}), frozenset({"keyType"}), frozenset({"name"})),
         read_key,

@@ -88,6 +88,9 @@ def read_deploy_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read a deploy key of a repository."""
     title = row.at("title")
     facts: dict[str, object] = {"name": title.text, "active": True, "owner": row.at("added_by").text}
+    # …/repos/<owner>/<name>/keys/<id>
+    if "/keys/" in row.at("url").text:
+        facts["repository"] = row.at("url").text.rpartition("/keys/")[0].rpartition("/")[2]
     if created := moment(row.at("created_at").text):
         facts["created"] = created
     if "last_used" in row.items:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from taskbound.posture.document import Node
+from taskbound.posture.document import NOTHING, Node
 from taskbound.posture.exports.rows import first, folded, moment, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Sighting
 
@@ -11,10 +11,33 @@ LEFT_ON = (
     *("lefton", "left", "leftat", "leftdate", "leavedate", "leavingdate", "enddate", "lastday", "lastworkingday"),
     *("terminatedon", "terminatedat", "terminationdate", "offboardedon", "offboardedat", "employeeleavedatetime"),
 )
-LOGINS = ("login", "username", "githublogin", "githubusername", "github", "gitlabusername", "handle", "samaccountname")
+# Since when somebody is gone, where a list only says when their standing changed.
+GONE_ON = ("statuschanged", "deactivatedat", "deactivated", "disabledat", "suspendedat", "deletiontime", "deletedat")
+# Members under which directories and HR systems keep a person's own.
+PARTS = ("profile", "attributes", "employment", "work", "personal", "internal", "user")
+IDS = ("id", "userid", "objectid", "oktaid", "gid")
+LOGINS = (
+    "login",
+    "username",
+    "githublogin",
+    "githubusername",
+    "github",
+    "gitlabusername",
+    "handle",
+    "samaccountname",
+    "githubhandle",
+    "gitlab",
+    "uid",
+    "slackhandle",
+    "unixlogin",
+    "unixname",
+    "ldapuid",
+    "mailnickname",
+    "shortname",
+)
 GONE = frozenset(
     {"terminated", "left", "leaver", "inactive", "offboarded", "deprovisioned", "disabled", "deactivated", "departed"}
-    | {"former", "resigned", "alumni", "exited", "ended"}
+    | {"former", "resigned", "alumni", "exited", "ended", "separated", "blocked", "archived", "no longer employed"}
 )
 # A table of users with passwords is an application's, and no list of who works here.
 CREDENTIALS = frozenset({"password", "passwordhash", "passwd", "token", "secret", "apikey", "hash"})
@@ -22,35 +45,93 @@ CREDENTIALS = frozenset({"password", "passwordhash", "passwd", "token", "secret"
 
 def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read a person. Who leaves on a day to come is still here: `left` is then False, and `left_on` says when."""
-    members = folded(row)
-    if row.at("profile").items:  # Okta keeps mail and login apart from status
-        members = {**folded(row.at("profile")), **members}
+    members = _spread(row)
     mail = first(members, *MAIL)
-    if "@" not in mail.text or not CREDENTIALS.isdisjoint(members):
+    if "@" not in mail.text:
+        mail = _among(row)
+    if "@" not in mail.text:
+        mail = first(members, *LOGINS)  # a list of logins with the day of leaving tells as much
+    if not mail.text or not CREDENTIALS.isdisjoint(members):
         return
     left_on = moment(first(members, *LEFT_ON).text)
+    is_gone = _gone(members)
+    if left_on is None and is_gone:
+        left_on = moment(first(members, *GONE_ON).text)
+    logins = [members[name].text for name in LOGINS if name in members and members[name].text]
+    logins += _called(row, members)
+    # Other lists name people by the directory's own id; a short one is a number that means something else elsewhere.
+    logins += [members[name].text for name in IDS if name in members and len(members[name].text) > 15]
     facts: dict[str, object] = {
-        "left": left_on is None and _gone(members),
+        "left": left_on is None and is_gone,
         "left_on": left_on,
-        "logins": tuple(dict.fromkeys(members[name].text for name in LOGINS if name in members and members[name].text)),
+        "logins": tuple(dict.fromkeys(logins)),
     }
     yield Principal(f"person:{mail.text.strip().lower()}", "person", Place(path, mail.line), facts)
 
 
+def _spread(row: Node) -> Mapping[str, Node]:
+    """Return a row's members with those of the parts in which directories and HR systems keep them.
+
+    A member may be a value with its label ({"label": "Email", "value": …}), as Personio writes them.
+    """
+    members: dict[str, Node] = {}
+    for part in PARTS:
+        if row.at(part).items:
+            members |= folded(row.at(part))
+    members |= folded(row)
+    return {name: one.at("value") if one.at("value").text else one for name, one in members.items()}
+
+
+def _called(row: Node, members: Mapping[str, Node]) -> list[str]:
+    """Return what people are called: owners and keys are often marked with it."""
+    given = first(members, "firstname", "givenname") or row.at("name", "givenName")
+    family = first(members, "lastname", "familyname", "surname", "sn") or row.at("name", "familyName")
+    whole = first(members, "displayname", "fullname", "employeename", "name") or row.at("name", "formatted")
+    parts = [given.text, family.text] if given.text and family.text else whole.text.split()
+    return [" ".join(parts), ".".join(parts)] if len(parts) > 1 else []
+
+
+def _among(row: Node) -> Node:
+    """Return the first address of a list of them: SCIM's and Google's `emails`, AWS Identity Center's `Emails`."""
+    for one in (*row.at("emails").list, *row.at("Emails").list):
+        address = one if one.text else first(one.items, "value", "address", "Value")
+        if "@" in address.text:
+            return address
+    login = row.at("userName")
+    return login if "@" in login.text else NOTHING
+
+
 def _gone(members: Mapping[str, Node]) -> bool:
-    status = first(members, "status", "employmentstatus", "state", "accountstatus").text.strip().lower()
-    enabled, active = members.get("accountenabled"), members.get("active")
+    status = (
+        first(members, "status", "employmentstatus", "state", "accountstatus", "userstatus", "workerstatus")
+        .text.strip()
+        .lower()
+    )
+    enabled, active = members.get("accountenabled") or members.get("enabled"), members.get("active")
     return (
         status in GONE
-        or (enabled is not None and enabled.text == "false")
+        or (enabled is not None and enabled.text.strip().lower() in ("false", "no", "0"))
         or (active is not None and active.text.lower() in ("false", "no", "0"))
-        or any(name in members and yes(members[name]) for name in ("suspended", "terminated", "deleted"))
+        or any(
+            name in members and yes(members[name])
+            for name in ("suspended", "terminated", "deleted", "deactivated", "blocked")
+        )
     )
 
 
 TABLES = (
+    ((frozenset(LOGINS), frozenset(LEFT_ON)), read_person),
     ((frozenset(MAIL), frozenset(LEFT_ON)), read_person),
     ((frozenset({"primaryemail"}), frozenset({"suspended"})), read_person),
+    # SCIM (RFC 7643), AWS Identity Center, Keycloak, JumpCloud, GitLab, Slack, Personio, BambooHR.
+    ((frozenset({"username"}), frozenset({"active", "userstatus"}), frozenset({"emails", "name"})), read_person),
+    (
+        (frozenset({"username"}), frozenset({"email"}), frozenset({"enabled", "suspended", "activated", "state"})),
+        read_person,
+    ),
+    ((frozenset({"profile"}), frozenset({"deleted"}), frozenset({"teamid", "name", "realname"})), read_person),
+    ((frozenset({"attributes"}), frozenset({"type"})), read_person),
+    ((frozenset({"samaccountname"}), frozenset({"enabled"}), frozenset(MAIL)), read_person),
     ((frozenset({"userprincipalname"}), frozenset({"accountenabled"})), read_person),
     (
         (frozenset({"profile"}), frozenset({"status"}), frozenset({"credentials", "activated", "statuschanged"})),
@@ -59,7 +140,9 @@ TABLES = (
     (
         (
             frozenset(MAIL),
-            frozenset({"status", "employmentstatus", "accountstatus", "active"}),
+            frozenset(
+                {"status", "employmentstatus", "accountstatus", "active", "workerstatus", "userstatus", "enabled"}
+            ),
             frozenset({"team", "department", "manager", "title", "employeeid", "costcenter", "jobtitle"}),
         ),
         read_person,

@@ -5,12 +5,23 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from taskbound.posture.document import NOTHING, Document, Node
+from taskbound.posture.sighting import Place
 
 # Under these members an answer of an API keeps its list.
 WRAPPERS = (
     "value",
     "installations",
     "Records",
+    "Events",
+    "Resources",
+    "Accounts",
+    "SecretList",
+    "secrets",
+    "tokens",
+    "hooks",
+    "events",
+    "entries",
+    "logs",
     "Users",
     "UserDetailList",
     "AccessKeyMetadata",
@@ -46,7 +57,12 @@ def rows(document: Document) -> Iterator[Node]:
 
 
 def _wrapped(items: Mapping[str, Node]) -> Node | None:
-    return next((items[key] for key in WRAPPERS if items.get(key, NOTHING).list), None)
+    return next((items[key] for key in WRAPPERS if _is_rows(items.get(key, NOTHING))), None)
+
+
+def _is_rows(node: Node) -> bool:
+    """Tell whether a member is a list of entries; one of texts is a member like others (`events` of an app)."""
+    return any(one.items or one.list for one in node.list[:1])
 
 
 def folded(row: Node) -> Mapping[str, Node]:
@@ -88,6 +104,12 @@ def _in_utc(found: datetime) -> datetime:
 def yes(node: Node) -> bool:
     """Tell whether a member says yes: `true`, also as CSV writes it."""
     return node.text.strip().lower() in ("true", "yes", "1")
+
+
+def elsewhere(path: str, place: Place, *nodes: Node) -> tuple[Place, ...]:
+    """Return the other lines on which an entry says what counts."""
+    lines = dict.fromkeys(node.line for node in nodes if node)
+    return tuple(Place(path, line) for line in lines if line != place.line)
 
 
 def below(base: int, **nodes: Node) -> Mapping[str, int]:

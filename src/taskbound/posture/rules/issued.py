@@ -10,7 +10,7 @@ from taskbound.posture.rules.limits import LIMITS
 from taskbound.posture.sighting import Holder, Place, Principal
 
 # Tokens that the issuer itself wants to have an end; deploy keys and access keys have none by their nature.
-ENDING = frozenset({"github-token", "gitlab-token"})
+ENDING = frozenset({"github-token", "gitlab-token", "api-token"})
 ROTATED = frozenset({"aws-access-key", "gcp-service-account-key"})
 # Scopes that administer or delete, whatever else a token is for.
 WIDE_SCOPES = frozenset(

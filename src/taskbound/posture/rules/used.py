@@ -45,7 +45,7 @@ def _draft(inventory: Inventory, case: str, mark: str, identity: str, uses: list
         case,
         tuple(dict.fromkeys((identity, *(label(one) for one in held)))),
         says,
-        (*(use.place for use in uses), *(one.place for one in held)),
+        (*(use.place for use in uses), *(place for use in uses for place in use.more), *(one.place for one in held)),
         owner=inventory.owner(identity),
         name=identity.rpartition("/")[2],
         key=f"{identity} {label(held[0])}" if held else identity,

@@ -1,0 +1,160 @@
+"""Consents: what applications were allowed to do for people, and whose applications they are.
+
+Entra ID (`oauth2PermissionGrants`, `servicePrincipals`, `appRoleAssignments` of Microsoft Graph), Google Workspace
+(tokens of the Directory API, domain-wide delegation), and tables of the same for any directory or marketplace.
+
+Topic `consent`, of the application: `everybody` (not one person alone), `scopes`, `lines`.
+Topic `service-principal`, of its object: `name`, `app`, `tenant` (whose it is), `verified`, `enabled`, `own`.
+"""
+
+import re
+from collections.abc import Iterator
+
+from taskbound.posture.document import Node
+from taskbound.posture.exports import entra
+from taskbound.posture.exports.rows import below, first, folded
+from taskbound.posture.sighting import Mark, Place, Remark, Sighting
+
+# Application permissions of Microsoft Graph and Exchange by their ids (Graph permissions reference).
+ROLES = {
+    "19dbc75e-c2e2-444c-a770-ec69d8559fc7": "Directory.ReadWrite.All",
+    "9e3f62cf-ca93-4989-b6ce-bf83c28f9fe8": "RoleManagement.ReadWrite.Directory",
+    "06b708a9-e830-4db3-a914-8e69da51d44f": "AppRoleAssignment.ReadWrite.All",
+    "1bfefb4e-e0b5-418b-a88f-73c46d2cc8e9": "Application.ReadWrite.All",
+    "e2a3a72e-5f79-4c64-b1b1-878b674786c9": "Mail.ReadWrite",
+    "810c84a8-4a9e-49e6-bf7d-12d183f40d01": "Mail.Read",
+    "b633e1c5-b582-4048-a93e-9f11b44c7e96": "Mail.Send",
+    "75359482-378d-4052-8f01-80520e7db3cd": "Files.ReadWrite.All",
+    "01d4889c-1287-42c6-ac1f-5d1e02578ef6": "Files.Read.All",
+    "a82116e5-55eb-4c41-a434-62fe8a61c773": "Sites.FullControl.All",
+    "741f803b-c850-494e-b5df-cde7c675a1ca": "User.ReadWrite.All",
+    "62a82d76-70ea-41e2-9197-370581804d09": "Group.ReadWrite.All",
+    "dc890d15-9560-4a4c-9b7f-a736ec74ec40": "full_access_as_app",
+}
+_EVERYBODY = re.compile(
+    r"allprincipals|admin|tenant|organi[sz]ation|everyone|everybody|all users|domain|workspace", re.IGNORECASE
+)
+_UNVERIFIED = re.compile(r"^(?:false|no|unverified|not verified|none|unknown|0)$", re.IGNORECASE)
+_SCOPES = (
+    "scopes",
+    "scope",
+    "permissions",
+    "oauthscopes",
+    "delegatedpermissions",
+    "applicationpermissions",
+    "grantedscopes",
+    "grantedpermissions",
+)
+_VERIFIED = (
+    "verified",
+    "verifiedpublisher",
+    "publisherverified",
+    "publisherverification",
+    "verificationstatus",
+    "verifiedstatus",
+    "ispublisherverified",
+    "publisherstatus",
+)
+_NAMES = (
+    "appname",
+    "applicationname",
+    "app",
+    "application",
+    "displaytext",
+    "displayname",
+    "clientname",
+    "appdisplayname",
+    "name",
+)
+_CONSENT = (
+    "consenttype",
+    "consent",
+    "grantedto",
+    "consentedfor",
+    "scopeofconsent",
+    "consentscope",
+    "granttype",
+    "installedfor",
+    "access",
+)
+
+
+def read_grant(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a delegated permission that was consented to."""
+    scope, kind = row.at("scope"), row.at("consentType")
+    facts = {
+        "everybody": kind.text == "AllPrincipals",
+        "scopes": tuple(scope.text.split()),
+        "lines": tuple(below(scope.line, client=row.at("clientId"), kind=kind).values()),
+    }
+    yield Remark("consent", row.at("clientId").text, Place(path, scope.line), facts)
+
+
+def read_role(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read an application permission: it is for everybody by its nature. Ids that we do not know are left out."""
+    role = row.at("appRoleId")
+    if row.at("principalType").text in ("", "ServicePrincipal") and (name := ROLES.get(role.text.lower())):
+        facts = {
+            "everybody": True,
+            "scopes": (name,),
+            "lines": tuple(below(role.line, name=row.at("principalDisplayName")).values()),
+        }
+        yield Remark("consent", row.at("principalId").text, Place(path, role.line), facts)
+
+
+def read_principal(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a service principal: an application as this tenant knows it."""
+    name = first(row.items, "appDisplayName", "displayName", "appId", "id")
+    publisher = row.at("verifiedPublisher")
+    facts: dict[str, object] = {
+        "name": name.text,
+        "app": row.at("appId").text,
+        "tenant": row.at("appOwnerOrganizationId").text or row.at("appOwnerTenantId").text,
+        "enabled": row.at("accountEnabled").text != "false",
+        "own": row.at("signInAudience").text == "AzureADMyOrg"
+        or row.at("servicePrincipalType").text == "ManagedIdentity",
+    }
+    if "verifiedPublisher" in row.items:
+        facts["verified"] = bool(publisher.at("verifiedPublisherId").text or publisher.at("displayName").text)
+    yield Remark("service-principal", row.at("id").text or name.text, Place(path, name.line), facts)
+    if (
+        row.at("appId").text
+        and not set(entra.KINDS).isdisjoint(row.items)
+        and any(row.at(kind).list for kind in entra.KINDS)
+    ):
+        yield from entra.read_application(path, row, mark)
+
+
+def read_table(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a line of a table of consented applications."""
+    members = folded(row)
+    scopes = next((members[name] for name in _SCOPES if name in members), row)
+    names = tuple(one.text for one in scopes.list) or tuple(re.split(r"[\s,;|]+", scopes.text.strip()))
+    name, consent, verified = first(members, *_NAMES), first(members, *_CONSENT), first(members, *_VERIFIED)
+    blocked = first(members, "access", "status", "state").text.lower() in ("blocked", "revoked", "disabled", "denied")
+    everybody = "anonymous" not in members and bool(_EVERYBODY.search(consent.text))
+    facts: dict[str, object] = {
+        "everybody": everybody and not blocked,
+        "scopes": names,
+        "name": name.text,
+        "verified": not _UNVERIFIED.match(verified.text.strip() or "none"),
+    }
+    yield Remark("consent", name.text, Place(path, name.line), facts)
+
+
+READERS = (
+    ((frozenset({"consentType"}), frozenset({"clientId"}), frozenset({"scope"})), read_grant),
+    (
+        (frozenset({"appRoleId"}), frozenset({"principalId"}), frozenset({"resourceId", "resourceDisplayName"})),
+        read_role,
+    ),
+    (
+        (
+            frozenset({"servicePrincipalType", "appOwnerOrganizationId", "appOwnerTenantId"}),
+            frozenset({"id", "appId"}),
+            frozenset({"appDisplayName", "displayName"}),
+        ),
+        read_principal,
+    ),
+)
+TABLES = (((frozenset(_NAMES), frozenset(_SCOPES), frozenset(_VERIFIED), frozenset(_CONSENT)), read_table),)

@@ -1,0 +1,50 @@
+"""Google Cloud: IAM policies of projects, folders and buckets (`gcloud projects get-iam-policy --format json`).
+
+A binding says who has a role. Topic `right`, of the role: `names` (people who hold it by name), `what`.
+"""
+
+import re
+from collections.abc import Iterator
+
+from taskbound.posture.document import Document, Node
+from taskbound.posture.sighting import Place, Remark, Sighting, Weakness
+
+_RULING = {
+    "roles/owner": "iam-star-star",
+    "roles/resourcemanager.organizationAdmin": "iam-star-star",
+    "roles/iam.securityAdmin": "policy-that-can-raise-itself",
+    "roles/resourcemanager.projectIamAdmin": "policy-that-can-raise-itself",
+    "roles/editor": "whole-service-on-everything",
+}
+# Accounts that Google makes and runs itself.
+_GOOGLES = re.compile(
+    r"@(?:cloudservices|[\w-]*\.?gcp-sa-[\w-]+|container-engine-robot|serverless-robot-prod)\.|^service-\d+@|^\d+@cloudservices"
+)
+
+
+def read_policy(document: Document) -> Iterator[Sighting]:
+    """Read a policy: who has roles, people and programs."""
+    for root in document.roots:
+        for answer in root.list or (root,):
+            policy = answer.at("policy") or answer
+            if policy.at("bindings").list and ("etag" in policy.items or "version" in policy.items):
+                for binding in policy.at("bindings").list:
+                    yield from _binding(document.path, binding)
+
+
+def _binding(path: str, binding: Node) -> Iterator[Sighting]:
+    role = binding.at("role")
+    for member in binding.at("members").list:
+        kind, _, name = member.text.partition(":")
+        place = Place(path, member.line)
+        if kind == "user":
+            yield Remark("right", f"gcp:{role.text}", place, {"names": (name,), "what": role.text})
+        elif kind == "serviceAccount" and (case := _RULING.get(role.text)) and not _GOOGLES.search(name):
+            of = f"gcp-sa:{name}"
+            yield Weakness(
+                case,
+                of,
+                place,
+                f"{of} has {role.text}: whoever holds its key has all of it.",
+                (Place(path, role.line),),
+            )

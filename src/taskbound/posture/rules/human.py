@@ -1,0 +1,81 @@
+"""Human: people who act as services, as logs and histories show. What is done so is nobody's."""
+
+import re
+from collections.abc import Iterator
+
+from taskbound.posture.inventory import SERVICE, Inventory, grouped, text
+from taskbound.posture.rules.draft import Draft, label
+from taskbound.posture.sighting import Use
+
+
+def as_service(inventory: Inventory) -> Iterator[Draft]:
+    """Yield services' identities that somebody has used by hand, where the log tells no key."""
+    for identity, uses in grouped((use for use in inventory.uses if not use.mark), lambda use: use.principal).items():
+        people = [use for use in uses if use.by == "person"]
+        known = inventory.principals.get(identity)
+        # Passwords of users of AWS have a rule of their own.
+        if not people or (known and known.kind in ("aws-iam-user", "aws-root")) or not _is_machine(inventory, identity):
+            continue
+        last = people[-1]
+        where = f" ({last.address})" if last.address else ""
+        says = f"Somebody acted as {identity} by hand{where} on {last.at.date()}."
+        yield _draft(inventory, identity, people, says)
+
+
+def typed(inventory: Inventory) -> Iterator[Draft]:
+    """Yield services' identities that somebody took at a shell, and services' keys in a shell's history."""
+    for (path, identity), typings in grouped(
+        inventory.remarks.get("typed", ()), lambda one: (one.place.path, one.of)
+    ).items():
+        says = f"Somebody took the identity of {identity} at a shell ({text(typings[0], 'how')}), as {path} shows."
+        places = tuple(one.place for one in typings)
+        yield Draft(
+            "service-identity-used-at-a-shell",
+            (identity,),
+            says,
+            places,
+            owner=inventory.owner(identity),
+            name=identity.partition(":")[2],
+            key=f"{path} {identity}",
+        )
+    for unit in inventory.units:
+        key = inventory.key_of(unit)
+        held = [one for one in unit.credentials if one.spot == "history"]
+        if key and held and (of := text(key, "of")) and inventory.is_service(of):
+            says = f"{label(held[0])}, a key of {of}, was typed at a shell."
+            yield Draft(
+                "service-identity-used-at-a-shell",
+                (of, label(held[0])),
+                says,
+                (held[0].place, key.place),
+                owner=inventory.owner(of),
+                name=of.rpartition("/")[2],
+                key=f"{held[0].place.path} {of}",
+            )
+
+
+def _is_machine(inventory: Inventory, identity: str) -> bool:
+    """Tell whether an identity is a machine's by its kind; of users and logins by their names."""
+    if identity.startswith(("k8s-sa:", "gcp-sa:", "entra-app:", "github-app:")):
+        return True
+    if identity.startswith(("aws:role/", "aws:root/")):  # a session of a role names who took it
+        return False
+    name = identity.partition(":")[2].rpartition("/")[2].partition("@")[0].lower()
+    if identity.startswith("database:"):
+        return inventory.is_service(name)
+    return not inventory.person(name) and not SERVICE.isdisjoint(re.split(r"[^a-z]+", name))
+
+
+def _draft(inventory: Inventory, identity: str, uses: list[Use], says: str) -> Draft:
+    return Draft(
+        "service-identity-used-by-hand",
+        (identity,),
+        says,
+        tuple(place for use in reversed(uses) for place in (use.place, *use.more)),
+        owner=inventory.owner(identity),
+        name=identity.rpartition("/")[2].rpartition(":")[2],
+        key=identity,
+    )
+
+
+RULES = (as_service, typed)
