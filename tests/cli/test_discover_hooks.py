@@ -30,7 +30,7 @@ def test_a_file_of_a_commit_is_no_option_of_the_hook(args, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TASKBOUND_HOME", str(tmp_path / "state"))
     Path(".taskbound").mkdir()
-    Path(".taskbound/baseline.json").write_text('{"taskbound_baseline": 1, "findings": []}')
+    Path(".taskbound/baseline.json").write_text('{"taskbound_baseline": 2, "findings": []}')
     for name in NAMES:
         Path(name).write_text("nothing\n")
     said = hook["args"] if args == "its own" else documented()["args"]
