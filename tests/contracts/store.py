@@ -15,6 +15,7 @@ import pytest
 from taskbound.core.call import Call
 from taskbound.core.errors import BudgetSpent, Conflict, IllegalTransition, NotFound, Replayed
 from taskbound.core.event import Kind
+from taskbound.core.finding import Finding, Issued, Spot
 from taskbound.core.grant import Condition, Grant, Value
 from taskbound.core.identity import Registration, door
 from taskbound.core.intent import Intent
@@ -452,3 +453,47 @@ async def test_a_body_that_strays_harms_nobody_else(store):
     async with store.transaction(GATEWAY) as tx:
         assert await tx.left(made.id) == {"calls": 5}
         assert {found.id for found in await tx.find(Call, task=made.id)} == {f"c{n:020}" for n in range(5)}
+
+
+def finding(id: str = "f" + "a" * 20, **fields) -> Finding:
+    made = Finding(
+        id=id,
+        org="main",
+        seen_as="0123456789ab",
+        case="password-in-connection-url",
+        severity="high",
+        says="a credential lies in the open",
+        subjects=("postgresql-password …ab12",),
+        places=(Spot("/srv/shop/.env", 3),),
+        issued=(Issued("0" * 16, "postgresql-password", "postgresql://localhost:5432", "shop"),),
+        owner="kaya@example.org",
+        next="taskbound fix",
+        raised=datetime(2026, 11, 24, 12, tzinfo=UTC),
+    )
+    return advance(replace(made, **fields), Kind.FINDING_RAISED)
+
+
+async def test_a_finding_is_raised_accepted_until_a_moment_raised_again_and_closed(store, clock):
+    made, until = finding(), clock.at + timedelta(days=1)
+    accepted = advance(made, Kind.FINDING_ACCEPTED, accepted_by="spiffe://example.org/human/kaya", due=until)
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.FINDING_RAISED, made)
+        await tx.record(Kind.FINDING_RAISED, finding("f" + "b" * 20, seen_as="b" * 12))
+    async with store.transaction(GATEWAY) as tx:
+        assert await tx.find(Finding, seen_as=made.seen_as) == [made]
+        await tx.record(Kind.FINDING_ACCEPTED, accepted)
+    async with store.transaction(GATEWAY) as tx:
+        assert await tx.find(Finding, accepted_by=accepted.accepted_by) == [accepted]
+        assert await tx.find(Finding, state="accepted", due=until - timedelta(seconds=1)) == []
+        assert await tx.find(Finding, state="accepted", due=until) == [accepted]
+        with pytest.raises(IllegalTransition):
+            await tx.record(Kind.TASK_ENDED, replace(accepted, state="ended"))
+        again = advance(accepted, Kind.FINDING_RAISED, accepted_by="", due=None)
+        await tx.record(Kind.FINDING_RAISED, again)
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.FINDING_CLOSED, advance(await tx.get(Finding, made.id), Kind.FINDING_CLOSED))
+        with pytest.raises(IllegalTransition):
+            await tx.record(Kind.FINDING_ACCEPTED, replace(accepted, reason="late"))
+    async with store.transaction(GATEWAY) as tx:
+        assert (await tx.get(Finding, made.id)).state == "closed"
+        assert await tx.count(Finding, "raised") == 1

@@ -5,12 +5,13 @@ import pytest
 from taskbound.core.call import Call
 from taskbound.core.errors import IllegalTransition
 from taskbound.core.event import Kind
+from taskbound.core.finding import Finding
 from taskbound.core.identity import Registration
 from taskbound.core.lease import Lease
 from taskbound.core.task import Task
 from taskbound.core.thing import next_state, noun_of
 
-NOUNS = (Registration, Task, Lease, Call)
+NOUNS = (Registration, Task, Lease, Call, Finding)
 
 
 @pytest.mark.parametrize("kind", Kind, ids=str)

@@ -29,8 +29,8 @@ DO $$ BEGIN
 END $$;
 """
 TABLES = (
-    "bodies", "events", "identities", "tasks", "leases", "calls", "budgets", "labels", "once", "tiles", "checkpoints",
-    "installation",
+    "bodies", "events", "identities", "tasks", "leases", "calls", "findings", "budgets", "labels", "once", "tiles",
+    "checkpoints", "installation",
 )  # fmt: skip
 # As replication would, so that no trigger refuses it; only a superuser may.
 EMPTY = f"""

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taskbound.core.call
+import taskbound.core.finding
 import taskbound.core.identity
 import taskbound.core.lease
 import taskbound.core.task
 from taskbound.core.call import Call
 from taskbound.core.event import Event, Kind
+from taskbound.core.finding import Finding, Issued, Spot
 from taskbound.core.grant import Condition, Grant
 from taskbound.core.identity import Registration
 from taskbound.core.intent import Intent
@@ -66,6 +68,12 @@ THING = st.one_of(
     st.builds(
         Call, id=TEXT, org=TEXT, task=maybe(TEXT), root=maybe(TEXT), action=TEXT, resource=TEXT, at=MOMENT, code=TEXT,
         policy=TEXT, grants=TEXTS, labels=TEXTS, state=TEXT,
+    ),
+    st.builds(
+        Finding, id=TEXT, org=TEXT, seen_as=TEXT, case=TEXT, severity=TEXT, says=TEXT, subjects=TEXTS,
+        places=st.lists(st.builds(Spot, TEXT, LONG), max_size=3).map(tuple),
+        issued=st.lists(st.builds(Issued, TEXT, TEXT, TEXT, TEXT), max_size=3).map(tuple),
+        owner=TEXT, next=TEXT, raised=MOMENT, kept=TEXT, accepted_by=TEXT, reason=TEXT, due=maybe(MOMENT), state=TEXT,
     ),
 )  # fmt: skip
 
@@ -129,7 +137,8 @@ def test_a_field_added_later_reads_as_its_default_from_an_old_row():
 
 
 def test_every_noun_has_a_table():
-    modules = (taskbound.core.call, taskbound.core.identity, taskbound.core.lease, taskbound.core.task)
+    core = taskbound.core
+    modules = (core.call, core.finding, core.identity, core.lease, core.task)
     assert {noun for module in modules for noun in vars(module).values() if hasattr(noun, "LIFECYCLE")} == set(TABLES)
 
 

@@ -24,6 +24,7 @@ import msgspec
 
 from taskbound.core.call import Call
 from taskbound.core.event import Event
+from taskbound.core.finding import Finding
 from taskbound.core.identity import Registration
 from taskbound.core.lease import Lease
 from taskbound.core.task import Task
@@ -216,7 +217,9 @@ class Table(Generic[T]):
 
 TABLES: Mapping[type[Any], Table[Any]] = {
     noun: Table(noun, name)
-    for noun, name in ((Registration, "identities"), (Task, "tasks"), (Lease, "leases"), (Call, "calls"))
+    for noun, name in (
+        (Registration, "identities"), (Task, "tasks"), (Lease, "leases"), (Call, "calls"), (Finding, "findings"),
+    )
 }
 _BODIES = {noun: _object(noun)[0] for noun in TABLES}
 
