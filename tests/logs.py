@@ -87,6 +87,7 @@ class LogRig:
             checkpoints=Counted("checkpoints", self.checkpoints, crossings),
             policies=PolicyFiles(Path("none"), {}),
             providers={},
+            issuers={},
             upstreams={},
             attestor=None,
             trust_domain="example.org",

@@ -93,6 +93,9 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "core.expectation:_require_name": (
         nothing, "core/test_trial.py::test_a_broken_test_refuses_the_load_and_says_where",
         "DID NOT RAISE InvalidRequest"),
+    "core.finding:why_kept": (
+        nothing, "steps/test_raise_findings.py::test_what_is_gone_and_not_verified_dead_stays_open_and_says_why",
+        "assert (['f"),
     "core.identity:require_facts": (
         nothing, "steps/test_register_identity.py::test_a_bad_name_or_owner_is_refused_and_nothing_happens",
         "DID NOT RAISE InvalidRequest"),
@@ -171,6 +174,12 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "runner.environment:_is_allowed": (
         yes, "runner/test_environment.py",
         "'AWS_SECRET_ACCESS_KEY': 'canary'"),
+    "posture.entries:Looked.covers": (
+        yes, "posture/test_entries.py::test_gone_is_only_what_was_looked_for_in_each_place", "assert ['f"),
+    "steps.accept_risk:_require_ahead": (
+        nothing, "steps/test_accept_risk.py::test_what_will_not_do_is_refused_and_nothing_happens", "DID NOT RAISE"),
+    "steps.accept_risk:_require_living_human": (
+        nothing, "steps/test_accept_risk.py::test_who_is_not_live_answers_for_nothing_and_no_longer", "DID NOT RAISE"),
     "steps.issue_lease:_require_holder": (  # a lease of an ended task is refused behind it too, by its own state
         nothing, "steps/test_issue_lease.py::test_an_actor_who_is_stopped_while_its_credential_is_made_gets_none",
         "DID NOT RAISE Denied"),

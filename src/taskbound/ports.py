@@ -402,6 +402,7 @@ class World:
     checkpoints: Checkpoints
     policies: Policies
     providers: Mapping[str, Provider]  # by target
+    issuers: Mapping[str, Issuer]  # by address, postgresql://host:port: those whose logins we may end
     upstreams: Mapping[str, Callable[[], Upstream]]  # by name: opens one session
     attestor: Attestor | None  # of workloads on this machine; None where no door listens on a Unix socket
     trust_domain: str

@@ -7,10 +7,12 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taskbound.cli import main
+from taskbound.cli.discover import entered
 from tests.posture.standin import Detector, find, standing_in
 
 COMMAND = Path(sys.executable).with_name("taskbound")
@@ -271,3 +273,23 @@ def test_a_terminal_gets_a_bar_and_a_pipe_does_not(tmp_path):
     shown = os.read(ours, 65536).decode()
     assert done.returncode == 0 and "looking …" in shown and "of 200 files" in shown and shown.endswith("\x1b[K")
     assert b"\x1b" not in done.stdout
+
+
+def test_a_state_directory_that_is_another_users_is_as_good_as_none(say, tmp_path, monkeypatch):
+    def shut(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    assert say()[0] == 0  # and everything is imported
+    nothing: Any = None
+    with monkeypatch.context() as there:
+        there.setattr("os.stat", shut)
+        said = entered(nothing, nothing)
+    assert said == ""
+
+
+def test_inside_a_task_nothing_goes_to_the_registry(say, place, monkeypatch):
+    (place.parent / "state/run").mkdir(parents=True)
+    (place.parent / "state/run/api.sock").touch()
+    monkeypatch.setenv("TASKBOUND_TASK", "t1")
+    nothing: Any = None
+    assert entered(nothing, nothing) == ""

@@ -394,6 +394,47 @@ def hints_in(module):
 # --- administration --------------------------------------------------------------------------------
 
 
+async def test_findings_are_raised_accepted_and_told(doors):
+    finding = {
+        "seen_as": "0123456789ab",
+        "case": "planted",
+        "severity": "low",
+        "says": "it lies there",
+        "subjects": ["one"],
+        "places": [{"path": "/srv/.env", "line": 3}],
+        "issued": [{"mark": "ab", "kind": "github-pat", "issuer": "GitHub", "login": ""}],
+        "owner": "",
+        "next": "mend it",
+    }
+    told = (await doors.ask("POST", "/v1/findings", {"findings": [finding]})).json
+    (id,) = told["raised"]
+    assert told == {"raised": [id], "known": [], "closed": [], "kept": {}}
+    shown = {**finding, "id": id, "state": "raised", "raised": "2026-11-24T12:00:00Z", "kept": ""}
+    shown |= {"accepted_by": None, "until": None, "reason": ""}
+    assert (await doors.ask("GET", "/v1/findings")).json == {"findings": [shown], "next": None}
+    body = {"owner": "human/alice", "until": "2026-12-01T00:00:00Z", "reason": "a test account"}
+    answer = await doors.ask("POST", f"/v1/findings/{finding['seen_as']}/accept", body)
+    shown |= {"state": "accepted", "accepted_by": "human/alice", "until": body["until"], "reason": body["reason"]}
+    assert (answer.status, answer.json) == (200, shown)
+    told = (await doors.ask("POST", "/v1/findings", {"gone": [id]})).json
+    assert told["kept"] == {id: "cannot be verified: GitHub"}
+    task = await doors.task()
+    for method, path, sent in (
+        ("GET", "/v1/findings", None),
+        ("POST", "/v1/findings", {"gone": [id]}),
+        ("POST", f"/v1/findings/{id}/accept", body),
+    ):
+        answer = await doors.ask(method, path, sent, handle=task["handle"])
+        assert (answer.status, answer.json["error"]) == (403, "not_permitted")
+
+
+@pytest.mark.parametrize("until", ["tomorrow", "2026-12-01", "2026-12-01T00:00:00"])
+async def test_until_is_a_moment_with_its_zone(doors, until):
+    body = {"owner": "human/alice", "until": until, "reason": "x"}
+    answer = await doors.ask("POST", "/v1/findings/f1/accept", body)
+    assert (answer.status, answer.json["error_description"][:23]) == (400, "until must be a moment ")
+
+
 async def test_identities_are_registered_suspended_resumed_and_retired(doors):
     body = {"name": "agent/night/ly", "owner": "human/alice", "attestor": "unix", "when": {"uid": 7}, "groups": ["ci"]}
     answer = await doors.ask("POST", "/v1/identities", body | {"environment": "dev", "purpose": "sums"})
@@ -570,6 +611,7 @@ async def test_no_route_lets_in_who_shows_nothing_or_what_is_no_longer_good(door
         "/v1/tasks": {"profile": "refund-order", "parent": task["task"], "set": REFUND["set"]},
         "/v1/tasks/{id}/leases": {"lease": "shopdb/reader"},
         "/v1/identities": {"name": "agent/evil", "owner": "human/alice", "attestor": "unix", "when": {"uid": 0}},
+        "/v1/findings/{id}/accept": {"owner": "human/alice", "until": "2026-12-01T00:00:00Z", "reason": "x"},
         "/v1/audit/export": {"directory": "/tmp/x"},
         "/v1/bodies/erase": {"older_than_s": 0},
     }

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,7 @@ class Up:
     def tries(self, how: str, report: Path) -> list[str]:
         files = [str(file) for file in self.alice.state.rglob("*") if file.is_file()]
         about = {"socket": self.socket, "gateway": self.about["gateway"], "operator": self.operator, "up": self.pid}
+        about |= {"soon": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
         about |= {"how": how, "report": str(report), "files": files, "uid": self.alice.uid}
         return ["/usr/bin/env", "python3", "-c", TRIES, json.dumps(about)]
 
@@ -247,6 +249,8 @@ except KeyError:
 
 registration = {"owner": about["operator"], "attestor": "unix", "when": {"uid": about["uid"]}, "purpose": "",
                 "environment": "", "groups": []}
+finding = {"seen_as": "planted", "case": "planted", "severity": "low", "says": "x", "subjects": [], "owner": "",
+           "places": [{"path": "/x", "line": 1}], "issued": [], "next": "x"}
 number = 0
 acts = {}
 for way in ("socket", "gateway"):
@@ -262,6 +266,11 @@ for way in ("socket", "gateway"):
             ("resume", "POST", "/v1/identities/agent/victim/resume", {}),
             ("erase", "POST", "/v1/bodies/erase", {"older_than_s": 10**8}),
             ("export", "POST", "/v1/audit/export", {"directory": export}),
+            ("raise a finding", "POST", "/v1/findings", {"findings": [finding]}),
+            ("close a finding", "POST", "/v1/findings", {"gone": ["f" + "a" * 20]}),
+            ("read findings", "GET", "/v1/findings", None),
+            ("accept a risk", "POST", "/v1/findings/" + finding["seen_as"] + "/accept",
+             {"owner": about["operator"], "until": about["soon"], "reason": "mine"}),
             ("open a task", "POST", "/v1/tasks", {"profile": "work", "set": {}, "actor": None}),
         ):
             status, answer = ask(way, method, path, body, shown)
@@ -282,7 +291,20 @@ with open(about["report"] + ".new", "w") as file:
     json.dump({"acts": acts, "read": read, "uid": os.getuid(), "listed": os.path.exists(about["socket"])}, file)
 os.rename(about["report"] + ".new", about["report"])
 """
-ACTS = ("pin", "load policy", "register", "suspend", "resume", "erase", "export", "open a task")
+ACTS = (
+    "pin",
+    "load policy",
+    "register",
+    "suspend",
+    "resume",
+    "erase",
+    "export",
+    "open a task",
+    "raise a finding",
+    "close a finding",
+    "read findings",
+    "accept a risk",
+)
 WALLS = [pytest.param((), id="all"), pytest.param((MASKED,), id="no-pids"), pytest.param((NO_NAMESPACES,), id="none")]
 
 

@@ -13,9 +13,11 @@ from time import monotonic
 from taskbound.app.home import places_of
 from taskbound.core.errors import InvalidRequest
 from taskbound.plugins.discoverers.files import Files, Root
+from taskbound.plugins.discoverers.files.walk import SKIPPED
 from taskbound.plugins.discoverers.history import History
 from taskbound.plugins.discoverers.tracked import is_untracked
 from taskbound.posture.detection import Detector
+from taskbound.posture.entries import Looked
 from taskbound.posture.findings import Finding, find
 from taskbound.posture.report import Gathered, Report
 from taskbound.posture.scan import Scan, Scanned, scan
@@ -103,6 +105,20 @@ def _on_this_machine(one: Sighting, roots: Sequence[Root], found: dict[str, bool
         rest = path.removeprefix(at.shown).lstrip("/") if at else ""
         found[path] = at is not None and is_untracked(at.place / rest)
     return replace(one, spot="dotenv-local") if found[path] else one
+
+
+def looked_at(asked: Discovery, seen: Gathered) -> Looked:
+    """Return what was looked at, for who compares it with an earlier time."""
+    from taskbound.app.issuers import to_look_at
+
+    servers = to_look_at(asked.postgres, asked.redis, os.environ) if asked.postgres or asked.redis else []
+    return Looked(
+        roots=tuple((one.shown, os.path.abspath(one.place)) for one in roots_of(asked)),
+        servers=tuple(one.name for one in servers),
+        unread=frozenset(one.path for one in seen.unread),
+        skipped=SKIPPED,
+        history=asked.history,
+    )
 
 
 def scanner(key: bytes) -> Scan:

@@ -24,6 +24,7 @@ from taskbound.lanes import quarantined
 from taskbound.plugins.attestors.unix import UnixAttestor
 from taskbound.plugins.checkpoints.files import CheckpointFiles
 from taskbound.plugins.checkpoints.memory import MemoryCheckpoints
+from taskbound.plugins.issuers.postgres import PostgresIssuer
 from taskbound.plugins.keys.local import LocalKeys
 from taskbound.plugins.keys.memory import MemoryKeys
 from taskbound.plugins.net import Origin
@@ -33,7 +34,8 @@ from taskbound.plugins.providers.postgres import PostgresProvider
 from taskbound.plugins.providers.static import StaticProvider
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
 from taskbound.plugins.upstreams.mcp_http.known import Known
-from taskbound.ports import Log, Provider, Store, Upstream, World
+from taskbound.ports import Issuer, Log, Provider, Store, Upstream, World
+from taskbound.posture.catalogues.server import server
 from taskbound.store.memory import MemoryStore
 from taskbound.store.memory_log import MemoryLog
 from taskbound.store.postgres import open_postgres
@@ -97,6 +99,7 @@ def in_memory(
         checkpoints=MemoryCheckpoints(),
         policies=policies,
         providers={name: MemoryProvider(target, instance, clock, new_password) for name, target in logins.items()},
+        issuers={},
         upstreams={},
         attestor=None,
         trust_domain=trust_domain,
@@ -156,12 +159,15 @@ async def open_world(
             stack.push_async_callback(own.close)
             kept = _kept(own, state, second, policies, config.trust_domain)
         providers, upstreams = dict[str, Provider](), dict[str, Callable[[], Upstream]]()
+        issuers = dict[str, Issuer]()
         for target in config.targets:
             if target.provider == "static":
                 providers[target.name] = StaticProvider(static_folder(state, target.name), kept.instance, clock)
                 continue
             providers[target.name] = provider = _postgres(target, kept, lane)
             stack.push_async_callback(provider.close)
+            if asks := _issuer(target):
+                issuers[f"postgresql://{server(asks.name.partition('://')[2], 'postgres')}"] = asks
         for upstream in config.upstreams:
             origin = Origin(upstream.url, secret(upstream.ca).reveal() if upstream.ca else None)
             stack.push_async_callback(origin.close)
@@ -169,6 +175,7 @@ async def open_world(
         yield replace(
             kept,
             providers=providers,
+            issuers=issuers,
             upstreams=upstreams,
             attestor=UnixAttestor(),
             operator=str(make(config.trust_domain, operator)),
@@ -197,6 +204,7 @@ def _world(
         checkpoints=CheckpointFiles(second),
         policies=policies,
         providers={},
+        issuers={},
         upstreams={},
         attestor=None,
         trust_domain=trust_domain,
@@ -207,6 +215,14 @@ def _world(
         new_handle=new_handle,
         denials=Denials(),
     )
+
+
+def _issuer(target: TargetConfig) -> PostgresIssuer | None:
+    """Return what asks a target's server about its logins; None where its address is none: who leases there says so."""
+    try:
+        return PostgresIssuer(admin_login(target))
+    except ValueError:
+        return None
 
 
 def _postgres(target: TargetConfig, world: World, lane: Identity) -> PostgresProvider:

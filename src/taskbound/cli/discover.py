@@ -5,18 +5,20 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskbound.cli import answer
 from taskbound.posture.cases import SEVERITIES
-from taskbound_sdk import plain
+from taskbound_sdk import Refused, Unreachable, plain
 
 if TYPE_CHECKING:
+    from taskbound.app.discover import Discovery
     from taskbound.posture.report import Gathered, Report
 
 ABOUT = """\
@@ -41,6 +43,7 @@ A suppression: [[suppression]] with id, reason and until (a day), in FILE or in 
 """
 FORMATS = ("table", "json", "sarif", "html")
 SHOWN_EVERY, SAID_AFTER = 0.1, 1.0  # seconds: the bar on a terminal; the one line elsewhere
+MOST, ROOM = 200, 512 << 10  # findings, and bytes of them, that are told to the registry at a time
 WIDTH = 24  # characters of the bar
 
 
@@ -68,24 +71,23 @@ def main(words: Sequence[str]) -> int:
     from taskbound.app.discover import Discovery, discover
     from taskbound.posture.report import at_least
 
-    report = discover(
-        Discovery(
-            as_of=asked.as_of or datetime.now(UTC).date(),
-            paths=paths,
-            home=Path.home() if asked.home else None,
-            export=asked.export,
-            postgres=tuple(asked.postgres),
-            redis=tuple(asked.redis),
-            history=asked.history,
-            baseline=asked.baseline,
-            suppress=asked.suppress,
-            but=tuple(one for one in (asked.output, asked.write_baseline) if one),
-            state=answer.state_directory(),
-            tell=progress.tell,
-        )
+    wanted = Discovery(
+        as_of=asked.as_of or datetime.now(UTC).date(),
+        paths=paths,
+        home=Path.home() if asked.home else None,
+        export=asked.export,
+        postgres=tuple(asked.postgres),
+        redis=tuple(asked.redis),
+        history=asked.history,
+        baseline=asked.baseline,
+        suppress=asked.suppress,
+        but=tuple(one for one in (asked.output, asked.write_baseline) if one),
+        state=answer.state_directory(),
+        tell=progress.tell,
     )
+    report = discover(wanted)
     progress.end()
-    _give(report, asked)
+    _give(report, asked, entered(wanted, report))
     failed = asked.fail_on is not None and at_least(report.standing.open, asked.fail_on)
     return answer.REFUSED if failed else answer.DONE
 
@@ -97,8 +99,8 @@ def with_servers(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", metavar="ADDRESS", action="append", default=[], help=about)
 
 
-def _give(report: "Report", asked: argparse.Namespace) -> None:
-    """Print the report, or write it; then the first lines are said all the same."""
+def _give(report: "Report", asked: argparse.Namespace, registry: str) -> None:
+    """Print the report, or write it; then the first lines are said all the same. `registry`: what it made of it."""
     from taskbound.posture.report import as_table, first_lines, totals
     from taskbound.posture.standing import render_baseline
 
@@ -110,13 +112,68 @@ def _give(report: "Report", asked: argparse.Namespace) -> None:
         write(asked.output, _rendered(report, asked.format).encode(errors="backslashreplace"))
         answer.say(*first_lines(report), totals(report), f"written to {asked.output}")
     elif asked.format == "table":
-        answer.show(*as_table(report))
+        answer.show(*as_table(report), *([registry] if registry else []))
         return
     else:
         print(_rendered(report, asked.format), end="", flush=True)
+    answer.say(*([registry] if registry else []))
     answer.say(*(f"suppression of {one.id} expired on {one.until}: {one.reason}" for one in report.standing.expired))
     grown = report.standing.outgrown
     answer.say(*(f"suppression of {one.id} is for {why.holds}, and {len(one.holds)} lie there" for one, why in grown))
+
+
+def entered(wanted: "Discovery", report: "Report") -> str:
+    """Bring what was found into the registry of the `up` of this machine; return what it made of it, in a sentence.
+
+    Returns "" where none runs, and inside a task: what an agent sees is not what its operator knows.
+    """
+    # os.path: a state directory that is another user's is as good as none.
+    if answer.within_task() or not os.path.exists(answer.state_directory() / "run/api.sock"):
+        return ""
+    from taskbound.app.discover import looked_at
+    from taskbound.core.finding import finding_id
+    from taskbound.posture.entries import entries, missed
+
+    findings = (*report.standing.open, *report.standing.known, *(one for one, _ in report.standing.suppressed))
+    looked, sightings = looked_at(wanted, report.seen), report.seen.sightings
+    told = entries(findings, sightings, looked)
+    ids = frozenset(finding_id(one["case"], one["subjects"], [at["path"] for at in one["places"]]) for one in told)
+    counts: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    try:
+        client = answer.client(answer.PATIENCE)
+        known = answer.whole(client, "/v1/findings", "findings")
+        # Seen from an earlier day, what is stale today is not.
+        gone = missed(known, ids, sightings, looked) if wanted.as_of >= datetime.now(UTC).date() else []
+        parts: list[dict[str, Any]] = [{"findings": part} for part in _batches(told)]
+        for part in (*parts, *({"gone": part} for part in _batches(gone))):
+            became = client.request("POST", "/v1/findings", part)
+            counts.update({name: len(became[name]) for name in ("raised", "known", "closed", "kept")})
+            kept.update(became["kept"].values())
+    except Unreachable:  # its socket stands there, and nobody listens
+        return ""
+    except Refused as refused:
+        return f"not in the registry: {refused.description}"
+    why = f" ({'; '.join(kept)})" if kept else ""
+    return (
+        f"in the registry: {counts['raised']} raised, {counts['known']} known, {counts['closed']} closed, "
+        f"{counts['kept']} gone and kept open{why}"
+    )
+
+
+def _batches(of: Sequence[Any]) -> Iterator[list[Any]]:
+    """Yield as many at a time as a request has room for."""
+    batch: list[Any] = []
+    size = 0
+    for one in of:
+        length = len(json.dumps(one))
+        if batch and (size + length > ROOM or len(batch) == MOST):
+            yield batch
+            batch, size = [], 0
+        batch.append(one)
+        size += length
+    if batch:
+        yield batch
 
 
 def _rendered(report: "Report", form: str) -> str:

@@ -16,6 +16,9 @@ from taskbound.core.event import Kind
 from taskbound.core.thing import Lifecycle
 
 SEVERITIES = ("critical", "high", "medium", "low")  # the worst first
+TEXT = 4096  # bytes of a sentence, a path or a step, at most
+NAME = 512  # bytes of a name
+MANY = 1000  # subjects, places and credentials of one finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Finding:
     kept: str = ""  # why it is still open though it is gone from its places: cannot be verified: …
     accepted_by: str = ""  # SPIFFE ID of the human who answers for leaving it so
     reason: str = ""
-    due: datetime | None = None  # until when it is accepted
+    due: datetime | None = None  # until when it is accepted, or was
     state: str = ""
 
     @property

@@ -31,6 +31,8 @@ RESOURCE_TYPES: Mapping[str, str] = {
     "tool/pin": "Tool",
     "call/allow": "Tool",
     "approval/decide": "System",
+    "finding/raise": "System",
+    "finding/accept": "System",
     "audit/read": "System",
     "body/erase": "System",
     "key/rotate": "System",

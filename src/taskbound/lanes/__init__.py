@@ -19,6 +19,7 @@ from taskbound.core.lease import Lease
 from taskbound.lanes.progress import LOOK, PROBE, RETRY, Lanes, why
 from taskbound.lanes.revoking import Revoking
 from taskbound.ports import Store, World
+from taskbound.steps.accept_risk import reopen_expired
 from taskbound.steps.close_task import close_task, ended_tasks
 from taskbound.steps.count_denials import count_denials
 from taskbound.steps.end_task import end_due_tasks
@@ -30,6 +31,7 @@ from taskbound.steps.seal_log import BATCH, seal_log
 CLOSE = 0.5  # between two looks for ended tasks of which nothing is out any more
 ALARM = 1.0  # between two looks for what is overdue
 COUNT = 1.0  # between two looks for storms of denials whose second is over
+REOPEN = 10.0  # between two looks for accepted risks whose day is over
 LAST_COUNT = 2.0  # at most, for those that run when the lanes stop
 SEAL = 1.0  # between two checkpoints while there is something to seal
 SWEEP = 60.0
@@ -57,6 +59,7 @@ async def run_lanes(world: World, lanes: Lanes, stopping: asyncio.Event) -> None
             each("alarm", ALARM, STORE_AGAIN, partial(_alarm, world, lanes)),
             each("revoke", 0.0, STORE_AGAIN, revoking.look),
             each("count", COUNT, STORE_AGAIN, partial(_count, world, lanes)),
+            each("reopen", REOPEN, REOPEN, partial(_reopen, world, lanes)),
             each("seal", SEAL, PROBE, Sealing(world, lanes).seal),
             *(
                 each("sweep", SWEEP, SWEEP, partial(_sweep, world, lanes, name), target=name)
@@ -119,6 +122,11 @@ async def _alarm(world: World, lanes: Lanes) -> None:
     for lease in late:
         if lease.overdue is None:  # until now
             log.error("lease_overdue", lease=lease.id, target=lease.target, state=lease.state, due=str(lease.due))
+
+
+async def _reopen(world: World, lanes: Lanes) -> None:
+    for finding in await reopen_expired(world, lanes.end):
+        log.info("finding_open_again", finding=finding.id)
 
 
 async def _count(world: World, lanes: Lanes) -> None:

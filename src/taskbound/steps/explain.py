@@ -40,6 +40,7 @@ ADMINISTRATION = {
     "tool": "taskbound tools list",
     "policy": LOAD,
     "body": "taskbound audit erase",
+    "finding": "taskbound risk list",
 }
 DECIDED = frozenset((
     Kind.CALL_PERMITTED, Kind.CALL_DENIED, Kind.LEASE_REQUESTED, Kind.TASK_REQUESTED, Kind.TASK_OPENED,

@@ -218,7 +218,11 @@ class Table(Generic[T]):
 TABLES: Mapping[type[Any], Table[Any]] = {
     noun: Table(noun, name)
     for noun, name in (
-        (Registration, "identities"), (Task, "tasks"), (Lease, "leases"), (Call, "calls"), (Finding, "findings"),
+        (Registration, "identities"),
+        (Task, "tasks"),
+        (Lease, "leases"),
+        (Call, "calls"),
+        (Finding, "findings"),
     )
 }
 _BODIES = {noun: _object(noun)[0] for noun in TABLES}

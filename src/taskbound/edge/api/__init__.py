@@ -8,7 +8,7 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from starlette.responses import Response
 
-from taskbound.edge.api import account, members, tasks
+from taskbound.edge.api import account, findings, members, tasks
 from taskbound.edge.api import administration as admin
 from taskbound.edge.api.hold import end_unclaimed, lose_silent
 from taskbound.edge.claims import Rule
@@ -62,6 +62,9 @@ ROUTES = (
     Route("GET",  "/v1/tools",                               admin.get_tools,        ASKS),
     Route("POST", "/v1/tools/{upstream}/pin",                admin.post_pin,         ASKS, members.PIN),
     Route("POST", "/v1/policy/load",                         admin.post_load,        ASKS),
+    Route("GET",  "/v1/findings",                            findings.get_findings,  ASKS, members.LISTING),
+    Route("POST", "/v1/findings",                            findings.post_findings, ASKS, members.FINDINGS),
+    Route("POST", "/v1/findings/{id}/accept",                findings.post_accept,   ASKS, members.ACCEPT),
     Route("GET",  "/v1/events",                              admin.get_events,       ASKS, members.EVENTS),
     Route("POST", "/v1/audit/export",                        admin.post_export,      ASKS, members.EXPORT),
     Route("POST", "/v1/bodies/erase",                        admin.post_erase,       ASKS, members.ERASE),

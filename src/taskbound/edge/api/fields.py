@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -78,6 +78,17 @@ def objects(name: str, value: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(value)
 
 
+def moment(name: str, value: Any) -> datetime:
+    """Read a moment of RFC 3339 with its zone: 2027-01-31T00:00:00Z."""
+    try:
+        at = datetime.fromisoformat(text(name, value))
+    except ValueError:
+        raise _unfit(name, "a moment such as 2027-01-31T00:00:00Z") from None
+    if at.tzinfo is None:
+        raise _unfit(name, "a moment with its zone, such as 2027-01-31T00:00:00Z")
+    return at
+
+
 def person(name: str, value: Any) -> str | None:
     """Return the name of a registered person; None for one by reference."""
     return None if isinstance(value, dict) else text(name, value)
@@ -131,6 +142,7 @@ TYPES: Mapping[Read, str] = {  # as people read them
     flag: "true or false",
     seconds: "integer, seconds",
     fact: "text or integer",
+    moment: "text, RFC 3339",
     texts: "list of text",
     objects: "list of objects",
     person: "text, or {iss, sub}",

@@ -9,6 +9,7 @@ from taskbound.edge.api.fields import (
     flag,
     index,
     many,
+    moment,
     number,
     objects,
     person,
@@ -65,4 +66,13 @@ EXPORT: Takes = {"directory": Member(text, "where the server writes it: an absol
 ERASE: Takes = {
     "older_than_s": Member(seconds, "the age of the bodies that are erased", required=True),
     "class": Member(text, "of this class of bodies alone: arguments"),
+}
+FINDINGS: Takes = {
+    "findings": Member(objects, "what a scan saw, at most 200; members as `GET /v1/findings` tells them"),
+    "gone": Member(texts, "ids of findings that were looked for at each of their places and not seen"),
+}
+ACCEPT: Takes = {
+    "owner": Member(text, "the living human who answers for it: human/NAME", required=True),
+    "until": Member(moment, "until when, a year at most; then it is open again", required=True),
+    "reason": Member(text, "why it is left so", required=True),
 }

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from taskbound.core.finding import Finding
 from taskbound.core.grant import Grant, render, said
 from taskbound.core.identity import Registration, name_of
 from taskbound.core.lease import Lease
@@ -75,4 +76,25 @@ def lease_view(lease: Lease) -> dict[str, Any]:
         "issued": None if lease.activated is None else moment(lease.activated),
         "expires": moment(lease.expires),
         "overdue": lease.overdue is not None,
+    }
+
+
+def finding_view(one: Finding) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "seen_as": one.seen_as,
+        "state": one.state,
+        "case": one.case,
+        "severity": one.severity,
+        "says": one.says,
+        "subjects": list(one.subjects),
+        "places": [{"path": place.path, "line": place.line} for place in one.places],
+        "issued": [{"mark": it.mark, "kind": it.kind, "issuer": it.issuer, "login": it.login} for it in one.issued],
+        "owner": one.owner,
+        "next": one.next,
+        "raised": moment(one.raised),
+        "kept": one.kept,
+        "accepted_by": name_of(one.accepted_by) if one.accepted_by else None,
+        "until": None if one.due is None else moment(one.due),
+        "reason": one.reason,
     }
