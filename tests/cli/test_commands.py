@@ -407,6 +407,36 @@ def test_a_human_owns_itself_and_says_by_what_it_is_known(api, say):
     assert (api.last.body["owner"], api.last.body["when"]) == ("human/b", {"uid": 7})
 
 
+FINDING = {
+    "id": "f1", "seen_as": "0123", "state": "raised", "case": "x", "severity": "high", "says": "=1+1", "subjects": [],
+    "places": [{"path": "/x", "line": 1}], "issued": [], "owner": "", "next": "mend it",
+    "raised": "2026-11-01T00:00:00Z", "kept": "cannot be verified: GitHub", "accepted_by": None, "until": None,
+    "reason": "",
+}  # fmt: skip
+
+
+def test_a_risk_is_accepted_until_the_end_of_the_day_that_is_named(api, say):
+    api.answers["POST /v1/findings/0123/accept"] = (200, {**FINDING, "accepted_by": "human/kaya", "until": "then"})
+    words = ("risk", "accept", "0123", "--owner", "kaya", "--reason", "a test", "--until")
+    assert say(*words, "2026-12-31")[:2] == (0, "f1 is accepted by human/kaya until then: \n")
+    assert api.last.body == {"owner": "human/kaya", "until": "2027-01-01T00:00:00+00:00", "reason": "a test"}
+    assert say(*words, "soon")[0::2] == (
+        2,
+        "argument --until: 'soon' is no day such as 2027-01-31\nhint: taskbound risk accept --help\n",
+    )
+
+
+def test_risks_are_listed_for_people_spreadsheets_and_browsers(api, say):
+    api.answers["GET /v1/findings?limit=500"] = (200, {"findings": [FINDING], "next": None})
+    status, out, _ = say("risk", "list")
+    assert (status, out.splitlines()[0]) == (0, "residual risk: open: 1 high")
+    assert "cannot be verified: GitHub" in out
+    out = say("risk", "list", "--format", "csv")[1]
+    assert out.splitlines()[0].startswith('"standing","severity","id"') and '"\'=1+1"' in out
+    assert say("risk", "list", "--format", "html")[1].startswith("<!doctype html>")
+    assert json.loads(say("risk", "list", "--json")[1]) == {"risks": [{**FINDING, "standing": "open"}]}
+
+
 @pytest.mark.parametrize("name", NOT_BUILT)
 def test_what_is_not_built_says_so(say, name):
     assert say(name, "x")[0::2] == (2, f"taskbound {name} is not built yet\nhint: taskbound help\n")

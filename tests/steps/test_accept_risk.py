@@ -14,7 +14,7 @@ from taskbound.steps.raise_findings import raise_findings
 from taskbound.steps.register_identity import RegistrationAsk, register_identity, retire_identity, suspend_identity
 from tests.rig import ALICE
 from tests.steps.test_raise_findings import ASK, Findings
-from tests.steps.test_register_identity import REFUND, claim_of
+from tests.stories.story import REFUND, claim_of
 
 UNTIL = datetime(2026, 12, 1, tzinfo=UTC)
 KAYA = RegistrationAsk("human/kaya", "human/kaya", "unix", {"uid": 4711})

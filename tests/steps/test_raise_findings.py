@@ -11,7 +11,7 @@ from taskbound.core.identity import door
 from taskbound.steps.open_task import open_task
 from taskbound.steps.raise_findings import MOST, FindingAsk, raise_findings
 from tests.rig import ALICE, Rig
-from tests.steps.test_register_identity import REFUND, claim_of
+from tests.stories.story import REFUND, claim_of
 
 DB = "postgresql://localhost:5432"
 SHOP = Issued("0" * 16, "postgres-password", DB, "shop")
@@ -53,7 +53,8 @@ class Findings(Rig):
         return told
 
     def finding(self, ask: FindingAsk = ASK) -> Finding:
-        return self.store.things["main", "finding", ask.id]
+        found: Finding = self.store.things["main", "finding", ask.id]
+        return found
 
     def kinds(self) -> list[Kind]:
         return [event.kind for event in self.store.events if event.noun == "finding"]

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,25 @@ async def test_without_a_way_to_ask_it_stays_open(place, server, login, ground):
         await login.execute("ALTER ROLE shop_app NOLOGIN")
         said = place.done("discover", str(work))
         assert f"1 gone and kept open (cannot be verified: postgresql://localhost:{server.port})" in said
+
+
+async def test_a_risk_is_accepted_by_a_living_person_until_a_day_and_open_again_after_it(place, server, ground):  # noqa: F811
+    work = ground / "work"
+    leak(work, server)
+    with place.up() as about:
+        place.done("discover", str(work))
+        (finding,) = place.client.request("GET", "/v1/findings")["findings"]
+        day = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+        accept = ("risk", "accept", finding["seen_as"], "--until", day, "--reason", "=a test account", "--owner")
+        refused = place.command(*accept, "human/nobody")
+        assert (refused.returncode, "human/nobody is not registered" in refused.stderr) == (1, True)
+        assert f"accepted by {about['operator']}" in place.done(*accept, about["operator"])
+        assert place.done("risk", "list").startswith("residual risk: accepted: 1 critical")
+        assert '"\'=a test account"' in place.done("risk", "list", "--format", "csv")
+        assert "<h2>Accepted: 1</h2>" in place.done("risk", "list", "--format", "html")
+        soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        body = {"owner": about["operator"], "until": soon, "reason": "for a second"}
+        place.client.request("POST", f"/v1/findings/{finding['id']}/accept", body)
+        until(lambda: kinds(place)[-1] == "finding.raised", within=20)
+        assert place.done("risk", "list").startswith("residual risk: expired: 1 critical")
+        assert kinds(place) == ["finding.raised", "finding.accepted", "finding.accepted", "finding.raised"]

@@ -10,6 +10,7 @@ COMMANDS: Mapping[str, str] = {
     "discover": "say who holds which credentials and who shares them; no server, changes and sends nothing",
     "fix": "take literal secrets out of files, and put references in that run resolves; patch pipelines",
     "graph": "say what an agent can reach, who else holds a credential, what breaks if it is rotated; draw it",
+    "risk": "list the findings of the registry: open, expired, accepted; let a person answer for one until a day",
     "up": "run everything on this machine: store, gateway, API",
     "serve": "run one node of several, on a PostgreSQL database",
     "run": "run a program inside a task of its own",

@@ -42,10 +42,10 @@ def _lines(report: Report) -> Iterator[str]:
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{_text(f'Who holds what: {report.where}')}</title>\n<style>{STYLE}</style>\n</head>\n<body>"
-    yield f"<h1>Who holds which credentials</h1>\n<p class=dim>As of {report.as_of}. {_text(totals(report))}.</p>"
+    yield f"<title>{spelled(f'Who holds what: {report.where}')}</title>\n<style>{STYLE}</style>\n</head>\n<body>"
+    yield f"<h1>Who holds which credentials</h1>\n<p class=dim>As of {report.as_of}. {spelled(totals(report))}.</p>"
     yield '<ol class="first">'
-    yield from (f"<li>{_text(line)}</li>" for line in first_lines(report))
+    yield from (f"<li>{spelled(line)}</li>" for line in first_lines(report))
     yield "</ol>"
     for severity in SEVERITIES:
         some = [one for one in report.open if one.severity == severity]
@@ -57,9 +57,9 @@ def _lines(report: Report) -> Iterator[str]:
     others = [one for one in report.credentials if len(one.holders) == 1]
     yield from _section("Credentials with one holder", [_held(one) for one in others])
     standing = report.standing
-    aside = [f"{_code(one.id)} until {why.until}: {_text(why.reason)}" for one, why in standing.suppressed]
+    aside = [f"{_code(one.id)} until {why.until}: {spelled(why.reason)}" for one, why in standing.suppressed]
     aside += [
-        f"{_code(one.id)} expired on {one.until}, hides nothing any more: {_text(one.reason)}"
+        f"{_code(one.id)} expired on {one.until}, hides nothing any more: {spelled(one.reason)}"
         for one in standing.expired
     ]
     aside += [
@@ -67,20 +67,21 @@ def _lines(report: Report) -> Iterator[str]:
         for one, _ in standing.outgrown
     ]
     aside += [f"{_code(one.id)} hides nothing: there is no such finding" for one in standing.idle]
-    aside += [f"{_code(one.id)} in the baseline: {_text(CASES[one.case].title)}" for one in standing.known]
+    aside += [f"{_code(one.id)} in the baseline: {spelled(CASES[one.case].title)}" for one in standing.known]
     yield from _section("Set aside", aside)
-    yield from _section("Not read", [f"{_code(one.path)} {_text(one.why)}" for one in report.seen.unread])
+    yield from _section("Not read", [f"{_code(one.path)} {spelled(one.why)}" for one in report.seen.unread])
     yield "</body>\n</html>"
 
 
 def _finding(finding: Finding) -> Iterator[str]:
     case = CASES[finding.case]
-    yield f'<article class="{finding.severity}" id="{_text(finding.id)}">'
-    yield f'<span class="tag">{finding.severity}</span> <span class="dim">NHI{case.nhi}:2025 {_text(finding.id)}</span>'
-    yield f"<h3>{_text(case.title)}</h3>\n<dl>"
+    yield f'<article class="{finding.severity}" id="{spelled(finding.id)}">'
+    yield f'<span class="tag">{finding.severity}</span> '
+    yield f'<span class="dim">NHI{case.nhi}:2025 {spelled(finding.id)}</span>'
+    yield f"<h3>{spelled(case.title)}</h3>\n<dl>"
     yield f"<dt>where</dt><dd>{'<br>'.join(map(_at, finding.places))}</dd>"
-    yield f"<dt>what</dt><dd>{_text(finding.says)}</dd>\n<dt>why</dt><dd>{_text(case.why)}</dd>"
-    yield f"<dt>owner</dt><dd>{_text(finding.owner or 'not known')}</dd>"
+    yield f"<dt>what</dt><dd>{spelled(finding.says)}</dd>\n<dt>why</dt><dd>{spelled(case.why)}</dd>"
+    yield f"<dt>owner</dt><dd>{spelled(finding.owner or 'not known')}</dd>"
     yield f"<dt>next</dt><dd>{_code(finding.next)}</dd>\n</dl>\n</article>"
 
 
@@ -92,8 +93,8 @@ def _section(title: str, rows: list[str]) -> Iterator[str]:
 
 
 def _held(held: Held) -> str:
-    places = "<br>".join(f"{_text(one.holder.name)} {_at(one.place)}" for one in held.sightings)
-    return f"<strong>{_text(held.said)}</strong><br>{places}"
+    places = "<br>".join(f"{spelled(one.holder.name)} {_at(one.place)}" for one in held.sightings)
+    return f"<strong>{spelled(held.said)}</strong><br>{places}"
 
 
 def _at(place: Place) -> str:
@@ -101,9 +102,9 @@ def _at(place: Place) -> str:
 
 
 def _code(text: str) -> str:
-    return f"<code>{_text(text)}</code>"
+    return f"<code>{spelled(text)}</code>"
 
 
-def _text(text: str) -> str:
+def spelled(text: str) -> str:
     """Escape a text for content and attributes; what steers a reader's eye or terminal is spelled out."""
     return escape("".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text))
