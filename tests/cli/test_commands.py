@@ -437,6 +437,25 @@ def test_risks_are_listed_for_people_spreadsheets_and_browsers(api, say):
     assert json.loads(say("risk", "list", "--json")[1]) == {"risks": [{**FINDING, "standing": "open"}]}
 
 
+LIFE = {"name": "agent/a", "kind": "agent", "owner": "human/rosa", "state": "registered", "has_worked": True,
+        "since": "2026-11-01T00:00:00Z", "until": None}  # fmt: skip
+
+
+def test_identities_are_counted_from_the_registry_and_from_what_is_named(api, say, tmp_path):
+    api.answers["GET /v1/identities/lives?limit=500"] = (200, {"lives": [LIFE], "next": None})
+    status, out, _ = say("identity", "stats")
+    assert (status, out.splitlines()[0]) == (0, "1 non-human identity: 1 in the registry")
+    (tmp_path / "people.csv").write_text("email,left on\nrosa@shop.example,\n")
+    told = json.loads(say("identity", "stats", "--format", "json", "--export", tmp_path)[1])
+    assert (told["identities"], told["people"], told["registry"], told["governed"]) == (1, 1, True, 1.0)
+
+
+def test_without_a_registry_identities_are_counted_in_files_alone(state, say, tmp_path):
+    assert say("identity", "stats")[0] == 3
+    status, out, _ = say("identity", "stats", tmp_path)
+    assert (status, "the registry was not asked" in out) == (0, True)
+
+
 @pytest.mark.parametrize("name", NOT_BUILT)
 def test_what_is_not_built_says_so(say, name):
     assert say(name, "x")[0::2] == (2, f"taskbound {name} is not built yet\nhint: taskbound help\n")

@@ -462,6 +462,19 @@ async def test_identities_are_registered_suspended_resumed_and_retired(doors):
     assert (await doors.ask("POST", "/v1/identities/agent/nobody/suspend")).status == 404
 
 
+async def test_the_life_of_a_registration_begins_and_ends_and_says_whether_it_worked(doors):
+    await doors.task()
+    doors.rig.clock.advance(86_400)
+    assert (await doors.ask("POST", "/v1/identities/agent/tester/retire")).status == 200
+    lives = {one["name"]: one for one in (await doors.ask("GET", "/v1/identities/lives")).json["lives"]}
+    began, ended = "2026-11-24T12:00:00Z", "2026-11-25T12:00:00Z"
+    told = {name: (one["since"], one["until"], one["has_worked"]) for name, one in lives.items()}
+    assert told["agent/tester"] == (began, ended, False)
+    assert told["agent/support"] == (began, None, True)
+    page = (await doors.ask("GET", "/v1/identities/lives?limit=1")).json
+    assert len(page["lives"]) == 1 and page["next"]
+
+
 async def test_every_listing_is_given_in_pages(doors):
     opened = [await doors.task() for _ in range(3)]
     for one in opened:

@@ -40,6 +40,9 @@ class Server:
         self.asked += 1
         return self.logins.get(login, "dead")
 
+    async def kill(self, login):
+        self.logins[login] = "dead"
+
 
 class Findings(Rig):
     def __init__(self, **logins: str) -> None:

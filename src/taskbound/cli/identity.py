@@ -3,10 +3,13 @@
 import argparse
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from taskbound.cli import answer
-from taskbound_sdk import Client
+from taskbound_sdk import Client, Unreachable
 
 VERBS = {
     "register": "register an agent or a service with the human who owns it, in registrations.toml too",
@@ -14,6 +17,7 @@ VERBS = {
     "suspend": "stop an identity and end its tasks; a human's also those of all it owns",
     "resume": "let a suspended identity work again",
     "retire": "stop an identity for good",
+    "stats": "count identities that are no humans: for each person, new and retired, owned, bound to tasks",
     "join": "print a join token, which proves an identity once",
 }
 WRITTEN = "it stands in registrations.toml of the policy directory now, and is in force"
@@ -23,7 +27,7 @@ JOIN_TOKEN = "join_token"
 def main(words: Sequence[str]) -> int:
     """Run one `taskbound identity …`."""
     parser, verbs = answer.with_verbs("identity", "Who may work here.", VERBS, words)
-    for verb in VERBS.keys() - {"list"}:
+    for verb in VERBS.keys() - {"list", "stats"}:
         verbs[verb].add_argument("name", metavar="NAME", help="such as agent/nightly or human/alice")
     register = verbs["register"]
     register.add_argument("--owner", metavar="human/NAME", help="who answers for it; a human owns itself")
@@ -35,7 +39,13 @@ def main(words: Sequence[str]) -> int:
         "--when", metavar="k=v", type=answer.pair, action="append", default=[], help="a fact it must show (your uid)"
     )
     verbs["join"].add_argument("--life", metavar="TIME", type=answer.duration, help="at most 10m, which it is without")
+    stats = verbs["stats"]
+    stats.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files that discover looks at")
+    stats.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists, as discover --export")
+    stats.add_argument("--format", choices=("table", "json"), default="table")
     asked = parser.parse_args(words)
+    if asked.verb == "stats":
+        return _stats(asked)
     act = {"register": _register, "list": _list, "join": _join}.get(asked.verb, _move)
     return act(answer.client(), asked)
 
@@ -93,6 +103,33 @@ def _move(client: Client, asked: argparse.Namespace) -> int:
         answer.show_json(told)
     else:
         answer.show(f"{told['name']} is {told['state']}", *(f"ended {task}" for task in told["ended"]))
+    return answer.DONE
+
+
+def _stats(asked: argparse.Namespace) -> int:
+    """Count what the registry has, where `up` runs, and what is seen in files, where some are named."""
+    try:
+        lives = answer.whole(answer.client(), "/v1/identities/lives", "lives")
+    except Unreachable:
+        if not asked.paths and not asked.export:
+            raise
+        lives = None
+    from taskbound.posture.stats import as_json, as_table, stats
+
+    sightings: Sequence[Any] = ()
+    now = datetime.now(UTC)
+    if asked.paths or asked.export:
+        from taskbound.app.discover import Discovery, gather
+
+        wanted = Discovery(
+            as_of=now.date(), paths=tuple(asked.paths), export=asked.export, state=answer.state_directory()
+        )
+        sightings = gather(wanted).sightings
+    counted = stats(lives, sightings, now)
+    if asked.json or asked.format == "json":
+        answer.show_json(as_json(counted))
+    else:
+        answer.show(*as_table(counted))
     return answer.DONE
 
 

@@ -5,10 +5,13 @@ them, and what those they own act in. Reading changes nothing, so only a refusal
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from taskbound.core.call import Case, Decision, Deny, decide
-from taskbound.core.identity import Claim, Identity
+from taskbound.core.event import Kind
+from taskbound.core.identity import Claim, Identity, Registration
 from taskbound.core.leaf import Fact
 from taskbound.core.task import Task
 from taskbound.core.thing import Thing, noun_of
@@ -79,6 +82,31 @@ async def look_up(
     async with world.store.transaction(door) as tx:
         pages = [await tx.find(noun, state=state, after=after, limit=limit) for state in states]
     return sorted((one for page in pages for one in page), key=lambda one: one.id)[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A registration, with when it began and ended, and whether it ever acted in a task."""
+
+    of: Registration
+    since: datetime | None  # None: its event is not in this log
+    until: datetime | None  # None: it is not retired
+    has_worked: bool
+
+
+async def look_up_lives(world: World, door: Identity, asker: Claim | Identity, after: str, limit: int) -> list[Life]:
+    """Return registrations with their lives, by id, behind the id given. Raises Denied for who may not read all."""
+    states = [state for state in Registration.LIFECYCLE if state]
+    found = await look_up(world, door, asker, Registration, states, after, limit)
+    async with world.store.transaction(door) as tx:
+        worked = {one.id: bool(await tx.find(Task, actor=one.spiffe_id, limit=1)) for one in found}
+    lives = []
+    for one in found:
+        facts = [(fact.header.kind, fact.header.at) for fact in await world.log.about(door, one.id)]
+        began = [at for kind, at in facts if kind == Kind.IDENTITY_REGISTERED]
+        ended = [at for kind, at in facts if kind in (Kind.IDENTITY_RETIRED, Kind.IDENTITY_OFFBOARDED)]
+        lives.append(Life(one, min(began, default=None), max(ended, default=None), worked[one.id]))
+    return lives
 
 
 async def read_log(world: World, door: Identity, asker: Claim | Identity, after: int, limit: int) -> Sequence[Fact]:

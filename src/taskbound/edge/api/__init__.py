@@ -53,6 +53,7 @@ ROUTES = (
     Route("GET",  "/v1/why/{id}",                            account.get_why,        ASKS),
     *TASKS,
     Route("GET",  "/v1/identities",                          admin.get_identities,   ASKS, members.LISTING),
+    Route("GET",  "/v1/identities/lives",                    admin.get_lives,        ASKS, members.LISTING),
     Route("POST", "/v1/identities",                          admin.post_identity,    ASKS, members.IDENTITY),
     Route("POST", "/v1/identities/{kind}/{name}/suspend",    admin.post_suspend,     ASKS),
     Route("POST", "/v1/identities/{kind}/{name}/resume",     admin.post_resume,      ASKS),

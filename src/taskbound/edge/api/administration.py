@@ -16,11 +16,11 @@ from taskbound.core.lease import Lease
 from taskbound.core.refusal import nearest, quoted
 from taskbound.core.task import Task
 from taskbound.edge.api.fields import digits, fields, page, parameters
-from taskbound.edge.api.views import identity_view, lease_view, moment
+from taskbound.edge.api.views import identity_view, lease_view, life_view, moment
 from taskbound.edge.http import Knock, json_response
 from taskbound.steps.attest_workload import issue_join_token
 from taskbound.steps.load_policy import load_policy, warnings_of
-from taskbound.steps.look_up import look_up, permit_administration, read_log
+from taskbound.steps.look_up import look_up, look_up_lives, permit_administration, read_log
 from taskbound.steps.pin_tools import pin_tools
 from taskbound.steps.register_identity import (
     RegistrationAsk,
@@ -36,6 +36,13 @@ Listed = TypeVar("Listed", Registration, Lease)
 async def get_identities(knock: Knock) -> Response:
     found, more = await _page(knock, Registration, _states(Registration))
     return json_response({"identities": [identity_view(one) for one in found], "next": more})
+
+
+async def get_lives(knock: Knock) -> Response:
+    asked, limit = page(knock.query, knock.takes)
+    found = await look_up_lives(knock.world, knock.door, knock.asker, asked.get("after", ""), limit + 1)
+    more = found[limit - 1].of.id if len(found) > limit else None
+    return json_response({"lives": [life_view(one) for one in found[:limit]], "next": more})
 
 
 async def post_identity(knock: Knock) -> Response:

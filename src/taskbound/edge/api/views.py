@@ -8,6 +8,7 @@ from taskbound.core.grant import Grant, render, said
 from taskbound.core.identity import Registration, name_of
 from taskbound.core.lease import Lease
 from taskbound.core.task import Task
+from taskbound.steps.look_up import Life
 
 
 def moment(at: datetime) -> str:
@@ -61,6 +62,15 @@ def identity_view(one: Registration) -> dict[str, Any]:
         "environment": one.environment,
         "groups": list(one.groups),
         "purpose": one.purpose,
+    }
+
+
+def life_view(life: Life) -> dict[str, Any]:
+    return {
+        **identity_view(life.of),
+        "since": None if life.since is None else moment(life.since),
+        "until": None if life.until is None else moment(life.until),
+        "has_worked": life.has_worked,
     }
 
 
