@@ -174,6 +174,8 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "runner.environment:_is_allowed": (
         yes, "runner/test_environment.py",
         "'AWS_SECRET_ACCESS_KEY': 'canary'"),
+    "posture.offboarding:_is_held_by": (
+        yes, "posture/test_leaving.py::test_what_is_somebody_elses_is_not_theirs", "assert ((Held("),
     "posture.risks:_inert": (
         lambda text: text,
         "posture/test_risks.py::test_no_cell_of_the_spreadsheet_is_calculated_in_any_country", "] == []"),
@@ -195,6 +197,9 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "steps.look_up:require_acting": (
         nothing, "edge/test_api.py::test_a_handle_opens_children_of_its_own_task_only",
         "assert (201, None) == (403, 'not_yours')"),
+    "steps.offboard_identity:_require_another": (
+        nothing, "steps/test_offboard_identity.py::test_the_operator_is_not_offboarded_by_this_installation",
+        "DID NOT RAISE Conflict"),
     "steps.open_task:_require_own_limits": (
         nothing, "steps/test_open_task_rules.py::test_two_grants_never_share_the_limit_of_the_one_they_descend_from",
         "DID NOT RAISE Denied"),

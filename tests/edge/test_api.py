@@ -428,6 +428,23 @@ async def test_findings_are_raised_accepted_and_told(doors):
         assert (answer.status, answer.json["error"]) == (403, "not_permitted")
 
 
+async def test_an_offboarding_is_told_before_and_after(doors):
+    login = {"issuer": "postgresql://elsewhere:5432", "login": "shop"}
+    why = "cannot be verified: postgresql://elsewhere:5432 (it is no target of taskbound.toml)"
+    said = {"before": "unknown", "after": "unknown", "why": why}
+    task = await doors.task()
+    told = {"name": "agent/support", "state": "registered", "groups": [], "owned": [], "tasks": [task["task"]]}
+    told |= {"leases": [], "accepted": [], "logins": [login | said]}
+    body = {"name": "agent/support", "logins": [login], "dry_run": True}
+    answer = await doors.ask("POST", "/v1/offboardings", body, handle=task["handle"])
+    assert (answer.status, answer.json["error"]) == (403, "not_permitted")
+    answer = await doors.ask("POST", "/v1/offboardings", body)
+    assert (answer.status, answer.json) == (200, told)
+    answer = await doors.ask("POST", "/v1/offboardings", body | {"dry_run": False})
+    assert (answer.status, answer.json) == (200, told | {"state": "retired"})
+    assert doors.rig.store.things["main", "task", task["task"]].state == "ended"
+
+
 @pytest.mark.parametrize("until", ["tomorrow", "2026-12-01", "2026-12-01T00:00:00"])
 async def test_until_is_a_moment_with_its_zone(doors, until):
     body = {"owner": "human/alice", "until": until, "reason": "x"}
@@ -625,6 +642,7 @@ async def test_no_route_lets_in_who_shows_nothing_or_what_is_no_longer_good(door
         "/v1/tasks/{id}/leases": {"lease": "shopdb/reader"},
         "/v1/identities": {"name": "agent/evil", "owner": "human/alice", "attestor": "unix", "when": {"uid": 0}},
         "/v1/findings/{id}/accept": {"owner": "human/alice", "until": "2026-12-01T00:00:00Z", "reason": "x"},
+        "/v1/offboardings": {"name": "agent/helper"},
         "/v1/audit/export": {"directory": "/tmp/x"},
         "/v1/bodies/erase": {"older_than_s": 0},
     }

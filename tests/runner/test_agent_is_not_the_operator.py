@@ -268,6 +268,8 @@ for way in ("socket", "gateway"):
             ("export", "POST", "/v1/audit/export", {"directory": export}),
             ("raise a finding", "POST", "/v1/findings", {"findings": [finding]}),
             ("close a finding", "POST", "/v1/findings", {"gone": ["f" + "a" * 20]}),
+            ("offboard", "POST", "/v1/offboardings", {"name": "agent/nobody", "dry_run": True}),
+            ("offboard in earnest", "POST", "/v1/offboardings", {"name": "agent/nobody"}),
             ("read findings", "GET", "/v1/findings", None),
             ("accept a risk", "POST", "/v1/findings/" + finding["seen_as"] + "/accept",
              {"owner": about["operator"], "until": about["soon"], "reason": "mine"}),
@@ -304,6 +306,8 @@ ACTS = (
     "close a finding",
     "read findings",
     "accept a risk",
+    "offboard",
+    "offboard in earnest",
 )
 WALLS = [pytest.param((), id="all"), pytest.param((MASKED,), id="no-pids"), pytest.param((NO_NAMESPACES,), id="none")]
 

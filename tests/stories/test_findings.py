@@ -1,5 +1,7 @@
 """Findings at a real `up` and a real PostgreSQL: what a scan saw is kept until it is gone and dead."""
 
+# ruff: noqa: F811 - fixtures are imported by name
+
 import json
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +35,7 @@ def ground() -> Iterator[Path]:
 
 
 @pytest.fixture
-def place(ground: Path, server: Server) -> Place:  # noqa: F811
+def place(ground: Path, server: Server) -> Place:
     made = Place(ground / "home")
     admin = made.state / "admin"
     admin.write_text(server.admin.reveal())
@@ -43,7 +45,7 @@ def place(ground: Path, server: Server) -> Place:  # noqa: F811
 
 
 @pytest.fixture
-async def login(server: Server):  # noqa: F811
+async def login(server: Server):
     """A login of an application, which the broker may end."""
     superuser = await server.superuser()
     await superuser.execute(
@@ -54,7 +56,7 @@ async def login(server: Server):  # noqa: F811
     await superuser.close()
 
 
-def leak(folder: Path, server: Server) -> Path:  # noqa: F811
+def leak(folder: Path, server: Server) -> Path:
     folder.mkdir(exist_ok=True)
     file = folder / ".env"
     file.write_text(f"DATABASE_URL={server.url('shop_app', WORD)}\n")
@@ -66,7 +68,7 @@ def kinds(place: Place) -> list[str]:
     return [one["kind"] for one in events if one["noun"] == "finding"]
 
 
-async def test_a_finding_is_closed_once_it_is_gone_from_its_place_and_dead_at_its_server(place, server, login, ground):  # noqa: F811
+async def test_a_finding_is_closed_once_it_is_gone_from_its_place_and_dead_at_its_server(place, server, login, ground):
     work = ground / "work"
     file = leak(work, server)
     assert "in the registry" not in place.done("discover", str(work)), "nothing runs"
@@ -91,7 +93,7 @@ async def test_a_finding_is_closed_once_it_is_gone_from_its_place_and_dead_at_it
     assert WORD.encode() not in stored and b"shop_app" in stored
 
 
-async def test_without_a_way_to_ask_it_stays_open(place, server, login, ground):  # noqa: F811
+async def test_without_a_way_to_ask_it_stays_open(place, server, login, ground):
     work = ground / "work"
     file = leak(work, server)
     (place.state / "taskbound.toml").write_text(ANY)
@@ -103,7 +105,7 @@ async def test_without_a_way_to_ask_it_stays_open(place, server, login, ground):
         assert f"1 gone and kept open (cannot be verified: postgresql://localhost:{server.port})" in said
 
 
-async def test_a_risk_is_accepted_by_a_living_person_until_a_day_and_open_again_after_it(place, server, ground):  # noqa: F811
+async def test_a_risk_is_accepted_by_a_living_person_until_a_day_and_open_again_after_it(place, server, ground):
     work = ground / "work"
     leak(work, server)
     with place.up() as about:

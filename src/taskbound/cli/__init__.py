@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = {
     "fix": "take literal secrets out of files, and put references in that run resolves; patch pipelines",
     "graph": "say what an agent can reach, who else holds a credential, what breaks if it is rotated; draw it",
     "risk": "list the findings of the registry: open, expired, accepted; let a person answer for one until a day",
+    "offboard": "end everything that a person or an agent still holds, prove it, and list what a person must do",
     "up": "run everything on this machine: store, gateway, API",
     "serve": "run one node of several, on a PostgreSQL database",
     "run": "run a program inside a task of its own",

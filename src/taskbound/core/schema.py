@@ -31,6 +31,7 @@ RESOURCE_TYPES: Mapping[str, str] = {
     "tool/pin": "Tool",
     "call/allow": "Tool",
     "approval/decide": "System",
+    "offboarding/run": "System",
     "finding/raise": "System",
     "finding/accept": "System",
     "audit/read": "System",

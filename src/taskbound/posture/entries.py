@@ -119,17 +119,17 @@ def _issued(
                 yield Issued(one.mark[:MARK], one.kind, issuer_of(one), one.login)
     for subject in finding.subjects:
         if key := keys.get(subject):
-            yield Issued(text(key, "mark")[:MARK], key.kind, _maker(key.kind), key.id)
+            yield Issued(text(key, "mark")[:MARK], key.kind, maker_of(key.kind), key.id)
 
 
 def issuer_of(one: Credential) -> str:
     """Return where a credential dies: a server by its address, else the name of who makes such ones."""
     scheme = SERVERS.get(one.kind.partition("-")[0])
     where = server(one.target, one.kind) if scheme else ""
-    return f"{scheme}://{where}" if where else _maker(one.kind)
+    return f"{scheme}://{where}" if where else maker_of(one.kind)
 
 
-def _maker(kind: str) -> str:
+def maker_of(kind: str) -> str:
     return next((name for begins, name in ISSUERS if kind.startswith(begins)), f"who issued the {kind}")
 
 

@@ -41,6 +41,7 @@ ADMINISTRATION = {
     "policy": LOAD,
     "body": "taskbound audit erase",
     "finding": "taskbound risk list",
+    "offboarding": "taskbound identity list",
 }
 DECIDED = frozenset((
     Kind.CALL_PERMITTED, Kind.CALL_DENIED, Kind.LEASE_REQUESTED, Kind.TASK_REQUESTED, Kind.TASK_OPENED,

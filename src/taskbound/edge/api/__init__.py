@@ -63,6 +63,7 @@ ROUTES = (
     Route("GET",  "/v1/tools",                               admin.get_tools,        ASKS),
     Route("POST", "/v1/tools/{upstream}/pin",                admin.post_pin,         ASKS, members.PIN),
     Route("POST", "/v1/policy/load",                         admin.post_load,        ASKS),
+    Route("POST", "/v1/offboardings",                        findings.post_offboard, ASKS, members.OFFBOARD),
     Route("GET",  "/v1/findings",                            findings.get_findings,  ASKS, members.LISTING),
     Route("POST", "/v1/findings",                            findings.post_findings, ASKS, members.FINDINGS),
     Route("POST", "/v1/findings/{id}/accept",                findings.post_accept,   ASKS, members.ACCEPT),

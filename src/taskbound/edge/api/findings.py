@@ -1,4 +1,4 @@
-"""Findings: what scans saw goes in, what is open and who answers for what comes out."""
+"""Findings and offboarding: what scans saw goes in, who answers for what comes out, who leaves holds nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,11 @@ from starlette.responses import Response
 
 from taskbound.core.finding import Finding, Issued, Spot
 from taskbound.edge.api.fields import Member, fields, number, objects, page, text, texts
-from taskbound.edge.api.views import finding_view
+from taskbound.edge.api.views import finding_view, offboarding_view
 from taskbound.edge.http import Knock, json_response
 from taskbound.steps.accept_risk import accept_risk
 from taskbound.steps.look_up import look_up
+from taskbound.steps.offboard_identity import LoginAsk, begin_offboarding, finish_offboarding, look_at_offboarding
 from taskbound.steps.raise_findings import FindingAsk, raise_findings
 
 NAMES = ("seen_as", "case", "severity", "says", "owner", "next")
@@ -21,6 +22,7 @@ FINDING = {
     "issued": Member(objects, "", required=True),
 }
 PLACE = {"path": Member(text, "", required=True), "line": Member(number, "", required=True)}
+LOGIN = {name: Member(text, "", required=True) for name in ("issuer", "login")}
 ISSUED = {name: Member(text, "", required=True) for name in ("mark", "kind", "issuer", "login")}
 
 
@@ -45,6 +47,17 @@ async def post_accept(knock: Knock) -> Response:
     return json_response(
         finding_view(await accept_risk(knock.world, knock.door, knock.asker, id, owner, until, reason))
     )
+
+
+async def post_offboard(knock: Knock) -> Response:
+    asked = fields(knock.body, knock.takes)
+    name, world, door, asker = asked["name"], knock.world, knock.door, knock.asker
+    logins = [LoginAsk(**fields(one, LOGIN)) for one in asked.get("logins", ())]
+    if asked.get("dry_run"):
+        return json_response(offboarding_view(await look_at_offboarding(world, door, asker, name, logins)))
+    held = await begin_offboarding(world, door, asker, name)
+    knock.site.wake()  # what fell due is cut at once
+    return json_response(offboarding_view(await finish_offboarding(world, door, asker, held, logins)))
 
 
 def _ask(one: Mapping[str, Any]) -> FindingAsk:

@@ -76,3 +76,8 @@ ACCEPT: Takes = {
     "until": Member(moment, "until when, a year at most; then it is open again", required=True),
     "reason": Member(text, "why it is left so", required=True),
 }
+OFFBOARD: Takes = {
+    "name": Member(text, "who: human/NAME, agent/NAME, service/NAME, or as a list has them", required=True),
+    "logins": Member(objects, "logins found in their hands, at most 500: {issuer, login}"),
+    "dry_run": Member(flag, "say what would be done, and change nothing"),
+}

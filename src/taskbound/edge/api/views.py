@@ -9,6 +9,7 @@ from taskbound.core.identity import Registration, name_of
 from taskbound.core.lease import Lease
 from taskbound.core.task import Task
 from taskbound.steps.look_up import Life
+from taskbound.steps.offboard_identity import Offboarding
 
 
 def moment(at: datetime) -> str:
@@ -107,4 +108,25 @@ def finding_view(one: Finding) -> dict[str, Any]:
         "accepted_by": name_of(one.accepted_by) if one.accepted_by else None,
         "until": None if one.due is None else moment(one.due),
         "reason": one.reason,
+    }
+
+
+def offboarding_view(held: Offboarding) -> dict[str, Any]:
+    return {
+        "name": held.name,
+        "state": held.registration.state if held.registration else None,
+        "groups": list(held.registration.groups) if held.registration else [],
+        "owned": [
+            {"name": name_of(one.spiffe_id), "state": one.state, "groups": list(one.groups)} for one in held.owned
+        ],
+        "tasks": [one.id for one in held.tasks],
+        "leases": [
+            {"lease": one.id, "target": one.target, "name": one.name, "state": one.state, "probe": one.probe}
+            for one in held.leases
+        ],
+        "accepted": [one.id for one in held.accepted],
+        "logins": [
+            {"issuer": one.issuer, "login": one.login, "before": one.before, "after": one.after, "why": one.why}
+            for one in held.logins
+        ],
     }

@@ -1,0 +1,112 @@
+"""Whose is what: of who leaves, and of nobody else; and what a person has to do about each."""
+
+import shlex
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from taskbound.posture.offboarding import Held, belongings, record, step
+from taskbound.posture.sighting import Place, Principal
+from tests.posture.test_findings import AGENT, OTHER_AGENT, PIPELINE, SERVICE, held, key, person, token, user
+
+DAY = date(2031, 5, 1)
+DB: dict[str, Any] = {"kind": "postgres-password", "target": "127.0.0.1:5433/shop", "login": "orders_app"}
+LOGIN = {"issuer": "postgresql://localhost:5433", "login": "orders_app"}
+ROLE = Principal(
+    "postgres:localhost:5433/rosa",
+    "postgres-role",
+    Place("postgresql://localhost:5433/pg_roles", 3),
+    {"server": "localhost:5433", "login": "rosa", "enters": True},
+)
+DONE = {"name": "agent/orders", "state": "retired", "groups": [], "owned": [], "tasks": [], "leases": [],
+        "accepted": [], "logins": []}  # fmt: skip
+
+
+def has(who, *seen):
+    return belongings([who], seen, DAY)
+
+
+def test_an_agents_credential_is_its_own_and_its_login_can_be_ended():
+    found = has("agent/orders", held("aaaa0001", AGENT, **DB), held("bbbb0002", OTHER_AGENT))
+    assert [(one.what, one.others) for one in found.held] == [("postgres-password …0001", ())]
+    assert found.logins() == [LOGIN]
+
+
+def test_what_others_hold_too_is_told_with_them_and_never_ended_by_itself():
+    found = has("agent/orders", held("aaaa0001", AGENT, **DB), held("aaaa0001", PIPELINE, **DB))
+    assert [one.others for one in found.held] == [("ci:release.yml@shop",)]
+    assert found.logins() == []
+    told = "\n".join(record(DONE, found, [], dry=False))
+    assert "it breaks ci:release.yml@shop, which hold it too" in told
+    assert "take it out of shop/mcp/config:1" in told and "take it out of shop/ci/" not in told
+
+
+def test_one_login_with_two_passwords_of_which_one_is_shared_is_not_ended():
+    seen = [held("aaaa0001", AGENT, **DB), held("bbbb0002", AGENT, line=2, **DB), held("bbbb0002", SERVICE, **DB)]
+    assert has("agent/orders", *seen).logins() == []
+
+
+@pytest.mark.parametrize("who", ["agent/release.yml", "agent/web", "agent/posts", "human/rosa"])
+def test_what_is_somebody_elses_is_not_theirs(who):
+    """A pipeline is no agent, whatever it is called; of a workload its own name counts, and not its repository's."""
+    found = has(who, held("aaaa0001", AGENT, **DB), held("cccc0003", replace(PIPELINE, name="ci:release.yml@posts")))
+    assert (found.held, found.logins()) == ((), [])
+
+
+def test_a_person_has_what_lists_say_they_own_and_the_keys_of_it():
+    seen = [person("rosa@shop.example", logins=("rosa",)), token(), user("svc", owner="rosa"), key("svc"),
+            user("other", owner="kaya"), key("other")]  # fmt: skip
+    found = has("human/rosa", *seen)
+    assert found.person is not None
+    assert sorted(one.id for one in found.identities) == ["aws:user/svc"]
+    assert sorted(one.issuer for one in found.held) == ["AWS", "GitHub"]
+    told = "\n".join(record({**DONE, "name": "human/rosa"}, found, [], dry=False))
+    assert "cannot be verified: AWS" in told and "cannot be verified: GitHub" in told
+    assert "aws iam delete-access-key --user-name svc" in told
+    assert "rosa@shop.example: deactivate the account in the directory" in told
+
+
+def test_an_account_of_whom_the_list_says_that_they_left_is_not_asked_for():
+    left = person("rosa@shop.example", left_on=datetime(2031, 4, 1, tzinfo=UTC))
+    assert not any("deactivate" in line for line in record(DONE, has("human/rosa", left), [], dry=False))
+
+
+def test_a_key_whose_value_lies_in_a_file_is_one():
+    seen = [user("svc", owner="rosa"), key("svc", mark="aaaa0001"), held("aaaa0001", PIPELINE, kind="aws-secret-key")]
+    (one,) = has("human/rosa", *seen).held
+    assert (one.name, one.others) == ("svc", ("ci:release.yml@shop",))
+
+
+def test_a_login_that_a_server_tells_of_is_theirs_by_its_name():
+    assert has("human/rosa", ROLE).logins() == [{"issuer": "postgresql://localhost:5433", "login": "rosa"}]
+    assert has("human/ros", ROLE).logins() == []
+
+
+def test_of_whom_nothing_tells_nothing_is_known():
+    assert not has("human/nobody", held("aaaa0001", AGENT), ROLE).is_known
+
+
+def test_what_is_dead_is_not_left_to_a_person_and_its_places_are():
+    found = has("agent/orders", held("aaaa0001", AGENT, **DB))
+    ended = {**LOGIN, "before": "alive", "after": "dead", "why": ""}
+    told = list(record({**DONE, "logins": [ended]}, found, [], dry=False))
+    assert "  orders_app at postgresql://localhost:5433  alive -> dead" in told
+    assert not any("ALTER ROLE" in line or "cannot be verified" in line for line in told)
+    assert any(line.strip().startswith("take it out of shop/mcp/config:1") for line in told)
+    alive = {**ended, "after": "alive", "why": "it still logs in"}
+    assert any("ALTER ROLE" in line for line in record({**DONE, "logins": [alive]}, found, [], dry=False))
+
+
+EVIL = "x'; rm -rf ~ #"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "kind"),
+    [("postgresql://localhost:1", "postgres-password"), ("redis://localhost:1", "redis-password"), ("AWS", "aws-key")],
+)
+def test_no_name_of_a_file_is_a_command_when_a_step_is_pasted(issuer, kind):
+    told = step(Held("x", kind, issuer, EVIL, EVIL, (), ()))
+    words = shlex.split(told.replace("…", ""))
+    assert "rm" not in words and any(EVIL in word for word in words)
