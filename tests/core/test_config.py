@@ -188,6 +188,8 @@ REFUSED = {
     "checkpoints":           (changed('"file:/mnt', '"/mnt'), "line 2: 'checkpoints' is no directory", "file:/"),
     "sink":                  (changed('max_staleness = "5s"', 'sinks = "https://siem"'),
                               "line 3: 'sinks': 'https", "file:/"),
+    "server":                (changed('max_staleness = "5s"', 'servers = ["redis://a:word@b"]'),
+                              "line 3: 'servers' holds no reference", "env:REDIS_ADMIN"),
     "sink relative":         (changed('max_staleness = "5s"', 'sinks = "file:events"'),
                               "line 3: 'sinks': 'file:", "file:/"),
     "checkpoints relative":  (changed('"file:/mnt', '"file:mnt'), "line 2: 'checkpoints' is no directory", "file:/"),

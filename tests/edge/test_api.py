@@ -430,7 +430,7 @@ async def test_findings_are_raised_accepted_and_told(doors):
 
 async def test_an_offboarding_is_told_before_and_after(doors):
     login = {"issuer": "postgresql://elsewhere:5432", "login": "shop"}
-    why = "cannot be verified: postgresql://elsewhere:5432 (it is no target of taskbound.toml)"
+    why = "cannot be verified: postgresql://elsewhere:5432 (it is no server of taskbound.toml)"
     said = {"before": "unknown", "after": "unknown", "why": why}
     task = await doors.task()
     told = {"name": "agent/support", "state": "registered", "groups": [], "owned": [], "tasks": [task["task"]]}

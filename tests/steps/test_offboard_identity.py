@@ -107,7 +107,7 @@ async def test_to_look_changes_nothing_and_asks_each_server(rig):
     assert [one.id for one in held.tasks] == [rig.task.id]
     assert [(one.after, one.why) for one in held.logins] == [
         ("alive", "it still logs in"),
-        ("unknown", f"cannot be verified: {OTHER.issuer} (it is no target of taskbound.toml)"),
+        ("unknown", f"cannot be verified: {OTHER.issuer} (it is no server of taskbound.toml)"),
     ]
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from taskbound.core.event import Kind
 from taskbound.core.identity import door
 from taskbound.steps.decide_call import CallAsk, decide_call
 from taskbound.steps.erase_bodies import erase_bodies
@@ -16,6 +17,7 @@ from taskbound.store.rebuilt import compare
 from taskbound.store.rows import TABLES
 from taskbound.store.sqlite import open_store
 from taskbound.store.sqlite_log import SqliteLog
+from tests.contracts.store import finding
 from tests.rig import ALICE
 from tests.store.stored import SqliteRig
 from tests.stories.story import REFUND, claim_of, one_task_from_open_to_end
@@ -25,12 +27,14 @@ LANE = door("example.org", "lane/doctor", "main")
 
 @pytest.fixture
 async def rig(tmp_path):
-    """What a story leaves behind, and a task that is open."""
+    """What a story leaves behind, a task that is open, and a finding."""
     rig = SqliteRig(tmp_path / "taskbound.db")
     await rig.people()
     await one_task_from_open_to_end(rig)
     _, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
     await decide_call(rig.world, rig.door, claim_of(handle), CallAsk("crm/get_order", {"id": "4711"}))
+    async with rig.store.transaction(rig.door) as tx:
+        await tx.record(Kind.FINDING_RAISED, finding())
     yield rig
     await rig.store.close()
 

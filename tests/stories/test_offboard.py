@@ -11,7 +11,8 @@ import pytest
 from taskbound.app.places import login as login_name
 from taskbound_sdk import Client
 from tests.postgres.server import Server, server  # noqa: F401
-from tests.stories.place import Place, until
+from tests.redis.server import redis  # noqa: F401
+from tests.stories.place import ANY, Place, until
 from tests.stories.test_findings import WORD, ground, login, place  # noqa: F401
 
 PROFILE = """
@@ -123,6 +124,23 @@ async def test_a_login_that_others_hold_too_lives_and_is_left_to_a_person(place,
         told = place.done("offboard", "agent/nightly", str(work))
     assert "it breaks ci:deploy.yml@nightly, which hold it too" in told
     assert await server.lets_in("shop_app", WORD)
+
+
+def test_a_login_of_a_redis_that_the_configuration_names_is_ended_too(place, redis, ground):
+    assert redis.ask("ACL", "SETUSER", "cart", "on", f">{WORD}", "~*", "+@all") == "OK"
+    folder, admin = ground / "nightly", place.state / "redis"
+    folder.mkdir()
+    env = {"REDIS_URL": redis.url("cart", WORD)}
+    (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"cart": {"command": "cart", "env": env}}}))
+    admin.write_text(redis.admin.reveal())
+    admin.chmod(0o600)
+    (place.state / "taskbound.toml").write_text(f'servers = ["file:{admin}"]\n{ANY}')
+    with place.up() as about:
+        place.done("identity", "register", "agent/nightly", "--owner", about["operator"], "--environment", "dev")
+        assert redis.lets_in("cart", WORD)
+        told = place.done("offboard", "agent/nightly", str(folder))
+    assert f"cart at redis://localhost:{redis.port}  alive -> dead" in told
+    assert not redis.lets_in("cart", WORD)
 
 
 def kinds(place: Place) -> list[str]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from taskbound.app.issuers import issuer
 from taskbound.app.places import admin_login, kept_name, only_one, second_place, secret, static_folder
 from taskbound.core.catalogue import Target
 from taskbound.core.config import Config, TargetConfig
@@ -25,6 +26,7 @@ from taskbound.plugins.attestors.unix import UnixAttestor
 from taskbound.plugins.checkpoints.files import CheckpointFiles
 from taskbound.plugins.checkpoints.memory import MemoryCheckpoints
 from taskbound.plugins.issuers.postgres import PostgresIssuer
+from taskbound.plugins.issuers.redis import RedisIssuer
 from taskbound.plugins.keys.local import LocalKeys
 from taskbound.plugins.keys.memory import MemoryKeys
 from taskbound.plugins.net import Origin
@@ -167,7 +169,10 @@ async def open_world(
             providers[target.name] = provider = _postgres(target, kept, lane)
             stack.push_async_callback(provider.close)
             if asks := _issuer(target):
-                issuers[f"postgresql://{server(asks.name.partition('://')[2], 'postgres')}"] = asks
+                issuers[_called(asks)] = asks
+        for reference in config.servers:
+            named = issuer(secret(reference), os.environ)
+            issuers[_called(named)] = named
         for upstream in config.upstreams:
             origin = Origin(upstream.url, secret(upstream.ca).reveal() if upstream.ca else None)
             stack.push_async_callback(origin.close)
@@ -215,6 +220,12 @@ def _world(
         new_handle=new_handle,
         denials=Denials(),
     )
+
+
+def _called(asks: PostgresIssuer | RedisIssuer) -> str:
+    """Return what the server is called, by each of the names that this machine has for itself the same."""
+    scheme, _, place = asks.name.partition("://")
+    return f"{scheme}://{server(place, scheme)}"
 
 
 def _issuer(target: TargetConfig) -> PostgresIssuer | None:

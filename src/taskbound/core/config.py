@@ -102,6 +102,7 @@ class Config:
     trust_domain: str
     checkpoints: str | None = None  # a path; None: the default second place
     sinks: tuple[str, ...] = ()  # paths of files that sealed events are written to
+    servers: tuple[str, ...] = ()  # references to addresses of servers whose logins may be asked about, and ended
     max_staleness: timedelta = timedelta(seconds=2)
     api: tuple[str, ...] = ("unix:run/api.sock",)
     gateway: tuple[str, ...] = ("127.0.0.1:8441",)

@@ -44,8 +44,8 @@ def read_config(text: str, where: str, *, hostname: str) -> Config:
 
 
 def _config(table: Mapping[str, Any], hostname: str) -> Config:
-    known = ("trust_domain", "checkpoints", "sinks", "max_staleness", "listen", "ask", "upstream", "target", "issuer")
-    only(table, known, "configuration")
+    single = ("trust_domain", "checkpoints", "sinks", "servers", "max_staleness", "listen", "ask")
+    only(table, (*single, "upstream", "target", "issuer"), "configuration")
     listen, ask = _table(table, "listen"), _table(table, "ask")
     only(listen, ("api", "gateway", "tls"), "listen")
     only(ask, ("per_person_day",), "ask")
@@ -55,6 +55,7 @@ def _config(table: Mapping[str, Any], hostname: str) -> Config:
         trust_domain=_trust_domain(table) if "trust_domain" in table else default.trust_domain,
         checkpoints=_checkpoints(table),
         sinks=_sinks(table),
+        servers=_servers(table),
         max_staleness=duration(table, "max_staleness") or default.max_staleness,
         api=_texts(listen, "api") if "api" in listen else default.api,
         gateway=_texts(listen, "gateway") if "gateway" in listen else default.gateway,
@@ -176,6 +177,14 @@ def _sinks(table: Mapping[str, Any]) -> tuple[str, ...]:
             hint = 'sinks = ["file:/var/log/taskbound/events.jsonl"]'
             _refuse(f"'sinks': {quoted(value)} is no file by its whole path", hint)
     return tuple(value.removeprefix("file:") for value in values)
+
+
+def _servers(table: Mapping[str, Any]) -> tuple[str, ...]:
+    values = _texts(table, "servers") if "servers" in table else ()
+    for value in values:
+        if not _REFERENCE.fullmatch(value):  # it is not quoted: an address holds a password
+            _refuse("'servers' holds no reference: no secret stands in this file", 'servers = ["env:REDIS_ADMIN"]')
+    return values
 
 
 def _tls(listen: Mapping[str, Any]) -> Tls | None:

@@ -209,7 +209,7 @@ async def _standings(world: World, logins: Sequence[LoginAsk]) -> list[Standing]
 def _why(world: World, ask: LoginAsk, standing: Standing) -> str:
     """Return what is to be said of a login that is not dead; "" of one that is."""
     if ask.issuer not in world.issuers:
-        return f"cannot be verified: {ask.issuer} (it is no target of taskbound.toml)"
+        return f"cannot be verified: {ask.issuer} (it is no server of taskbound.toml)"
     return {"dead": "", "alive": "it still logs in", "unknown": f"cannot be verified: {ask.issuer}"}[standing]
 
 
