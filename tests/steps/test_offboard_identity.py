@@ -1,6 +1,7 @@
 """Who is offboarded holds nothing here any more, and what the record says was asked, not assumed."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -19,7 +20,7 @@ from taskbound.steps.offboard_identity import (
     look_at_offboarding,
 )
 from taskbound.steps.open_task import open_task
-from tests.rig import ALICE
+from tests.rig import ALICE, Crash
 from tests.steps.test_accept_risk import UNTIL
 from tests.steps.test_raise_findings import ASK, DB, Findings
 from tests.stories.story import REFUND, claim_of
@@ -173,3 +174,29 @@ async def test_who_is_in_a_task_or_has_no_permit_offboards_nobody(rig):
 async def test_a_request_has_room_for_so_many(rig):
     with pytest.raises(InvalidRequest, match="at most"):
         await look_at_offboarding(rig.world, rig.door, rig.door, "human/alice", [SHOP] * (MOST + 1))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["not-done", "done-but-unanswered"])
+async def test_a_crash_anywhere_leaves_all_or_no_authority_and_the_next_run_ends_the_rest(after, monkeypatch):
+    monkeypatch.setattr(offboard_identity, "WITHIN", 0.0)
+    for crossing in count(1):
+        rig = Leaving(shop="alive")
+        await rig.begin()
+        start = len(rig.crossings.names)
+        rig.crossings.crash_at, rig.crossings.after = start + crossing, after
+        crashed = False
+        try:
+            await rig.offboard("human/alice", SHOP)
+        except Crash:
+            crashed = True
+        states = set(rig.states().values())
+        ended = rig.store.things["main", "task", rig.task.id].state == "ended"
+        assert (states == {"registered"}) != ended, "everything is as it was, or nothing of it works"
+        rig.crossings.crash_at = None
+        done = await rig.offboard("human/alice", SHOP)
+        assert (rig.states()["human/alice"], done.logins[0].after) == ("retired", "dead")
+        await rig.lanes()
+        assert not rig.targets["shopdb"].accepts(rig.lease.name, rig.word.reveal())
+        assert Kind.IDENTITY_OFFBOARDED in {event.kind for event in rig.store.events}
+        if not crashed:
+            return
