@@ -6,6 +6,8 @@ NHI numbers are those of OWASP (owasp.py).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from taskbound.posture.declared import DECLARED
+
 CRITICAL, HIGH, MEDIUM, LOW = "critical", "high", "medium", "low"
 SEVERITIES = (CRITICAL, HIGH, MEDIUM, LOW)
 
@@ -764,6 +766,7 @@ CASES: Mapping[str, Case] = {
         "Whoever sees the traffic has the password, and the server itself is shown it.",
         "Write hostssl and scram-sha-256 in {path} line {line} of the server, then SELECT pg_reload_conf().",
     ),
+    **{name: Case(*row) for name, row in DECLARED.items()},  # what a file itself says is weak
 }
 
 # What `taskbound fix` can mostly do something about.

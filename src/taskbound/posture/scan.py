@@ -11,6 +11,7 @@ from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import Document
 from taskbound.posture.exports import read_export
+from taskbound.posture.harmless import dead_lines, is_sealed
 from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
 from taskbound.posture.parsers import parse
@@ -27,6 +28,7 @@ from taskbound.posture.sighting import (
     Use,
     Weakness,
 )
+from taskbound.posture.signs import weaknesses
 from taskbound.posture.values import FLAT, Value
 
 BY_LINE = (".jsonl", ".ndjson", ".log", ".csv", ".tsv")  # a part of such a file is as good as a whole one
@@ -55,21 +57,25 @@ def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark
     document, holdings, seen, problem = _read(path, data, repository, whole)
     told = partial(_told, detector)
     holdings = tuple(replace(one, holder=replace(one.holder, name=told(one.holder.name))) for one in holdings)
-    seen = tuple(_retold(one, told) for one in seen)
     exported, trouble = _exported(document, mark)
+    declared, doubt = _declared(document, data, repository, (*seen, *exported)) if whole else ((), "")
+    seen = tuple(_retold(one, told) for one in (*seen, *declared))
     remarked, untold = _beside(document, data, repository)
     trouble = trouble or untold
     found = located(document, data, detector, listed=bool(exported))
     held: list[Sighting] = []
+    dead = dead_lines(document, data) if found.hits and not path.lower().endswith(CODE) else ()
     try:
         held_by = Holdings(holdings if found.hits else (), document)
         for hit, value in found.hits:
+            if (value and is_sealed(value.keys)) or hit.line in dead:
+                continue
             held.append(_retold(_credential(hit, value, document, held_by, path, repository), told))
     except Exception as error:  # the alarm of who waits: what is known by now is told
         trouble = trouble or f"not all of what it holds is told ({type(error).__name__})"
     holders = tuple(dict.fromkeys(one.holder for one in holdings))
     remarked = tuple(_retold(one, told) for one in remarked)
-    return Scanned((*exported, *seen, *remarked, *held), holders, problem or trouble or found.problem)
+    return Scanned((*exported, *seen, *remarked, *held), holders, problem or trouble or doubt or found.problem)
 
 
 @lru_cache(maxsize=4096)
@@ -133,6 +139,16 @@ def _read(
     # Where a part breaks off, its last line is no problem of the file.
     problem = f"its structure is not read to its end: {document.problem}" if document.problem and whole else ""
     return document, reading.holdings, reading.sightings, problem
+
+
+def _declared(
+    document: Document, data: bytes, repository: str, seen: tuple[Sighting, ...]
+) -> tuple[tuple[Sighting, ...], str]:
+    """Return what the file itself says is weak, beside what its reader has seen."""
+    try:
+        return weaknesses(document, data, repository, seen), ""
+    except Exception as error:
+        return (), f"what it says of itself cannot be read ({type(error).__name__})"
 
 
 def _exported(document: Document, mark: Mark) -> tuple[tuple[Sighting, ...], str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from taskbound.posture.document import Document, Node
+from taskbound.posture.states import secrets
 
 FLAT = frozenset({"text", "markdown"})  # formats whose values are their text: it is searched once
 DEPTH = 200  # levels of a document; nothing that holds a credential is nested deeper
@@ -39,6 +40,7 @@ def values(document: Document) -> Iterator[Value]:
     """Yield every scalar that could be a credential, in order."""
     if document.format in FLAT:
         return
+    told = secrets(document)
     for root, top in enumerate(document.roots):
         open_: list[Iterator[tuple[tuple[str, ...], str, Node]]] = [iter([((), "", top)])]  # each as far as it was read
         while open_:
@@ -48,7 +50,7 @@ def values(document: Document) -> Iterator[Value]:
                         open_.append(_below(keys, name, node))
                         break
                 elif len(text := node.text) >= SHORTEST and len(keys) <= DEPTH:
-                    yield Value(root, keys, name, node, text)
+                    yield Value(root, keys, told.get((root, keys), name), node, text)
             else:
                 open_.pop()
 

@@ -277,3 +277,9 @@ def _wide(of: Condition, needed: re.Pattern[str] | None) -> Node | None:
         elif len(_WILDCARD.split(forms[0])[0]) < 3:
             return value
     return None
+
+
+def subject_is_narrow(subject: str) -> bool:
+    """Whether a token's subject names one project of its issuer; what is put together elsewhere is taken as a name."""
+    forms = [_INTERPOLATED.sub(name, subject) for name in ("x", "x/x")]
+    return any(needed.match(form) for _, needed in _ISSUERS[:2] for form in forms)

@@ -1,0 +1,166 @@
+"""Doors: services that ask nobody who they are.
+
+Sources: PostgreSQL "The pg_hba.conf File" and the images' README files (POSTGRES_HOST_AUTH_METHOD,
+ALLOW_EMPTY_PASSWORD), redis.conf, MongoDB, Elasticsearch, OpenSearch, Cassandra, Neo4j, Consul, Mosquitto, RabbitMQ,
+Jupyter, Docker, kubelet, Argo, Traefik, Jenkins (JCasC), MCP Inspector.
+"""
+
+from taskbound.posture.signs.sign import IS, NO, YES, Sign, Spot
+from taskbound.posture.signs.where import is_served, is_trial, says
+
+_CASE = "service-without-authentication"
+_KNOWN = says(
+    r"redis|valkey|mongo|postgres|mysql|maria|rabbit|kafka|elastic|opensearch|mcp|broker|etcd|cassandra"
+    r"|influx|minio|nats"
+    r"|qdrant|weaviate|milvus|chroma|clickhouse|neo4j|gateway|api|server"
+)
+
+
+def _not_trial(spot: Spot) -> bool:
+    return not is_trial(spot)
+
+
+def _known(spot: Spot) -> bool:
+    return is_served(spot) and bool(_KNOWN.search(spot.around + spot.path))
+
+
+def _consul(spot: Spot) -> bool:
+    return bool(says(r"\bacl\b|consul").search(spot.around + spot.path)) and not is_trial(spot)
+
+
+def _lambda(spot: Spot) -> bool:
+    return bool(says(r"function_?url|lambda").search(spot.around)) and not is_trial(spot)
+
+
+SIGNS: tuple[Sign, ...] = (
+    Sign(
+        _CASE,
+        r"\bhost(?:no|gssenc|nogssenc)?(?:ssl)?[ \t]{1,20}\S{1,64}[ \t]{1,20}\S{1,64}[ \t]{1,20}\S{1,64}[ \t]{1,20}"
+        r"(?:\d{1,3}(?:\.\d{1,3}){3}[ \t]{1,20})?trust\b",
+        "lets in anybody as any role without a password (pg_hba: trust)",
+        none=r"\s(?:127\.0\.0\.1/32|::1/128|localhost)\s|^\s*#",
+        anchor=r"[ \t]trust\b",
+    ),
+    Sign(
+        _CASE,
+        rf"POSTGRES_HOST_AUTH_METHOD{IS}trust\b",
+        "lets in anybody as any role without a password",
+        only=is_served,
+    ),
+    Sign(
+        _CASE,
+        rf"(?:MYSQL_|MARIADB_|REDIS_|VALKEY_)?ALLOW_EMPTY(?:_ROOT)?_PASSWORD{IS}(?:yes|true|1)\b",
+        "runs a database without a password",
+        only=is_served,
+        anchor=r"ALLOW_EMPTY(?:_ROOT)?_PASSWORD",
+    ),
+    Sign(_CASE, r"\bprotected-mode[\"']?[ \t=:,\"']{1,6}no\b", "runs Redis open to the network", only=is_served),
+    Sign(
+        _CASE,
+        r"\bauthorization[\"']?:[ \t]*[\"']?disabled\b|[ \t\"'\[]--noauth\b|^[ \t]*noauth[ \t]*=[ \t]*true",
+        "runs MongoDB without logins",
+        only=is_served,
+    ),
+    Sign(
+        _CASE,
+        (
+            rf"xpack\.security\.enabled{IS}false\b|plugins\.security\.disabled{IS}true\b"
+            rf"|DISABLE_SECURITY_PLUGIN{IS}true\b"
+        ),
+        "runs a search engine without logins",
+        only=is_served,
+        anchor=r"xpack\.security\.enabled|plugins\.security\.disabled|DISABLE_SECURITY_PLUGIN",
+    ),
+    Sign(_CASE, r"\bAllowAllAuthenticator\b", "runs Cassandra without logins", only=is_served),
+    Sign(
+        _CASE,
+        (
+            rf"NEO4J_AUTH{IS}none\b|dbms[._]security[._]auth_{{1,2}}enabled{IS}false\b"
+            rf"|AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED{IS}true\b"
+        ),
+        "runs a database without logins",
+        only=is_served,
+        anchor=r"NEO4J_AUTH|dbms[._]security|AUTHENTICATION_ANONYMOUS",
+    ),
+    Sign(_CASE, r"^[ \t]*allow_anonymous[ \t]{1,4}true\b", "lets in MQTT clients without a login", only=_not_trial),
+    Sign(
+        _CASE,
+        (
+            r"--anonymous-auth[= ]true\b|\banonymous:\s{1,12}enabled:[ \t]*true\b"
+            r"|users\.anonymous\.enabled[\"']?:[ \t]*[\"']?true"
+        ),
+        "lets in requests that nobody has signed",
+        only=_not_trial,
+    ),
+    Sign(_CASE, rf"\bdefault_policy{IS}allow\b", "lets in requests without a token (Consul's ACL)", only=_consul),
+    Sign(
+        _CASE,
+        (
+            r"(?:NotebookApp|ServerApp|IdentityProvider)\.(?:token|password)[ \t]*=[ \t]*(?:''|\"\"|\\\"\\\""
+            r"|[ \t]*\n|[\"'], )"
+        ),
+        "runs Jupyter without a token",
+        only=is_served,
+    ),
+    Sign(_CASE, r"tcp://(?:0\.0\.0\.0|\[::\]|):2375\b", "serves the Docker API to the network without a certificate"),
+    Sign(
+        _CASE,
+        rf"(?:disable|skip|no|bypass|without|omit)[-_]?auth(?:entication|n|z)?{IS}{YES}",
+        "runs with its authentication switched off",
+        only=_not_trial,
+    ),
+    Sign(
+        _CASE,
+        r"[ \t\"'\[]--(?:disable-auth(?:entication)?|no-auth(?:entication)?|skip-auth|without-auth"
+        r"|enable-skip-login|api\.insecure"
+        r"|allow-unauthenticated|auth-mode[= ]server|auth[= ]none)(?:[ \t\"',\n\]]|=true)",
+        "runs with its authentication switched off, as an option says",
+        only=_not_trial,
+        anchor=(
+            r"--(?:disable-auth|no-auth|skip-auth|without-auth|enable-skip-login|api\.insecure|allow-unauth"
+            r"|auth-mode|auth[= ]none)"
+        ),
+    ),
+    Sign(
+        _CASE,
+        rf"\b(?:\w{{1,24}}[-_.])?(?:enable|require|use)[-_]?auth(?:entication)?{IS}{NO}"
+        rf"|\b(?:\w{{1,24}}[-_.])?auth(?:entication|orization)?[-_.]?(?:enabled|required){IS}{NO}",
+        "runs with its authentication switched off",
+        only=_known,
+        anchor=r"(?:enable|require|use)[-_]?auth|auth(?:entication|orization)?[-_.]?(?:enabled|required)",
+    ),
+    Sign(
+        _CASE,
+        r"\bauth(?:entication)?[\"']?:\s{1,16}\{?[ \t]*[\"']?enabled[\"']?:[ \t]*false\b",
+        "runs with its authentication switched off (auth.enabled)",
+        only=_known,
+    ),
+    Sign(
+        _CASE,
+        (
+            rf"\b(?:\w{{1,24}}[-_.])?auth(?:entication)?[-_]?(?:mode|type|method|provider|strategy)?{IS}(?:none"
+            rf"|anonymous|disabled|unsecured)\b"
+        ),
+        "runs with its authentication switched off",
+        none=r"auth_method\w*[\"']?\s*[:=]\s*[\"']?none.*client|token_endpoint",
+        only=_known,
+        anchor=(
+            r"auth\w{0,24}[\"'\]]{0,2}[ \t]{0,4}[=:,]{1,2}>?[ \t]{0,4}[\"']?(?:none|anonymous|disabled"
+            r"|unsecured)\b"
+        ),
+    ),
+    Sign(_CASE, rf"\bauth(?:orization_)?type{IS}NONE\b", "lets anybody call a function by its URL", only=_lambda),
+    Sign(
+        _CASE,
+        r"AuthorizationStrategy\$Unsecured|authorizationStrategy:[ \t]*[\"']?unsecured|<useSecurity>false",
+        "runs Jenkins without logins",
+    ),
+    Sign(_CASE, rf"\bbind_secret_id{IS}false\b", "signs in to Vault with a role's name alone", only=_not_trial),
+    Sign(_CASE, r"\bloopback_users[ \t]*=[ \t]*none\b", "lets the guest of RabbitMQ in from anywhere", only=is_served),
+    Sign(
+        _CASE,
+        rf"GF_AUTH_ANONYMOUS_ORG_ROLE{IS}(?:admin|editor)\b",
+        "makes anybody an editor of Grafana",
+        only=is_served,
+    ),
+)

@@ -1,0 +1,232 @@
+"""Transport: encryption that is switched off, and certificates that nobody looks at.
+
+Sources: libpq "SSL Support"; MySQL Connector/J, .NET and Node options; JDBC for SQL Server; MongoDB and AMQP URIs;
+Kafka clients; Node `tls`, Python `ssl`, requests, aiohttp; Go `crypto/tls`; libcurl; options of git, npm,
+Vault, Consul and Helm.
+"""
+
+import re
+
+from taskbound.posture.readers.words import is_reference
+from taskbound.posture.signs.sign import IS, NO, YES, Sign, Spot
+from taskbound.posture.signs.where import counts, counts_surely, is_trial, says
+
+_STORES = says(
+    r"postgres|mysql|maria|mongo|redis|valkey|rabbit|amqp|kafka|database|datasource|\bdb|elastic|opensearch|cassandra"
+    r"|mssql|sqlserver|oracle|ldap|nats|mqtt|broker|typeorm|sequelize|jdbc|memcache|clickhouse|cockroach|smtp"
+)
+_SQL_SERVER = says(r"sqlserver|mssql|data source|initial catalog|trustservercertificate|tedious|:1433|,1433")
+_LITERAL = re.compile(r"://([^\s:/@\"']*):([^\s@\"']+)@")
+
+
+def _of_store(spot: Spot) -> bool:
+    return bool(_STORES.search(spot.around)) and counts_surely(spot)
+
+
+def _of_sql_server(spot: Spot) -> bool:
+    return bool(_SQL_SERVER.search(spot.around)) and counts(spot)
+
+
+def _not_trial(spot: Spot) -> bool:
+    return not is_trial(spot)
+
+
+def _with_credential(spot: Spot) -> bool:
+    return counts(spot) and bool(
+        re.search(r"authorization|bearer|token|\s-u\s|--user\b|api[-_]?key|password", spot.line, re.I)
+    )
+
+
+def _literal(spot: Spot) -> bool:
+    """A password written out: where only a reference stands it is not said whether it is one that matters."""
+    found = _LITERAL.search(spot.line)
+    return bool(found) and not is_reference(found[2]) and len(found[2]) > 5 and counts_surely(spot)  # type: ignore[index]
+
+
+def _remote(spot: Spot) -> bool:
+    return counts_surely(spot) and not re.search("proxy", spot.line, re.I)
+
+
+_OFF = "connection-without-tls"
+_ANY = "certificate-not-verified"
+_CLEAR = "password-sent-in-clear"
+_LINE = r"[^\n;|&]"
+
+SIGNS: tuple[Sign, ...] = (
+    # --- encryption ---------------------------------------------------------------------------------
+    Sign(_OFF, rf"ssl[-_ ]?mode{IS}(?:disabled?|none)\b", "connects without encryption (sslmode)", only=counts),
+    Sign(
+        _OFF,
+        rf"ssl[-_ ]?mode{IS}(?:allow|prefer(?:red)?)\b",
+        "takes a connection without encryption where the other side offers none (sslmode)",
+        only=counts,
+    ),
+    Sign(_OFF, rf"\buse[-_]?(?:ssl|tls){IS}{NO}", "connects without encryption (useSSL)", only=counts),
+    Sign(
+        _OFF,
+        r"[?&;](?:ssl|tls|secure|usetls)=(?:false|0|no|disabled?|preferred)\b",
+        "connects without encryption, as its URL says",
+        only=counts,
+    ),
+    Sign(
+        _OFF,
+        rf"\bencrypt{IS}(?:false|no|optional)\b",
+        "connects to SQL Server without encryption (encrypt)",
+        only=_of_sql_server,
+        anchor=r"encrypt[\"'\]]{0,2}[ \t]{0,4}[=:,][ \t]{0,4}[\"']?(?:false|no|optional)",
+    ),
+    Sign(
+        _OFF,
+        rf"\b(?:\w{{1,20}}[-_.])?(?:tls|ssl)[-_]?disabled?{IS}{YES}",
+        "serves or connects without encryption (tls_disable)",
+        only=_not_trial,
+        anchor=r"(?:tls|ssl)[-_]?disable",
+    ),
+    Sign(_OFF, rf"\bdisable[-_]?(?:tls|ssl){IS}{YES}", "connects without encryption (disable TLS)", only=_not_trial),
+    Sign(
+        _OFF,
+        r"[ \t\"'\[]--(?:skip-ssl|ssl=0|no-tls|disable-tls|tls=false|ssl=false|ssl-mode=(?:disabled|preferred))\b",
+        "connects without encryption, as an option says",
+        only=counts,
+    ),
+    Sign(
+        _OFF,
+        rf"(?:\b|_)(?:ssl|tls)(?:[-_.]?(?:enabled?|required))?{IS}{NO}",
+        "connects to a store without encryption (ssl)",
+        only=_of_store,
+        anchor=(
+            r"(?:ssl|tls)[\w.-]{0,12}[\"'\]]{0,2}[ \t]{0,4}[=:]>?[ \t]{0,4}[\"']?(?:false|no|off|0|disabled?"
+            r"|none)\b"
+        ),
+    ),
+    Sign(
+        _OFF,
+        r"\b(?:ssl|tls)[\"']?:\s{1,40}\{?[\"']?enabled[\"']?:[ \t]*false\b",
+        "connects to a store without encryption (tls.enabled)",
+        only=_of_store,
+    ),
+    Sign(
+        _OFF,
+        rf"security[-_.]?protocol{IS}(?:sasl_)?plaintext\b",
+        "talks to Kafka without encryption (security.protocol)",
+        only=counts,
+    ),
+    Sign(
+        _OFF,
+        rf"(?:xpack\.security\.(?:http|transport)\.ssl\.enabled|plugins\.security\.ssl\.http\.enabled){IS}false\b",
+        "serves a search engine without encryption",
+        only=_not_trial,
+        anchor=r"xpack\.security\.(?:http|transport)\.ssl|plugins\.security\.ssl",
+    ),
+    Sign(
+        _OFF,
+        rf"\bssl_?required{IS}none\b",
+        "lets people and clients sign in without encryption (sslRequired)",
+        only=_not_trial,
+    ),
+    Sign(
+        _OFF,
+        r"^[ \t-]{0,20}[\"']?hostnossl[ \t]{1,20}\S",
+        "lets in logins without encryption (hostnossl)",
+        none=r"\breject\b",
+        anchor="hostnossl",
+    ),
+    # --- certificates -------------------------------------------------------------------------------
+    Sign(_ANY, rf"NODE_TLS_REJECT_UNAUTHORIZED{IS}0\b", "takes any certificate (NODE_TLS_REJECT_UNAUTHORIZED=0)"),
+    Sign(_ANY, rf"reject[-_]?unauthorized{IS}(?:false|0)\b", "takes any certificate (rejectUnauthorized)", only=counts),
+    Sign(_ANY, rf"strict[-_]?ssl{IS}(?:false|0)\b", "takes any certificate (strict-ssl)"),
+    Sign(
+        _ANY,
+        r"[,(\s.]verify[ \t]*=[ \t]*False\b",
+        "takes any certificate (verify=False)",
+        none=r"jwt|jws|jose|decode\(",
+        only=lambda spot: spot.path.endswith((".py", ".pyi", ".ipynb", ".sh", ".ini", ".cfg", ".toml")),
+    ),
+    Sign(
+        _ANY,
+        rf"(?:verify[-_]?(?:ssl|tls|certs?|certificates?|peer(?:[-_]?name)?|host(?:name)?)"
+        rf"|(?:ssl|tls|certs?|certificate|https)[-_.]?verif(?:y|ication)(?:[-_]?(?:peer|cert|mode))?"
+        rf"|validate[-_]?certs?"
+        rf"|ssl[-_]?validate|check[-_]?hostname|sslverify){IS}{NO}",
+        "takes any certificate",
+        only=counts,
+    ),
+    Sign(_ANY, r"\bCERT_NONE\b|\b_create_unverified_context\b", "takes any certificate (Python's ssl)"),
+    Sign(
+        _ANY,
+        rf"\b(?:SSL_|TLS_)?VERIFY_NONE\b|verify{IS}verify_none",
+        "takes any certificate (verify none)",
+        anchor=r"VERIFY_NONE",
+    ),
+    Sign(_ANY, r"CURLOPT_SSL_VERIFY(?:PEER|HOST)\W{1,12}(?:false|0)\b", "takes any certificate (libcurl)"),
+    Sign(
+        _ANY,
+        rf"(?:insecure[-_]?skip[-_]?(?:tls[-_]?|ssl[-_]?)?verify|(?:skip[-_]?tls|tls[-_]?skip|skip[-_]?ssl"
+        rf"|ssl[-_]?skip|"
+        rf"skip[-_]?cert(?:ificate)?)[-_]?verif(?:y|ication)(?:[-_]?insecure)?|[a-z]{{2,20}}_skip_verify"
+        rf"|insecure[-_]?ssl"
+        rf"|allow[-_]?unverified[-_]?ssl|trust[-_ ]?server[-_ ]?certificate|tls[-_]?insecure|ssl[-_]?insecure"
+        rf"|(?:tls|ssl)[-_]?(?:allow[-_]?)?invalid[-_]?(?:certificates?|hostnames?|host[-_]?name[-_]?allowed)"
+        rf"|GIT_SSL_NO_VERIFY|accept[-_]?invalid[-_]?certs?|(?:trust|allow)[-_]?all[-_]?cert(?:ificate)?s?){IS}{YES}",
+        "takes any certificate",
+        only=counts,
+        anchor=(
+            r"skip[-_]?(?:tls[-_]?|ssl[-_]?|cert(?:ificate)?[-_]?)?verif|(?:tls|ssl)[-_]?skip|insecure[-_]?ssl"
+            r"|unverified[-_]?ssl|trust[-_ ]?server|(?:tls|ssl)[-_]?insecure|(?:tls"
+            r"|ssl)[-_]?(?:allow[-_]?)?invalid|GIT_SSL_NO|invalid[-_]?certs?|all[-_]?cert"
+        ),
+    ),
+    Sign(
+        _ANY,
+        r"[ \t\"'\[]--(?:insecure-skip-tls-verify|tls-skip-verify|kube-insecure-skip-tls-verify|tls-verify=false"
+        r"|no-verify-ssl|insecure-registry|skip-tls-verify)\b",
+        "takes any certificate, as an option says",
+        none=r"skip-(?:tls-)?verify[=\s]+false",
+        only=counts,
+    ),
+    Sign(_ANY, rf"PYTHONHTTPSVERIFY{IS}0\b", "takes any certificate (PYTHONHTTPSVERIFY=0)"),
+    Sign(_ANY, r"[?&](?:tls|ssl)=skip-verify\b", "takes any certificate, as its URL says", only=counts),
+    Sign(
+        _ANY,
+        rf"\bcurl\b{_LINE}{{0,200}}[ \t](?:--insecure|-[a-jl-z]{{0,6}}k[a-z]{{0,4}})[ \t]",
+        "sends a credential to whoever answers (curl -k)",
+        only=_with_credential,
+        anchor=r"\bcurl[ \t]",
+    ),
+    Sign(
+        _ANY,
+        r"NoopHostnameVerifier|TrustAllStrategy|AllowAllHostnameVerifier|DangerousAcceptAnyServerCertificateValidator"
+        r"|danger_accept_invalid_(?:certs|hostnames)\(true|InsecureIgnoreHostKey\("
+        r"|Server(?:Certificate)?(?:Custom)?ValidationCallback[^\n]{0,80}=>[ \t]*true",
+        "takes any certificate or host key",
+        anchor=(
+            r"NoopHostnameVerifier|TrustAllStrategy|AllowAllHostnameVerifier|DangerousAcceptAny"
+            r"|danger_accept_invalid|InsecureIgnoreHostKey|ValidationCallback"
+        ),
+    ),
+    # --- passwords ----------------------------------------------------------------------------------
+    Sign(
+        _CLEAR,
+        r"\bhttp://[\w.%+~-]{1,64}:[^\s/@\"']{1,128}@[\w.-]{1,100}",
+        "sends a password by plain HTTP",
+        only=_remote,
+        anchor=r"\bhttp://[\w.%+~-]{1,24}:[^\s/@\"'\d]",
+    ),
+    Sign(
+        _CLEAR,
+        r"\b(?:redis|amqp|mqtt|nats|ldap|stomp|ftp)://[\w.%+~-]{0,64}:[^\s/@\"']{1,128}@[\w.-]{1,100}",
+        "sends a password without encryption",
+        only=_literal,
+        anchor=r"\b(?:redis|amqp|mqtt|nats|ldap|stomp|ftp)://",
+    ),
+    Sign(
+        _CLEAR,
+        (
+            r"\b(?:host|hostnossl)[ \t]{1,20}\S{1,64}[ \t]{1,20}\S{1,64}[ \t]{1,20}\S{1,64}[ \t]{1,20}(?:\S{1,40}["
+            r" \t]{1,20})?password\b"
+        ),
+        "lets logins send their password in clear (pg_hba: password)",
+        none=r"127\.0\.0\.1|::1|localhost",
+        anchor=r"[ \t]password[ \t\r]*$",
+    ),
+)

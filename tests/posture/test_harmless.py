@@ -1,0 +1,44 @@
+"""What looks like a credential and opens nothing: sealed, or said beside it to be dead; what is yet to die is one."""
+
+import pytest
+
+from taskbound.posture.detection import Detector
+from taskbound.posture.scan import scan
+from taskbound.posture.sighting import Credential
+from tests.posture.planted import mark
+
+TOKEN = "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"
+SEALED = "Kq83mZx0LwPv82Tq92nXbR7sLmYy72kPqLx0Zn"
+
+
+def found(path: str, text: str) -> list[int]:
+    seen = scan(path, text.encode(), "shop", Detector(mark), mark).sightings
+    return [one.place.line for one in seen if isinstance(one, Credential)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["`{}` was revoked on 2026-05-02", "{} (invalidated, kept for the search)", "dead: {}", "{} has been rotated"],
+)
+def test_what_prose_says_is_revoked_is_no_leak(line: str) -> None:
+    assert found("incident.md", f"# x\n{line.format(TOKEN)}\n") == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{} must be revoked", "{} is not revoked yet", "revoke {}", "if {} was revoked it answers 401", "use {}"],
+)
+def test_what_is_yet_to_be_revoked_is_one(line: str) -> None:
+    assert found("incident.md", f"# x\n{line.format(TOKEN)}\n") == [2]
+
+
+def test_code_and_configuration_say_nothing_of_the_kind():
+    assert found("a.yaml", f"token: {TOKEN} # revoked\n") == [1]
+    assert found("a.py", f"TOKEN = '{TOKEN}'  # revoked\n") == [1]
+
+
+def test_what_is_sealed_for_a_cluster_or_a_service_is_no_leak():
+    sealed = f"kind: SealedSecret\nspec:\n  encryptedData:\n    token: {SEALED}\n"
+    assert found("sealed.yaml", sealed) == []
+    assert found(".travis.yml", f"env:\n  global:\n    - secure: {SEALED}\n") == []
+    assert found("plain.yaml", f"spec:\n  data:\n    token: {SEALED}\n") == [3]
