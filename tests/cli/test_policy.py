@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 
 import cedarpy
 import pytest
 
+from taskbound.app.places import only_one
 from taskbound.cli import main
 from taskbound.policy_pack import init_files
 from tests.rig import POLICY
@@ -63,6 +65,21 @@ def test_what_init_writes_passes_its_own_tests(say):
     found = {one["name"]: one for one in json.loads(out)["tests"]}
     leased = found["an agent of development leases nothing of production"]
     assert (leased["got"]["verdict"], leased["got"]["policies"], leased["passed"]) == ("deny", ["nhi8"], True)
+
+
+def test_init_closes_a_state_directory_that_was_just_made_and_no_other_folder(say, tmp_path):
+    state = tmp_path / "state"
+    state.chmod(0o755)  # as mkdir makes it
+    (state / "taskbound.toml").write_text("")
+    status, _, err = say("init")
+    assert (status, state.stat().st_mode & 0o777) == (0, 0o700)
+    assert err == f"{state} was open to others: its mode is 0700 now\n"
+    with only_one(state):  # which `up` asks for
+        pass
+    shutil.rmtree(state / "policy")
+    state.chmod(0o755)
+    (state / "mine.txt").write_text("")
+    assert (say("init")[0], state.stat().st_mode & 0o777) == (0, 0o755)
 
 
 def test_a_policy_taken_out_fails_the_test_that_names_it(say, pack):

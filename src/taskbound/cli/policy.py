@@ -1,6 +1,8 @@
 """`taskbound policy`: a first policy directory; check, test and explain one without a server; load it."""
 
 import argparse
+import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ VERBS = {
     "schema": "print the Cedar schema that policies are validated against",
     "load": "put the policy directory in force, whole or not at all",
 }
+BEFORE_UP = {"taskbound.toml", "policy"}  # what a person puts into a state directory that `up` never used
 COUNTED = ("policies", "profiles", "tools", "tests")
 COMMON = """\
 // What all actions share. context.args and context.origin have the arguments of the tool that is called:
@@ -90,7 +93,7 @@ def _init(asked: argparse.Namespace) -> int:
 
     directory = asked.directory or answer.state_directory() / "policy"
     if asked.directory is None:
-        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(directory.parent)
     files = {directory / path: data for path, data in init_files().items()}
     # What it writes permits: beside policies of one's own it would widen them.
     for file in (*files, *(directory / "organisation").glob("*.cedar")):
@@ -105,6 +108,20 @@ def _init(asked: argparse.Namespace) -> int:
     else:
         answer.show(*(f"written {file}" for file in files))
     return answer.DONE
+
+
+def _make_private(state: Path) -> None:
+    """Make the state directory, 0700; close one that is open to others, which `up` would not take.
+
+    One that holds more than what a person puts there before the first start may be a folder of another use (`/tmp`,
+    a home): its mode is not ours to change, and `up` names it. Raises OSError.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = state.stat()
+    is_open = about.st_uid == os.geteuid() and stat.S_IMODE(about.st_mode) & 0o077
+    if is_open and {file.name for file in state.iterdir()} <= BEFORE_UP:
+        state.chmod(0o700)
+        answer.say(f"{state} was open to others: its mode is 0700 now")
 
 
 def _check(asked: argparse.Namespace) -> int:
