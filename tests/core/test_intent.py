@@ -13,7 +13,7 @@ from taskbound.core.cedar import Entity, Uid, parse_policy, validate
 from taskbound.core.details import grants_from_details
 from taskbound.core.errors import InvalidRequest
 from taskbound.core.grant import Condition, Grant, cedar_value, render
-from taskbound.core.intent import DEFAULT_BUDGET, bind, read_profile
+from taskbound.core.intent import DEFAULT_BUDGET, bind, read_grant, read_profile
 from taskbound.core.policy import PolicySet, Request, authorize
 from taskbound.core.schema import schema_of
 
@@ -261,6 +261,30 @@ def test_a_condition_that_cannot_be_meant_is_refused(argument, condition, says, 
         profile_of(text)
     assert refused.value.code == "invalid_policy"
     assert hint in refused.value.hint and str(refused.value).startswith("grant 1 (up/opt)")
+
+
+def test_all_that_a_grant_has_to_name_is_told_at_once_as_a_line_to_paste():
+    """A recipient is nobody until a person says whom; what is left open refuses the load."""
+    tool = read_tool("mail", "send", {"pin": "x", "effect": "send", "arguments": {"to": "recipient"}}, {
+        "name": "send", "inputSchema": {"properties": {
+            "to": {"type": "string"}, "subject": {"type": "string"}, "body text": {"type": "string"},
+            "cc": {"type": "string"},
+        }, "required": ["to", "subject", "body text"]},
+    })  # fmt: skip
+    grant = {"tool": "mail/send", "when": {"subject": "any"}}
+    with pytest.raises(InvalidRequest) as refused:
+        read_grant(0, grant, {"mail/send": tool}, {}, ())
+    assert str(refused.value).endswith("can never permit: 'body text', 'to' are required and not named")
+    line, _, left = refused.value.hint.partition(", with ")
+    assert line == 'when = { subject = "any", "body text" = "any", to = "= …" }'
+    assert left == "its value in place of each …: 'to' a string"
+    with pytest.raises(InvalidRequest, match="the condition on 'to'"):
+        read_grant(0, {**grant, **tomllib.loads(line)}, {"mail/send": tool}, {}, ())
+    filled = tomllib.loads(line.replace("…", "'emma@example.org'".replace("'", '\\"')))
+    assert read_grant(0, {**grant, **filled}, {"mail/send": tool}, {}, ()).unnamed == ("cc",)
+    with pytest.raises(InvalidRequest, match="unknown key 'body text', which is an argument") as refused:
+        read_grant(0, {"tool": "mail/send", "body text": "any"}, {"mail/send": tool}, {}, ())
+    assert refused.value.hint.startswith('when = { "body text" = "any", subject = "any", to = "= …" }')
 
 
 GRANT = '[[grant]]\ntool = "up/opt"\n'

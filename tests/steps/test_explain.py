@@ -12,7 +12,7 @@ from taskbound.cli import main
 from taskbound.core.call import TASK_ACTIONS, Ask, Call, Decision, Deny
 from taskbound.core.errors import Denied, NotFound
 from taskbound.core.event import Kind
-from taskbound.core.identity import Claim, Facts
+from taskbound.core.identity import Claim, Facts, Process
 from taskbound.core.lease import orphan
 from taskbound.core.organisation import operator_policy
 from taskbound.core.policy_dir import read_policy_dir
@@ -104,7 +104,7 @@ async def test_it_says_whether_the_event_is_sealed_under_a_checkpoint(rig, task)
 @pytest.mark.parametrize(
     ("ask", "code", "hint", "command"),
     [
-        (CallAsk("crm/get_order", {"id": "4712"}), "outside_grants", "other values",
+        (CallAsk("crm/get_order", {"id": "4712"}), "outside_grants", 'id = "4711"',
          "taskbound task open --profile refund-order --set max=… order_id=…"),
         (CallAsk("mail/send", {}), None, None, None),
         (CallAsk("crm/nothing", {}), "unknown_tool", "which tools", "taskbound tools list"),
@@ -136,7 +136,10 @@ async def test_the_profile_that_grants_it_is_named_else_what_to_add(rig, task):
     assert told["command"] == "taskbound task open --profile refund-order --set max=… order_id=…"
     world = with_policies(rig, profiles={})
     told = await explain(world, rig.door, ALICE, call.id)
-    assert 'add [[grant]] tool = "crm/refund" to profiles/look-up-order.toml' in told["hint"]
+    assert told["hint"] == (
+        'no profile grants it: add [[grant]] tool = "crm/refund" to profiles/look-up-order.toml, below it '
+        'when = { amount = "<= …", order_id = "any" }, with its value in place of each …: \'amount\' a decimal'
+    )
     assert told["command"] == "taskbound policy load"
 
 
@@ -156,13 +159,49 @@ async def test_where_a_profile_binds_nothing_it_is_the_profile_that_is_to_be_cha
     profiles = rig.world.policies.current.profiles
     bare = {"refund-order": replace(profiles["refund-order"], parameters={})}
     told = await explain(with_policies(rig, profiles=bare), rig.door, ALICE, call.id)
-    assert told["hint"] == "the profile grants it with other values: change its [[grant]] in profiles/refund-order.toml"
+    assert told["hint"] == 'it was granted id = "4711": change its [[grant]] in profiles/refund-order.toml'
     assert told["command"] == "taskbound policy load"
 
 
 async def test_the_parameter_that_binds_it_is_named(rig, task):
     told = await why(rig, (await called(rig, task[1], CallAsk("crm/get_order", {"id": "4712"}))).id)
-    assert told["hint"] == "it was granted with other values of order_id: open a task that is bound to these"
+    assert told["hint"] == 'it was granted id = "4711": open a task with another order_id'
+
+
+async def test_only_what_differed_is_named_with_its_bound_and_what_the_profile_takes(rig, task):
+    asked = await called(rig, task[1], CallAsk("crm/refund", {"order_id": "4711", "amount": 900}))
+    told = await why(rig, asked.id)
+    assert told["hint"] == (
+        "it was granted amount <= 50, and max of profile refund-order is at most 200: change profiles/refund-order.toml"
+    )
+    assert told["command"] == "taskbound policy load"
+    (listed,) = await list_calls(rig.world, rig.door, ALICE, task[0].id, "denied", 10)
+    assert (listed["hint"], listed["command"]) == (told["hint"], told["command"])
+    told = await why(rig, (await called(rig, task[1], CallAsk("crm/refund", {"order_id": "4711", "amount": 60}))).id)
+    assert told["hint"] == "it was granted amount <= 50: open a task with another max"
+    noted = CallAsk("crm/refund", {"order_id": "4711", "amount": 5, "note": "please"})
+    told = await why(rig, (await called(rig, task[1], noted)).id)
+    assert told["hint"] == "it was granted without note: change its [[grant]] in profiles/refund-order.toml"
+
+
+async def test_of_what_was_granted_above_it_a_task_is_told_nothing(rig, task):
+    wide = replace(
+        task[0].grants[1],
+        conditions=tuple(replace(one, operator="any", parameter=None) for one in task[0].grants[1].conditions),
+    )
+    child = replace(task[0], id="t" + "z" * 20, parent=task[0].id, grants=(wide,), depth=1)
+    call = replace(await called(rig, task[1], CallAsk("crm/refund", {"order_id": "4711", "amount": 60})))
+    args = {"projected": {"args": {"order_id": "4711", "amount": {"__extn": {"fn": "decimal", "arg": "60.0"}}}}}
+    policies = rig.world.policies.current
+    assert explain_module._differing(call, (task[0], child), policies, args, names=False) is None
+    assert explain_module._differing(call, (task[0], child), policies, args, names=True) is not None
+
+
+async def test_who_used_run_is_told_to_run_again(rig):
+    held = replace(REFUND, holder=Process(1, 1))
+    _, handle = await open_task(rig.world, rig.door, ALICE, held)
+    told = await why(rig, (await called(rig, claim_of(handle), CallAsk("crm/get_order", {"id": "4712"}))).id)
+    assert told["command"] == "taskbound run --profile refund-order --set max=… order_id=… -- PROGRAM"
 
 
 async def test_nobody_is_told_to_permit_administration_inside_a_task(rig, task):
@@ -326,14 +365,14 @@ def test_a_command_that_there_is_not_is_told_apart():
 @pytest.mark.parametrize("action", sorted(set(RESOURCE_TYPES) - TASK_ACTIONS))
 def test_administration_inside_a_task_has_a_command_too(rig, action):
     denied = Call("c1", "main", "t1", "t1", action, "x", rig.clock.at, code="not_permitted", state="denied")
-    hint, command = explain_module._unblocking(denied, (), rig.world.policies.current, names=True)
+    hint, command = explain_module._unblocking(denied, (), rig.world.policies.current, {}, names=True)
     assert hint == "it is administration: do it outside of every task" and is_a_command(command)
 
 
 @pytest.mark.parametrize("code", sorted(denial_codes()))
 def test_each_denial_has_a_plain_hint_and_a_command(rig, code):
     denied = Call("c1", "main", "t1", "t1", "tools/call", "crm/refund", rig.clock.at, code=code, state="denied")
-    hint, command = explain_module._unblocking(denied, (), rig.world.policies.current, names=True)
+    hint, command = explain_module._unblocking(denied, (), rig.world.policies.current, {}, names=True)
     assert hint and is_a_command(command), code
     said = Decision((Ask("grant_asks", "x") if code == "approval_required" else Deny(code, "x"),), {})
     assert said.hint and said.refusal().hint == said.hint, code

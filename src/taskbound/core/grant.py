@@ -242,7 +242,7 @@ def narrow(
 
 def said(grant: Grant, values: Mapping[str, Value]) -> str:
     """Return a grant as a person reads it, with the values that are bound: what may be done, with what, how often."""
-    conditions = [_said(one, values) for one in grant.conditions]
+    conditions = [said_of(one, values) for one in grant.conditions]
     rest = [f"without {', '.join(grant.unnamed)}"] if grant.unnamed else []
     limit = [f"{grant.calls} times at most" if grant.calls != 1 else "once"] if grant.calls else []
     ask = ["a person is asked each time"] if grant.ask else []
@@ -250,18 +250,22 @@ def said(grant: Grant, values: Mapping[str, Value]) -> str:
     return "; ".join([f"{verb} {grant.resource}", *conditions, *rest, *limit, *ask])
 
 
-def _said(condition: Condition, values: Mapping[str, Value]) -> str:
+def said_of(condition: Condition, values: Mapping[str, Value]) -> str:
+    """Return a condition as a person reads it; one without an operator is of an argument that must be absent."""
+    if not condition.operator:
+        return f"without {condition.argument}"
     if condition.operator == "any":
         return f"any {condition.argument}"
     if condition.parameter is not None and condition.parameter not in values:  # of a profile, not of a task
         return f"{condition.argument} {condition.operator} {condition.parameter}"
     bound = condition.literal if condition.parameter is None else values[condition.parameter]
-    return f"{condition.argument} {condition.operator} {_shown(bound)}"
+    return f"{condition.argument} {condition.operator} {shown(bound)}"
 
 
-def _shown(value: Value | None) -> str:
+def shown(value: Value | None) -> str:
+    """Return a value as a person reads it, short, and nothing that steers a terminal."""
     if isinstance(value, tuple):
-        return f"[{', '.join(_shown(one) for one in value)}]"
+        return f"[{', '.join(shown(one) for one in value)}]"
     if isinstance(value, str):
         text = _escaped(value)  # what came in with --set or a request may hold what a terminal would obey
         return f'"{text[:77]}..."' if len(text) > 80 else f'"{text}"'

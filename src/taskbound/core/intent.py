@@ -5,6 +5,7 @@ against its pinned tool, with every rule of INTERFACES 3 about what can never pe
 Values come by `--set` for a profile's parameters. Refused files are "invalid_policy".
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from typing import Any
 from taskbound.core.catalogue import KINDS, Target, Tool
 from taskbound.core.cedar import Entity, Uid
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.grant import OPERATORS, Condition, Grant, Value, render
+from taskbound.core.grant import OPERATORS, Condition, Grant, Value, covers, render, shown
 from taskbound.core.projection import CONVERTERS, Unfit, decimal_text
 from taskbound.core.refusal import Problems, nearest, only, quoted, refused
 from taskbound.formats import canonical
@@ -130,7 +131,7 @@ def read_grant(
 ) -> Grant:
     """Return the grant of a table of `tool` or `lease`, `when`, `others`, `calls`, `ask`. Raises InvalidRequest."""
     where = f"grant {place + 1}"
-    only(entry, ("tool", "lease", "when", "others", "calls", "ask"), where)
+    _require_known(entry, tools, where)
     if ("tool" in entry) == ("lease" in entry):
         raise refused(f"{where} names a tool or a lease, and not both")
     kind: str = "tool" if "tool" in entry else "lease"
@@ -152,10 +153,53 @@ def read_grant(
         raise refused(f"{where}: it has no argument {quoted(strange[0])}", nearest(strange[0], tool.arguments))
     rest = sorted(name for name in tool.arguments if name not in when and others != "any")
     if needed := [name for name in rest if tool.arguments[name].required]:
-        hint = f'name it: {needed[0]} = "any" lets every value through'
-        raise refused(f"{where} can never permit: {quoted(needed[0])} is required and not named", hint)
+        said = f"{', '.join(map(quoted, needed))} {'is' if len(needed) == 1 else 'are'} required and not named"
+        raise refused(f"{where} can never permit: {said}", when_of(tool, when))
     conditions = tuple(_condition(when[name], tool, name, parameters, where) for name in sorted(when))
     return Grant(f"g{place}", "tools/call", resource, conditions, tuple(rest), calls, ask, place, tool.pin)
+
+
+def _require_known(entry: Mapping[str, Any], tools: Mapping[str, Tool], where: str) -> None:
+    """Refuse a key that a grant has not; of an argument of its tool say where it stands. Raises InvalidRequest."""
+    known = ("tool", "lease", "when", "others", "calls", "ask")
+    tool = tools.get(entry["tool"]) if isinstance(entry.get("tool"), str) else None
+    for key in entry:
+        if tool is not None and key not in known and key in tool.arguments:
+            given = entry.get("when")
+            beside = given if isinstance(given, Mapping) else {}
+            raise refused(f"{where}: unknown key {quoted(key)}, which is an argument", when_of(tool, beside))
+    only(entry, known, where)
+
+
+# Kinds of argument that say whom, where or how much: a grant that lets them be anything is somebody's decision.
+_BOUND = ("recipient", "account", "url", "path", "amount", "principal", "secret")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")  # TOML 1.0, bare keys
+
+
+def when_of(tool: Tool, given: Mapping[str, Any]) -> str:
+    """Return the line of a grant of the tool that names all it requires, as TOML to paste, and what is left to fill in.
+
+    What is given stays as it is. An open `…` is no condition, so that nothing is granted before a person fills it.
+    """
+    conditions = {name: text for name, text in given.items() if name in tool.arguments}
+    open_: list[str] = []
+    for name, one in sorted(tool.arguments.items()):
+        if not one.required or name in conditions:
+            continue
+        fits = [operator for operator in ("<=", "in", "=") if one.type in OPERATORS[operator]]
+        if one.kind not in _BOUND or not fits:
+            conditions[name] = "any"
+            continue
+        operator = "<=" if "<=" in fits else "in" if one.type.startswith("Set<") else "="
+        conditions[name] = f"{operator} …"
+        open_.append(f"{quoted(name)} a {one.type.lower().removesuffix('>').replace('set<', 'list of ')}")
+    members = (f"{_key(name)} = {json.dumps(text, ensure_ascii=False)}" for name, text in conditions.items())
+    filled = f", with its value in place of each …: {', '.join(open_)}" if open_ else ""
+    return f"when = {{ {', '.join(members)} }}{filled}"
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else json.dumps(name)
 
 
 _GRANT_DEFAULTS: Mapping[str, Any] = {"calls": None, "ask": False, "others": None, "when": {}}
@@ -345,9 +389,46 @@ def _accept(parameter: Parameter, item: Any) -> None:
     if isinstance(parameter.values, tuple) and item not in parameter.values:
         raise Unfit(f"expected one of {len(parameter.values)} values that the profile lists")
     if parameter.minimum is not None and item < parameter.minimum:
-        raise Unfit(f"expected at least {parameter.minimum}")
+        raise Unfit(f"expected at least {shown(parameter.minimum)}")
     if parameter.maximum is not None and item > parameter.maximum:
-        raise Unfit(f"expected at most {parameter.maximum}")
+        raise Unfit(f"expected at most {shown(parameter.maximum)}")
+
+
+def unmet(grants: Sequence[Grant], values: Mapping[str, Value], args: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """Return the conditions that projected arguments do not meet, of the grant that they are nearest to; () for none.
+
+    An argument that must be absent and is there is told as a condition without an operator.
+    """
+    found: list[tuple[Condition, ...]] = []
+    for grant in grants:
+        missed = [one for one in grant.conditions if not _meets(one, values, args)]
+        missed += [Condition(name, "", False, "") for name in grant.unnamed if name in args]
+        found.append(tuple(missed))
+    return min(found, key=len, default=())
+
+
+def _meets(condition: Condition, values: Mapping[str, Value], args: Mapping[str, Any]) -> bool:
+    if condition.operator == "any":
+        return True
+    if condition.argument not in args:
+        return False
+    return covers(
+        condition,
+        values,
+        replace(condition, operator="=", parameter=None, literal=_value(args[condition.argument])),
+        {},
+    )
+
+
+def takes(parameter: Parameter, condition: Condition, args: Mapping[str, Any]) -> str:
+    """Return what of a parameter's limits keeps the condition's argument out, "" where a task may be opened with it."""
+    value = _value(args[condition.argument]) if condition.argument in args else ()
+    try:
+        for item in value if isinstance(value, tuple) else (value,):
+            _accept(parameter, item)
+    except Unfit as error:
+        return str(error).removeprefix("expected ")
+    return ""
 
 
 # --- an intent alone -----------------------------------------------------------------------------

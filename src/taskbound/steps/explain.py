@@ -15,8 +15,9 @@ from typing import Any
 from taskbound.core.call import TASK_ACTIONS, Call
 from taskbound.core.errors import NotFound
 from taskbound.core.event import Kind
-from taskbound.core.grant import Grant, render, said
+from taskbound.core.grant import Grant, render, said, said_of
 from taskbound.core.identity import Claim, Identity, Registration, name_of
+from taskbound.core.intent import takes, unmet, when_of
 from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease
 from taskbound.core.policy_dir import PolicyDir
@@ -32,6 +33,7 @@ Effect = Call | Lease | Task
 NOUNS: Mapping[str, type[Effect]] = {"c": Call, "l": Lease, "t": Task}
 IDS = "name a call (d…), a lease (l…) or a task (t…)"
 KINDS = {"tools/call": "tool", "lease/issue": "lease"}  # what grants are of, as profiles name it
+READ = 32  # calls in one answer whose arguments are looked up; of others it is not told which one differed
 LOAD = "taskbound policy load"
 # The command of each administration, by the first part of its action: nothing in it is of who was denied, who may
 # have chosen the resource for whoever types it.
@@ -84,7 +86,7 @@ async def explain(world: World, door: Identity, asker: Claim | Identity, id: str
         "command": "",
     }
     if isinstance(thing, Call) and thing.state == "denied":
-        told["hint"], told["command"] = _unblock(thing, chain, world.policies.current, caller)
+        told["hint"], told["command"] = _unblock(thing, chain, world.policies.current, caller, decided)
     return told
 
 
@@ -122,11 +124,24 @@ async def list_calls(
                     chains[call.task] = await chain_of(tx, call.task)
     if refusal is not None:
         raise refusal
-    return [_listed(call, chains[call.task], world.policies.current, caller) for call in found]
+    newest = {(call.task, call.resource): call.id for call in reversed(found) if call.code == "outside_grants"}
+    decided = {id: await _decided(world, door, id) for id in list(newest.values())[-READ:]}
+    now = world.policies.current
+    return [_listed(call, chains[call.task], now, caller, decided.get(call.id, {})) for call in found]
 
 
-def _listed(call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Identity) -> Mapping[str, Any]:
-    hint, command = _unblock(call, chain, policies, caller) if call.state == "denied" else ("", "")
+async def _decided(world: World, door: Identity, id: str) -> Mapping[str, Any]:
+    """Return what was decided on a call; nothing where its body was erased."""
+    facts = await world.log.about(door, id)
+    body = next((one.body for one in facts if one.header.kind in DECIDED and one.body), None)
+    found: Mapping[str, Any] = json.loads(body).get("detail", {}).get("decision", {}) if body else {}
+    return found
+
+
+def _listed(
+    call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Identity, decided: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    hint, command = _unblock(call, chain, policies, caller, decided) if call.state == "denied" else ("", "")
     return {
         "call": shown(call.id),
         "task": call.task,
@@ -258,40 +273,57 @@ def _repeated(facts: Iterable[Fact]) -> int:
 # --- what would unblock it -------------------------------------------------------------------------
 
 
-def _unblock(call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Identity) -> tuple[str, str]:
+def _unblock(
+    call: Call, chain: Sequence[Task], policies: PolicyDir, caller: Identity, decided: Mapping[str, Any]
+) -> tuple[str, str]:
     """Return what a person can do about a denial, and the command for it; "" where there is nothing to do.
 
     Who is in a task is told no command, and no profile but its own: neither is an agent's to choose.
     """
-    hint, command = _unblocking(call, chain, policies, names=caller.task is None)
+    hint, command = _unblocking(call, chain, policies, decided, names=caller.task is None)
     return hint, command if caller.task is None else ""
 
 
-def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names: bool) -> tuple[str, str]:
+def _unblocking(
+    call: Call, chain: Sequence[Task], policies: PolicyDir, decided: Mapping[str, Any], *, names: bool
+) -> tuple[str, str]:
     own = chain[-1].intent.profile if chain else None
+    again = _again(chain)
     upstream, noun = call.resource.partition("/")[0], call.action.partition("/")[0]
     match call.code:
         case "outside_grants" if call.action not in KINDS:
             return "ask for no more than the task above it holds", "taskbound task list"
         case "outside_grants" if all(_granted(task.grants, call) for task in chain):
+            if told := _differing(call, chain, policies, decided, names=names):
+                return told
             bound = _bound(chain, call)  # nothing: no value that a task is opened with would help
             if own and own in policies.profiles and not (bound and policies.profiles[own].parameters):
                 where = f"change its [[grant]] in profiles/{own}.toml"
                 return f"the profile grants it with other values: {where}", LOAD
             of = f" of {', '.join(bound)}" if bound else ""
-            return f"it was granted with other values{of}: open a task that is bound to these", _open(own, policies)
+            return f"it was granted with other values{of}: open a task that is bound to these", _open(
+                own, policies, again
+            )
         case "outside_grants":
             granting = sorted(one.name for one in policies.profiles.values() if _granted(one.grants, call))
             if granting and not names:
                 return "a task of another profile may do it: that is for who opens tasks", ""
             if granting:
-                return f"profile {granting[0]} grants it: open a task with that one", _open(granting[0], policies)
+                return f"profile {granting[0]} grants it: open a task with that one", _open(
+                    granting[0], policies, again
+                )
             entry = f'[[grant]] {KINDS[call.action]} = "{call.resource}"'
-            return f"no profile grants it: add {entry} to profiles/{own or 'NAME'}.toml", LOAD
+            tool = policies.tools.get(call.resource) if call.action == "tools/call" else None
+            when = (
+                f", below it {when_of(tool, {})}" if tool and any(a.required for a in tool.arguments.values()) else ""
+            )
+            return f"no profile grants it: add {entry} to profiles/{own or 'NAME'}.toml{when}", LOAD
         case "no_task" | "task_ended" | "tool_changed" | "budget_spent":
-            return "open a new task", _open(own, policies)
+            return "open a new task", _open(own, policies, again)
         case "task_suspended":
-            return "one that lost its holder goes on with the next heartbeat; or open a new one", _open(own, policies)
+            return "one that lost its holder goes on with the next heartbeat; or open a new one", _open(
+                own, policies, again
+            )
         case "tool_not_pinned":
             return "review how its definition changed, then pin it", f"taskbound tools derive {upstream} --write"
         case "forbidden":
@@ -315,12 +347,47 @@ def _unblocking(call: Call, chain: Sequence[Task], policies: PolicyDir, *, names
         case "invalid_argument":
             return "send the arguments that the tool's definition describes", "taskbound tools list"
         case "approval_required":
-            return "approvals are not built: open a task with a profile that asks nobody", _open(None, policies)
+            return "approvals are not built: open a task with a profile that asks nobody", _open(None, policies, again)
         case "target_overdue":
             return "what is overdue at that target is taken back first", "taskbound lease list"
         case "check_failed":
             return "nothing is permitted by a check that broke: see the server's log", "taskbound doctor"
     return "", ""
+
+
+def _differing(
+    call: Call, chain: Sequence[Task], policies: PolicyDir, decided: Mapping[str, Any], *, names: bool
+) -> tuple[str, str] | None:
+    """Return what of a call is not as it was granted, and what would make it so; None where that cannot be told.
+
+    It says what was granted, and nothing of what was asked: an agent chose that, for whoever reads this.
+    """
+    args = decided.get("projected", {}).get("args")
+    for task in chain if args is not None else ():
+        grants = [grant for grant in task.grants if _is_of(grant, call.action, call.resource)]
+        if not (missed := unmet(grants, task.intent.values, args)):
+            continue
+        if task is not chain[-1] and not names:
+            return None  # of what stands above it, whoever is in a task is told nothing
+        told = f"it was granted {', '.join(said_of(one, task.intent.values) for one in missed)}"
+        name, profile = task.intent.profile, policies.profiles.get(task.intent.profile or "")
+        change = f"change its [[grant]] in profiles/{name}.toml"
+        if profile is None:
+            return f"{told}: ask for other values when it is opened", "taskbound task list"
+        bound = [(one, profile.parameters.get(one.parameter or "")) for one in missed]
+        if not all(parameter for _, parameter in bound):
+            return f"{told}: {change}", LOAD
+        for one, parameter in bound:
+            if parameter and (limit := takes(parameter, one, args)):
+                return f"{told}, and {one.parameter} of profile {name} is {limit}: change profiles/{name}.toml", LOAD
+        others = ", ".join(sorted({str(one.parameter) for one in missed}))
+        return f"{told}: open a task with another {others}", _open(name, policies, _again(chain))
+    return None
+
+
+def _again(chain: Sequence[Task]) -> str:
+    """Return the command that the root was opened with: a program that a task ends with was started by `run`."""
+    return "run" if chain and chain[0].holder is not None else "task open"
 
 
 def _is_of(grant: Grant, action: str, resource: str) -> bool:
@@ -337,11 +404,12 @@ def _bound(chain: Iterable[Task], call: Call) -> list[str]:
     return sorted({one.parameter for grant in grants for one in grant.conditions if one.parameter is not None})
 
 
-def _open(name: str | None, policies: PolicyDir) -> str:
+def _open(name: str | None, policies: PolicyDir, again: str) -> str:
+    program = " -- PROGRAM" if again == "run" else ""
     if name is None or name not in policies.profiles:
-        return "taskbound task open --intent TEXT"
+        return f"taskbound {again} --intent TEXT{program}"
     values = " ".join(f"{parameter}=…" for parameter in sorted(policies.profiles[name].parameters))
-    return f"taskbound task open --profile {name}{f' --set {values}' if values else ''}"
+    return f"taskbound {again} --profile {name}{f' --set {values}' if values else ''}{program}"
 
 
 def _json(value: Any) -> Any:
