@@ -255,6 +255,13 @@ async def test_an_agent_is_registered_at_its_first_use_and_never_again(doors):
     assert not doors.denials()
 
 
+async def test_who_was_registered_for_a_task_that_is_refused_is_told_at_once(doors):
+    body = {"profile": "refund-order", "actor": "agent/bash"}  # its parameters are not set
+    first, second = await doors.ask("POST", "/v1/tasks", body), await doors.ask("POST", "/v1/tasks", body)
+    said = "; agent/bash was not known: it is registered now, and you are its owner"
+    assert (first.status, first.json["hint"]) == (400, second.json["hint"] + said)
+
+
 async def test_where_nothing_registers_itself_an_unknown_agent_is_refused():
     async with served(registers_actors=False) as doors:
         answer = await doors.ask("POST", "/v1/tasks", REFUND | {"actor": "agent/bash"})

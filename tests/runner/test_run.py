@@ -139,6 +139,7 @@ def test_who_acts_is_named_after_the_program_or_as_asked(alice, agent, program, 
     done = alice.run(program, agent=agent)
     assert alice.api.asked[0][2]["actor"] == actor
     assert f"{actor} was not known: it is registered now" in done.stderr
+    assert ("--agent NAME tells it from others" in done.stderr) is (agent is None)
 
 
 def test_the_environment_is_exactly_the_allow_list(alice):

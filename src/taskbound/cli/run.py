@@ -14,6 +14,7 @@ Run a program inside a task of its own. It starts with nothing that stands: an e
 grants, and, where the kernel lets it, the state directory and credential folders hidden (~/.aws ~/.ssh ~/.kube
 ~/.docker ~/.config/gh ~/.config/gcloud ~/.netrc ~/.pgpass ~/.pg_service.conf ~/.postgresql/postgresql.key; nothing
 else of the home).
+Without --agent NAME the agent is named after the program: agent/python for every script of python, agent/sh for sh -c.
 Ends with the program's own status; 125 when it could not start.
 
 A variable that is a reference, taskbound://NAME, comes along, and the program finds there what the lease NAME gave;

@@ -141,7 +141,7 @@ def run(
             _say(*_hidden(walls), *reachable)
             held = Client(client_address).hold_task(**body)
             task = held.task
-            _say(*_granted(task, body["actor"]))
+            _say(*_granted(task, body["actor"], is_named=agent is not None))
             client = Client(client_address, task["handle"])
             hold = Hold(held, lambda: client.reopen(task["task"]))
             reason = "the program could not be started"
@@ -168,9 +168,11 @@ def _actor(agent: str | None, program: str) -> str:
     return name if name.startswith("agent/") else f"agent/{name}"
 
 
-def _granted(task: Mapping[str, Any], actor: object) -> Iterator[str]:
+def _granted(task: Mapping[str, Any], actor: object, *, is_named: bool) -> Iterator[str]:
     if task.get("registered"):
         yield f"{actor} was not known: it is registered now, and you are its owner"
+        if not is_named:  # each script of one interpreter would be this one
+            yield "  it is named after its program: --agent NAME tells it from others of that program"
     yield f"task {task['task']} until {task['deadline']}, as {actor}"
     for grant in task["grants"]:
         yield f"  {grant['said']}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from taskbound.core.errors import Conflict, InvalidRequest
+from taskbound.core.errors import Conflict, InvalidRequest, Refused
 from taskbound.core.identity import Identity, name_of
 from taskbound.core.lease import STANDING
 from taskbound.core.refusal import nearest, quoted
@@ -44,8 +44,14 @@ async def post_task(knock: Knock) -> Response:
     registered = await _register_actor(knock, asked.get("actor"))
     beats = held and holder is None
     ask = TaskAsk(life=life, details=details, holder=holder, beats=beats, held=knock.holders.held(), **asked)
-    # Heard first of all: whatever fails from there on, its silence ends it.
-    task, handle = await open_task(knock.world, knock.door, knock.asker, ask, knock.holders.hear)
+    try:
+        # Heard first of all: whatever fails from there on, its silence ends it.
+        task, handle = await open_task(knock.world, knock.door, knock.asker, ask, knock.holders.hear)
+    except Refused as error:
+        if registered:  # which stays so, whatever became of the task
+            first = f"{asked['actor']} was not known: it is registered now, and you are its owner"
+            error.hint = "; ".join(filter(None, (error.hint, first)))
+        raise
     view = await _opened(knock, task, handle) | ({"registered": True} if registered else {})
     return json_response(view, 201) if holder is None else hold(knock, task, view, 201)
 
