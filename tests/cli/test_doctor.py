@@ -78,7 +78,7 @@ def test_while_up_runs_what_is_in_force_and_offered_is_compared(place):
     workspace = Workspace()
     initialised(place)
     with served(workspace.app) as address:
-        (place.state / "taskbound.toml").write_text(upstream(f"{address}/mcp"))
+        (place.state / "taskbound.toml").write_text(upstream(f"{address}/mcp?key=canary"))
         with place.up():
             found = examined(place, 0)
             verdict, says, hint = only(found, "tools workspace")
@@ -97,7 +97,9 @@ def test_while_up_runs_what_is_in_force_and_offered_is_compared(place):
             verdict, says, hint = only(examined(place, 1), "tools workspace")
             assert verdict == "fail" and says.startswith("echo is offered with another definition") and "derive" in hint
     with place.up():
-        assert only(examined(place, 1), "tools workspace")[0::2] == ("fail", "is the upstream running?")
+        verdict, says, hint = only(examined(place, 1), "tools workspace")
+        assert (verdict, hint) == ("fail", "is it running there? its address is url in taskbound.toml")
+        assert f"upstream workspace at {address}/mcp: " in says and "canary" not in says
     found = examined(place, 0)
     assert only(found, "tools workspace")[:2] == ("warn", "not compared: taskbound up does not run")
 

@@ -12,13 +12,14 @@ import pytest
 import taskbound
 from taskbound.core import errors
 from taskbound.core import refusal as refusals
+from taskbound.core.errors import UpstreamUnavailable
 from taskbound.core.identity import door
 from taskbound.edge import api, http, oauth, request
 from taskbound.edge.api.fields import TYPES
 from taskbound.edge.claims import Rule
 from taskbound.steps import look_up
 from taskbound.steps.seal_log import seal_log
-from tests.edge.doors import REFUND, served
+from tests.edge.doors import REFUND, Crm, served
 
 PUBLIC = (Path(__file__).parent / "public_routes.txt").read_text().split("\n")[:-1]
 NOWHERE = "t" + "a" * 20
@@ -569,6 +570,19 @@ async def test_policy_is_loaded_and_tools_are_listed(doors):
     assert (pinned["upstream"], pinned["pins"], pinned["written"]) == ("crm", pins, False)
     assert pinned["toml"].startswith("[get_order]") or "[get_order]" in pinned["toml"]
     assert (await doors.ask("POST", "/v1/tools/nowhere/pin", {})).status == 404
+
+
+async def test_an_upstream_that_cannot_be_asked_is_named_with_its_address():
+    class Away(Crm):
+        async def tools(self, credential: Any = None) -> Any:
+            raise UpstreamUnavailable("the upstream cannot be reached: ConnectionRefusedError")
+
+    async with served(upstreams={"crm": "http://127.0.0.1:9/mcp"}) as doors:
+        doors.world.upstreams["crm"] = Away
+        answer = await doors.ask("POST", "/v1/tools/crm/pin", {})
+    said = "upstream crm at http://127.0.0.1:9/mcp: the upstream cannot be reached: ConnectionRefusedError"
+    assert (answer.status, answer.json["error_description"]) == (503, said)
+    assert answer.json["hint"] == "is it running there? its address is url in taskbound.toml"
 
 
 async def test_the_log_is_read_exported_and_erased():

@@ -229,7 +229,7 @@ def _pins(upstream: str, known: Mapping[str, str], offered: Mapping[str, str] | 
     """Compare what an upstream offers now with what was pinned."""
     name, derive = f"tools {upstream}", f"review the change, then: taskbound tools derive {upstream} --write"
     if isinstance(offered, str):
-        yield Check(name, FAIL, offered, "is the upstream running?")
+        yield Check(name, FAIL, offered, "is it running there? its address is url in taskbound.toml")
         return
     pinned = {one.partition("/")[2]: pin for one, pin in known.items() if one.partition("/")[0] == upstream}
     changed = sorted(tool for tool in pinned.keys() & offered.keys() if pinned[tool] != offered[tool])

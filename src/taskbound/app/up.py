@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -203,6 +204,7 @@ async def _serving(
         registers_actors=not production,
         export=lambda directory: audit.audit_export(world, ORG, directory),
         erase=lambda which, of: audit.audit_erase(world, ORG, which, of),
+        upstreams={one.name: _shown(one.url) for one in config.upstreams},
         measures=lambda: _measures(lanes, state),
         wake=progress.wake,
     )
@@ -262,6 +264,12 @@ async def _expect(world: World, door: Identity, holders: claims.Holders) -> None
             holders.expect(replace(task.holder, node=""), task)
         if task.heartbeat is not None and task.heartbeat.node == world.node and task.state != "suspended":
             holders.hear(task)
+
+
+def _shown(url: str) -> str:
+    """Return an upstream's address without what may be a secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _measures(lanes: Lanes, state: Path) -> dict[str, float]:

@@ -64,6 +64,7 @@ class Site:
     export: Callable[[Path], Awaitable[int]] | None = None
     erase: Callable[[timedelta | int, str], Awaitable[int]] | None = None  # what is older, of a class; or one index
     wake: Callable[[], None] = lambda: None  # something ended: whoever takes leases back should look
+    upstreams: Mapping[str, str] = field(default_factory=dict)  # where each is, by name: no query, no userinfo
     measures: Callable[[], Mapping[str, float]] = dict  # what the lanes know: overdue_leases, checkpoint_age_seconds …
 
 

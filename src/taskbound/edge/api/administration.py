@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from taskbound.core.catalogue import pin_of
 from taskbound.core.derive import derive_tools, pinnable
-from taskbound.core.errors import InvalidRequest, NotFound
+from taskbound.core.errors import InvalidRequest, NotFound, UpstreamUnavailable
 from taskbound.core.identity import Registration, name_of
 from taskbound.core.leaf import render_leaf
 from taskbound.core.lease import Lease
@@ -129,6 +129,10 @@ async def post_pin(knock: Knock) -> Response:
     session = world.upstreams[upstream]()
     try:
         offered = await session.tools()
+    except UpstreamUnavailable as error:
+        at = f" at {knock.site.upstreams[upstream]}" if upstream in knock.site.upstreams else ""
+        hint = "is it running there? its address is url in taskbound.toml"
+        raise UpstreamUnavailable(f"upstream {upstream}{at}: {error}", hint=hint) from error
     finally:
         await session.close()
     toml, _ = derive_tools(upstream, offered, world.policies.tools(upstream))
