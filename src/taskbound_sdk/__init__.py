@@ -3,9 +3,11 @@
     with Client("unix:/home/alice/.local/state/taskbound/run/api.sock").hold_task(profile="nightly") as held:
         agent = Client("http://127.0.0.1:8441", held.task["handle"])
         lease = agent.lease(held.task["task"], "shopdb/reader")
+        result = agent.call_tool("workspace/search", {"query": "refunds"})
 
-The wire is plain HTTP/1.1 with JSON. What the server refuses is `Refused`, with its own code and
-hint; what it does not answer is `Unreachable`.
+Inside of `taskbound run` it is `from_environment()` that gives such an `agent`. The wire is plain
+HTTP/1.1 with JSON. What the server refuses is `Refused`, with its own code and hint; what it does not
+answer is `Unreachable`.
 """
 
 import http.client
@@ -24,6 +26,7 @@ from urllib.parse import quote, urlsplit
 
 ANSWER_LIMIT = 64 << 20  # bytes
 GONE = (401, 403, 404)  # of an answer to a heartbeat: there is nothing more to hold; whatever else it is may pass
+MCP = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-11-25"}
 
 
 class Refused(Exception):
@@ -72,7 +75,7 @@ class Client:
             connection.close()
 
     def open_task(self, **body: Any) -> dict[str, Any]:
-        """Open a task (INTERFACES 6: profile, set, intent, actor, life_s, budget, …); return what was granted."""
+        """Open a task (profile, set, intent, actor, life_s, budget, …: `POST /v1/tasks`); return what was granted."""
         opened: dict[str, Any] = self.request("POST", "/v1/tasks", body)
         return opened
 
@@ -103,6 +106,28 @@ class Client:
         state: dict[str, Any] = self.request("POST", f"/v1/tasks/{quote(task, safe='')}/heartbeat", {})
         return state
 
+    def call_tool(
+        self, tool: str, arguments: Mapping[str, Any] | None = None, timeout: float = 120.0
+    ) -> dict[str, Any]:
+        """Call a tool, "workspace/search", in the task whose handle is shown; return its result as MCP has it.
+
+        One request over Streamable HTTP (MCP 2025-11-25), without a session. A denial is a result too: `isError`, and
+        why in `_meta["io.taskbound/decision"]`. Raises Refused where there is no result, Unreachable.
+        """
+        upstream, _, name = tool.partition("/")
+        params = {"name": name, "arguments": dict(arguments or {})}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        connection, response, _ = self._asked("POST", f"/mcp/{quote(upstream, safe='')}", message, MCP, timeout)
+        try:
+            is_stream = response.headers.get_content_type() == "text/event-stream"
+            answer = _last_event(response) if is_stream else _value(response)
+            result: dict[str, Any] = answer["result"]
+            return result
+        except (LookupError, TypeError):
+            raise _refused(answer, response.status) from None
+        finally:
+            connection.close()
+
     def _held(self, method: str, path: str, body: object = None) -> "Held":
         connection, response, wire = self._asked(method, path, body)
         if response.status >= 400:
@@ -120,10 +145,10 @@ class Client:
         return Held(connection, response, wire)
 
     def _asked(
-        self, method: str, path: str, body: object
+        self, method: str, path: str, body: object, more: Mapping[str, str] = {}, timeout: float | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse, socket.socket]:
-        connection = _connection(self._address, self._timeout)
-        headers = {"Accept": "application/json, application/x-ndjson"}
+        connection = _connection(self._address, timeout or self._timeout)
+        headers = {"Accept": "application/json, application/x-ndjson", **more}
         if self._handle is not None:
             headers["Authorization"] = f"Bearer {self._handle}"
         data = None
@@ -314,11 +339,30 @@ def _value(response: http.client.HTTPResponse) -> Any:
         raise Unreachable(f"the answer is not JSON (HTTP {response.status})") from error
     if response.status < 400:
         return value
+    raise _refused(value, response.status)
+
+
+def _refused(value: object, status: int) -> Refused:
+    """Return the refusal that an answer says: the server's own (`error`, `hint`), or that of JSON-RPC."""
     told = value if isinstance(value, dict) else {}
-    raise Refused(
-        str(told.get("error", "internal")),
-        str(told.get("error_description", f"HTTP {response.status}")),
-        str(told.get("hint", "")),
-        response.status,
-        str(told.get("request", "")),
-    )
+    error, text = told.get("error", "internal"), told.get("error_description", f"HTTP {status}")
+    if isinstance(error, dict):  # JSON-RPC 2.0, 5.1
+        error, text = error.get("code", "internal"), error.get("message", text)
+    return Refused(str(error), str(text), str(told.get("hint", "")), status, str(told.get("request", "")))
+
+
+def _last_event(response: http.client.HTTPResponse) -> Any:
+    """Return the response that ends a stream of events; what comes before it is progress. Raises Unreachable."""
+    data = b""
+    try:
+        while line := response.readline(ANSWER_LIMIT):
+            field, _, value = line.rstrip(b"\r\n").partition(b":")
+            if field == b"data":
+                data += value.removeprefix(b" ") + b"\n"
+            elif not field and not value and data:  # a blank line: the event is whole
+                message, data = json.loads(data), b""
+                if isinstance(message, dict) and "id" in message and "method" not in message:
+                    return message
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Unreachable(f"the answer broke off: {type(error).__name__}") from error
+    raise Unreachable("the answer ended before it said how the call went")

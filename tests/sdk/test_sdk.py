@@ -48,6 +48,59 @@ def test_a_task_is_opened_leased_for_and_ended(server):
     assert server.last.body == {"reason": "done"}
 
 
+def events(*messages):
+    """Answer with a stream of these messages."""
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("content-type", "text/event-stream; charset=utf-8")
+        handler.send_header("connection", "close")
+        handler.end_headers()
+        for message in messages:
+            handler.wfile.write(b": a comment\nevent: message\ndata: " + json.dumps(message).encode() + b"\r\n\r\n")
+        handler.close_connection = True
+
+    return answer
+
+
+def test_a_tool_is_called_and_answered_in_json_or_as_events(server):
+    agent = Client(server.address, "tbh_x")
+    result = {"content": [{"type": "text", "text": "hello"}], "isError": False}
+    answer = {"jsonrpc": "2.0", "id": 1, "result": result}
+    progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}
+    for told in ((200, answer), events(progress, answer)):
+        server.answers["POST /mcp/workspace"] = told
+        assert agent.call_tool("workspace/echo", {"text": "hello"}) == result
+        assert server.last.authorization == "Bearer tbh_x"
+        assert (server.last.body["method"], server.last.body["params"]) == (
+            "tools/call", {"name": "echo", "arguments": {"text": "hello"}},
+        )  # fmt: skip
+    assert agent.call_tool("workspace/echo") == result and server.last.body["params"]["arguments"] == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "description"),
+    [
+        ((200, {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "no such"}}), "-32602", "no such"),
+        (events({"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "no"}}), "-32602", "no"),
+        ((400, {"jsonrpc": "2.0", "id": 1, "error": {"code": -32600, "message": "bad"}}), "-32600", "bad"),
+        ((401, {"error": "invalid_token", "error_description": "it ended"}), "invalid_token", "it ended"),
+        ((200, [1]), "internal", "HTTP 200"),
+    ],
+)
+def test_a_call_without_a_result_is_refused(server, told, error, description):
+    server.answers["POST /mcp/workspace"] = told
+    with pytest.raises(Refused) as refused:
+        Client(server.address, "tbh_x").call_tool("workspace/echo")
+    assert (refused.value.error, refused.value.description) == (error, description)
+
+
+def test_a_stream_that_breaks_off_is_no_answer(server):
+    server.answers["POST /mcp/workspace"] = events({"jsonrpc": "2.0", "method": "notifications/progress"})
+    with pytest.raises(Unreachable):
+        Client(server.address, "tbh_x").call_tool("workspace/echo")
+
+
 def test_an_id_cannot_reach_another_path(server):
     with pytest.raises(Refused):
         Client(server.address).end_task("../identities/human/x")
