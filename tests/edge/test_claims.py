@@ -132,6 +132,7 @@ async def test_a_join_token_is_not_used_up_by_a_proof_that_is_none(doors):
     other = me.key.proof("POST", me.url("/v1/other"))
     bad = await doors.ask("POST", "/v1/tasks", REFUND, to="tcp", handle=join, dpop=other)
     assert refused(bad, "invalid_dpop_proof") is True
+    assert bad.json["hint"].startswith("Authorization: Bearer <join token>"), "of the step that the caller is at"
     good = await doors.ask(
         "POST", "/v1/tasks", REFUND, to="tcp", handle=join, dpop=me.key.proof("POST", me.url("/v1/tasks"))
     )
@@ -203,7 +204,9 @@ OTHERWISE: list[dict[str, Any]] = [
 
 async def test_a_proof_of_another_request_is_refused(remote):
     for changes in OTHERWISE:
-        assert refused(await remote.beat(**changes), "invalid_dpop_proof") is True, changes
+        answer = await remote.beat(**changes)
+        assert refused(answer, "invalid_dpop_proof") is True, changes
+        assert answer.json["hint"].startswith("Authorization: DPoP <token>")
         assert (await remote.beat()).status == 200, "the victim is not blocked"
 
 

@@ -254,6 +254,7 @@ async def claim_of(scope: Scope, world: World, holders: Holders) -> Claim | None
     return Claim(holders.org, facts=await world.attestor.attest(peer))
 
 
+JOINING = "Authorization: Bearer <join token>, and in DPoP a proof of your own key for this request (without ath)"
 _BEARER = re.compile(r"(?i:bearer) (?:(tbh_[A-Za-z0-9_-]{43})|(tbj_.{1,64}))")
 _TOKEN = re.compile(r"(?i:(bearer)|dpop) ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
 
@@ -302,15 +303,16 @@ async def _token(text: str, scope: Scope, world: World, org: str) -> Claim:
 
 def _proven(claim: Claim, scope: Scope, token: str | None) -> Claim:
     """Return the claim with the proof of a key that was sent with it. Raises TokenRefused."""
+    hint = "" if token else JOINING
     proofs = [value for name, value in scope["headers"] if name == b"dpop"]
     if len(proofs) != 1:
-        raise TokenRefused(f"{len(proofs)} proofs were sent, expected one", code=PROOF_CODE)
+        raise TokenRefused(f"{len(proofs)} proofs were sent, expected one", code=PROOF_CODE, hint=hint)
     path = scope["raw_path"].partition(b"?")[0].decode("latin-1")
     address = dpop.Address(scope["scheme"], names_of(scope), scope["server"][1], path)
     try:
         proof = dpop.verify_proof(proofs[0].decode("latin-1"), method=scope["method"], address=address, token=token)
     except jose.MalformedToken as error:
-        raise TokenRefused(f"the proof is refused: {error}", code=PROOF_CODE) from None
+        raise TokenRefused(f"the proof is refused: {error}", code=PROOF_CODE, hint=hint) from None
     window, ahead = timedelta(seconds=dpop.WINDOW), timedelta(seconds=dpop.AHEAD)
     spend = proof_of(proof.jkt, proof.id, _moment(proof.issued), window, ahead)
     return replace(claim, key=proof.jkt, spend=(*claim.spend, spend))
