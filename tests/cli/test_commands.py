@@ -173,6 +173,25 @@ def test_inside_a_task_the_command_talks_to_the_gateway_with_the_handle(api, say
     assert api.asked == []
 
 
+def test_what_is_not_reached_from_inside_a_task_is_said_to_be_outside(api, say, state, monkeypatch):
+    config = {"mcpServers": {"w": {"headers": {"Authorization": "Bearer tbh_mine"}}}}
+    (state / "mcp.json").write_text(json.dumps(config))
+    for name, value in {"TASK": "t0", "MCP_CONFIG": str(state / "mcp.json")}.items():
+        monkeypatch.setenv(f"TASKBOUND_{name}", value)
+    with canned() as gateway:
+        monkeypatch.setenv("TASKBOUND_URL", gateway.address)
+        said = {"error": "not_found", "error_description": "there is no such address", "hint": "h"}
+        gateway.answers["POST /v1/policy/load"] = (404, said)
+        gateway.answers["GET /v1/tasks?limit=500"] = (405, {**said, "error_description": "the address takes POST"})
+        gateway.answers["GET /v1/tasks/t9"] = (404, {**said, "error_description": "there is no task t9"})
+        for words in (("policy", "load"), ("task", "list"), ("doctor",)):
+            status, _, err = say(*words)
+            first, hint = err.splitlines()
+            assert status == 1 and first.startswith("you are inside of task t0: "), words
+            assert hint.startswith("hint: type it outside of it")
+        assert say("task", "show", "t9")[2] == "there is no task t9 (not_found)\nhint: h\n"
+
+
 # --- identities, policy, tools, leases -------------------------------------------------------------
 
 

@@ -142,6 +142,13 @@ def test_who_acts_is_named_after_the_program_or_as_asked(alice, agent, program, 
     assert ("--agent NAME tells it from others" in done.stderr) is (agent is None)
 
 
+def test_a_run_that_cannot_start_says_that_it_is_inside_of_a_task(alice):
+    alice.api.refuses["/v1/tasks"] = (404, "not_found", "there is no such address")
+    done = alice.run("/bin/true", env={"TASKBOUND_TASK": "t0"})
+    assert (done.returncode, "hint: you are inside of task t0: type it outside" in done.stderr) == (125, True)
+    assert "you are inside" not in alice.run("/bin/true").stderr
+
+
 def test_the_environment_is_exactly_the_allow_list(alice):
     outside = {"AWS_SECRET_ACCESS_KEY": "canary", "SSH_AUTH_SOCK": "/nonexistent", "FOO": "kept", "LC_ALL": "C.UTF-8"}
     outside |= {"HTTPS_PROXY": "http://alice:canary@proxy", "http_proxy": "http://proxy:3128", "TZ": "UTC"}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
-from taskbound.core.errors import InvalidRequest, TaskboundError, Unavailable, hint_of
+from taskbound.core.errors import Conflict, InvalidRequest, TaskboundError, Unavailable, hint_of
 from taskbound_sdk import Client, Refused, Unreachable, from_environment, plain
 
 DONE, REFUSED, USAGE, UNAVAILABLE, UNVERIFIED = range(5)
@@ -36,6 +36,9 @@ FILE_HINTS = {
     errno.ENOTDIR: "name a folder",
     errno.ENOSPC: "make room on the disk",
 }
+OUTSIDE = "type it outside of it, where taskbound run was typed; an agent may open, show and end tasks below its own"
+NO_ADDRESS = "there is no such address"  # as a door says it
+HIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 STATUS = {"usage": USAGE, "invalid_config": USAGE, "log_broken": UNVERIFIED}  # by code; else by family
 
 
@@ -43,6 +46,12 @@ class Usage(InvalidRequest):
     """The words are not what the command takes."""
 
     code = "usage"
+
+
+class Inside(Conflict):
+    """It looks at what is hidden from who is inside of a task."""
+
+    hint = OUTSIDE
 
 
 class Parser(argparse.ArgumentParser):
@@ -158,12 +167,21 @@ def _refuse(error: Exception, otherwise: str, *, as_json: bool) -> int:
         code, text = "not_possible", f"{file}: {error.strerror}" if file else str(error)
         hint = FILE_HINTS.get(error.errno or 0, "")
     hint = _in_the_way(error) or hint or otherwise
+    if within_task() and _is_out_of_reach(error):
+        text, hint = f"you are inside of task {os.environ['TASKBOUND_TASK']}: {text}", OUTSIDE
     if as_json:
         show_json({"error": code, "error_description": text, "hint": hint, "request": request})
     else:
         shown = "" if code == "usage" else f" ({code})"
         say(f"{text}{shown}", f"hint: {hint}")
     return STATUS.get(code, family)
+
+
+def _is_out_of_reach(error: Exception) -> bool:
+    """Whether it is what an agent's surroundings lack on purpose: the operator's routes, the socket, hidden folders."""
+    if isinstance(error, Refused):
+        return error.status == 405 or (error.status, error.description) == (404, NO_ADDRESS)
+    return isinstance(error, OSError) and error.errno in HIDDEN
 
 
 def _in_the_way(error: BaseException | None) -> str:

@@ -34,6 +34,9 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON value")
     parser.add_argument("--config", metavar="FILE", type=Path, help="instead of taskbound.toml in the state directory")
     asked = parser.parse_args(words)
+    if answer.within_task():
+        task = os.environ["TASKBOUND_TASK"]
+        raise answer.Inside(f"you are inside of task {task}: what doctor looks at is hidden from you")
 
     from taskbound import app
 

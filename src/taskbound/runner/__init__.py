@@ -159,7 +159,14 @@ def run(
                 _end(client, task["task"], reason)
                 _say(*denials(client_address, task["task"]))
         except (NotStarted, Refused, Unreachable, OSError) as error:
-            _say(f"could not start: {error}", *([f"hint: {hint}"] if (hint := getattr(error, "hint", "")) else []))
+            hint = getattr(error, "hint", "")
+            if (within := outside.get("TASKBOUND_TASK")) and not isinstance(
+                error, NotStarted
+            ):  # what it needs is hidden
+                hint = (
+                    f"you are inside of task {within}: type it outside, or open a task below it (taskbound task open)"
+                )
+            _say(f"could not start: {error}", *([f"hint: {hint}"] if hint else []))
             return COULD_NOT_START
 
 
