@@ -108,8 +108,12 @@ async def test_an_owner_is_live(rig, kind):
 
 async def test_an_owner_is_known(rig):
     before = len(rig.store.events)
-    with pytest.raises(NotFound, match="human/nobody"):
+    with pytest.raises(NotFound, match="human/nobody") as refused:
         await register_identity(rig.world, rig.door, rig.door, replace(NIGHTLY, owner="human/nobody"))
+    assert refused.value.hint == "did you mean 'human/bob'?"
+    with pytest.raises(NotFound, match="human/alise") as refused:
+        await register_identity(rig.world, rig.door, rig.door, replace(NIGHTLY, owner="human/alise"))
+    assert refused.value.hint == "did you mean 'human/alice'?"
     assert len(rig.store.events) == before
 
 

@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from taskbound.core.errors import Conflict, InvalidRequest, Unavailable, bounded
+from taskbound.core.errors import Conflict, InvalidRequest, NotFound, Unavailable, bounded
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity, Registration, name_of, registration_of, require_facts
 from taskbound.core.policy_dir import RegistrationEntry, read_policy_dir, with_files
+from taskbound.core.refusal import nearest
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.ending import LIVE, end_tree
@@ -21,6 +22,7 @@ from taskbound.ports import Transaction, World
 from taskbound.prove import denial, named, prove, registered
 
 FILE = "registrations.toml"
+NEAR = 1000  # registrations among which the nearest name is looked for
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key that TOML takes without quotes
 
 
@@ -51,7 +53,7 @@ async def register_identity(
         caller = await prove(tx, asker)
         denied = await denial(world, tx, caller, "identity/register", wanted)
         if denied is None:
-            if wanted.kind != "human" and not (await registered(tx, wanted.owner)).is_live:
+            if wanted.kind != "human" and not (await _owner(tx, wanted.owner)).is_live:
                 raise InvalidRequest(f"owner {ask.owner} is not live", hint="name a registered human as the owner")
             if await tx.find(Registration, spiffe_id=wanted.spiffe_id):
                 raise Conflict(f"{ask.name} is registered already", hint="taskbound identity list shows as what")
@@ -60,6 +62,15 @@ async def register_identity(
     if denied:
         raise denied
     return wanted
+
+
+async def _owner(tx: Transaction, spiffe_id: str) -> Registration:
+    """Return who is to answer for a name. Raises NotFound, with the nearest human that there is."""
+    try:
+        return await registered(tx, spiffe_id)
+    except NotFound as error:
+        known = [name_of(one.spiffe_id) for one in await tx.find(Registration, limit=NEAR) if one.kind == "human"]
+        raise NotFound(str(error), hint=nearest(name_of(spiffe_id), known) or error.hint) from None
 
 
 async def register_and_write(
