@@ -315,6 +315,29 @@ def test_a_signal_to_run_reaches_the_child_and_the_task_ends(alice, conditions, 
     assert list(runs_of(alice).glob(f"{PREFIX}*")) == []
 
 
+def test_a_second_ctrl_c_soon_after_the_first_kills_the_child_and_says_so(alice):
+    ready = alice.home / "ready"
+    running = alice.start(
+        "/bin/sh", "-c", f"trap 'echo no >> {ready}.int' INT; echo up > {ready}; while :; do sleep 0.05; done"
+    )
+    written(ready)
+    running.send_signal(signal.SIGINT)
+    written(Path(f"{ready}.int"))
+    assert running.poll() is None, "the first one is the child's to heed"
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=10)
+    assert (running.returncode, "interrupted twice: the program is killed" in err) == (137, True)
+
+
+def test_where_nobody_answers_that_is_said_and_nothing_else_before(alice):
+    alice.api.stop()
+    try:
+        done = alice.run("/bin/true")
+    finally:
+        alice.api.start()
+    assert done.returncode == 125 and done.stderr.startswith("taskbound: could not start: no answer from unix:")
+
+
 def test_the_child_may_handle_the_signal_itself(alice):
     ready = alice.home / "ready"
     running = alice.start("/bin/sh", "-c", f"trap 'exit 7' TERM; echo up > {ready}; while :; do sleep 0.05; done")

@@ -45,6 +45,7 @@ GRANT_HINT = 'grant the task a lease of it, as in: [[grant]] lease = "NAME/value
 GRACE = 10.0  # seconds between TERM and KILL
 STANDING = "standing"  # the class of a lease whose credential does not end with it
 Values = Mapping[str, Mapping[str, str]]  # of leases: by name, by member of the credential
+TWICE = 3.0  # seconds within which a second Ctrl-C means that the first one was not heeded
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -138,9 +139,9 @@ def run(
                 _say(f"kept from outside: {name}" if name in environment else f"nothing to keep: {name} is not set")
             for name in withheld(outside, keep):
                 _say(f"not handed on, a password may stand in it: {name}")
-            _say(*_hidden(walls), *reachable)
             held = Client(client_address).hold_task(**body)
             task = held.task
+            _say(*_hidden(walls), *reachable)  # only now: of what is not started nothing is hidden
             _say(*_granted(task, body["actor"], is_named=agent is not None))
             client = Client(client_address, task["handle"])
             hold = Hold(held, lambda: client.reopen(task["task"]))
@@ -328,6 +329,7 @@ def _delivered(task: Mapping[str, Any], leases: Mapping[str, Mapping[str, Any]],
 def _watch(child: Child, hold: Hold, bell: socket.socket) -> int:
     """Wait until the child has ended, and return its status; end it when the task has."""
     kill_at: float | None = None
+    interrupted = 0.0
     while (status := child.status()) is None:
         left = None if kill_at is None else max(0.0, kill_at - time.monotonic())
         heard: list[HasFileno] = [bell, hold] if child.is_silent else [bell, hold, child]
@@ -336,6 +338,11 @@ def _watch(child: Child, hold: Hold, bell: socket.socket) -> int:
             for number in bell.recv(4096):
                 if number in FORWARDED:
                     child.signal(number)
+                if number == signal.SIGINT:
+                    if interrupted and time.monotonic() < interrupted + TWICE:
+                        _say("interrupted twice: the program is killed, and its task ends")
+                        child.kill()
+                    interrupted = time.monotonic()
         if hold in ready:
             for news in hold.news():
                 _say(news.text)
