@@ -67,7 +67,15 @@ def test_a_receipt_is_told_to_people(served, told, say):  # noqa: F811
     assert (status, json.loads(document)) == (0, told["receipt"])
     assert told["name"] in out and "presented dead by the broker" in out and "cut 2026-" in out
     assert "closed by the task's state, nobody knocked before this was made" in out
-    assert out.splitlines()[-1] == "1 credentials: 1 presented dead and refused, 0 not presented"
+    assert out.splitlines()[-1] == "1 credential: 1 presented dead and refused, 0 not presented"
+
+
+def test_on_a_terminal_a_receipt_is_told_and_not_printed(served, told, say, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    status, out, err = say("receipt", "show", told["task"])
+    assert (status, out) == (0, "") and told["name"] in err
+    assert err.splitlines()[-1] == "the signed receipt itself: --out FILE keeps it, --json prints it"
+    assert say("receipt", "show", told["task"], "--json")[1] != ""
 
 
 def test_a_receipt_is_told_to_scripts(served, told, say):  # noqa: F811
@@ -191,7 +199,7 @@ def test_a_denial_says_the_reason_the_hint_and_the_command(served, told, say):  
     lines = [line.strip() for line in out.splitlines()]
     assert lines[0].endswith("DENIED (outside_grants)")
     assert f"because     task {told['task']} was not granted crm/get_order with these arguments" in lines
-    assert any(line.startswith("hint") and "other values" in line for line in lines)
+    assert any(line.startswith("hint") and "it was granted id = " in line for line in lines)
     assert "to do       taskbound task open --profile refund-order --set max=… order_id=…" in lines
 
 

@@ -229,6 +229,12 @@ def show_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], em
         say(empty)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: 1 tool, 2 tools, 2 policies."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else many}"
+
+
 def whole(client: Client, path: str, member: str, **query: str) -> list[dict[str, Any]]:
     """Return every thing of a listing, read page by page."""
     found: list[dict[str, Any]] = []

@@ -1,13 +1,15 @@
 """`taskbound receipt`: what a closed task was given and when each of it was dead; `verify` asks nobody.
 
-`show` prints the document, `{"task", "receipt": a signed note, "vkey"}`, on stdout and what it says on
-stderr, so that `show ID > FILE` keeps it. With `--out` the note is written as it is, and the key beside
-it, `FILE.vkey`. Whoever has the key from elsewhere (`--vkey`) also knows whose receipt it is.
+`show` says what it says on stderr, and prints the document, `{"task", "receipt": a signed note, "vkey"}`,
+on stdout where that is no terminal, so that `show ID > FILE` keeps it. With `--out` the note is written as
+it is, and the key beside it, `FILE.vkey`. Whoever has the key from elsewhere (`--vkey`) also knows whose
+receipt it is.
 """
 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,11 +48,13 @@ def _show(asked: argparse.Namespace) -> int:
             with file.open("x", newline="") as made:  # again: another may have been first
                 made.write(text)
         answer.say(f"the receipt is in {asked.out}, its key in {_beside(asked.out)}")
-    if asked.json or asked.out is None:
+    if asked.json or (asked.out is None and not sys.stdout.isatty()):  # a document is for a file, not for a reader
         answer.show_json(told)
     if not asked.json and asked.out is None:
         try:
             answer.say(*_lines(parse_receipt(parse_note(told["receipt"].encode())[0])))
+            if sys.stdout.isatty():
+                answer.say("the signed receipt itself: --out FILE keeps it, --json prints it")
         except (MalformedNote, MalformedReceipt) as error:
             raise InvalidRequest(f"what the server gave is no receipt: {error}", code="invalid_receipt") from None
     return answer.DONE
@@ -78,7 +82,7 @@ def _lines(receipt: Mapping[str, Any]) -> Iterator[str]:
         yield f"token {token['jti']}, until {token['exp']}: dead with its task, which every door reads; not presented"
     all_of = len(leases) + len(receipt["tokens"])
     shown = all_of - missing
-    yield f"{all_of} credentials: {shown} presented dead and refused, {missing} not presented"
+    yield f"{answer.counted(all_of, 'credential')}: {shown} presented dead and refused, {missing} not presented"
 
 
 def _verify(asked: argparse.Namespace) -> int:
