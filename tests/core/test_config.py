@@ -213,6 +213,8 @@ REFUSED = {
     "no http":               (changed("https://mail", "ftp://mail"), "line 20: upstream 2: 'url' is no http", ""),
     "no host":               (changed(URL, 'url = "https://"'), "line 20: upstream 2: 'url' is no http", ""),
     "no number of a port":   (changed(URL, 'url = "https://a:b/"'), "line 20: upstream 2: 'url' is no http", ""),
+    "a port too high":       (changed(URL, 'url = "http://a:90000/"'), "line 20: upstream 2: 'url' is no http",
+                              "a port up to 65535"),
     "also is no address":    (changed("https://auth.mail", "auth.mail"), "line 21: upstream 2: 'also' is no http", ""),
     "a fragment":            (changed("/mcp\"\nalso", "/mcp#x\"\nalso"), "line 20: upstream 2: 'url' has a frag", ""),
     "upstream's name":       (changed('"mail"', '"Mail"'), "line 19: upstream 2: the name 'Mail'", ""),

@@ -102,7 +102,7 @@ def test_what_goes_wrong_at_the_start_is_said_and_changes_nothing(place):
     (place.state / "taskbound.toml").write_text(ANY)
     with place.up() as about:
         second = place.command("up")
-        assert second.returncode == 3 and "already_running" in second.stderr and "hint:" in second.stderr
+        assert second.returncode == 3 and f"(pid {about['pid']})" in second.stderr and "hint:" in second.stderr
         taken = re.search(r"127\.0\.0\.1:\d+", about["gateway"])
         assert taken is not None
         other = Place(place.state.parent / "other")

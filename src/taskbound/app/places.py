@@ -143,8 +143,8 @@ def secret(reference: str) -> Secret:
                 hint = f"chmod 600 {name}"
                 raise InvalidRequest(f"{name} may be read by others", code="invalid_config", hint=hint)
             return Secret(file.read(SECRET_LIMIT).decode().strip())
-    except (OSError, UnicodeDecodeError):
-        raise InvalidRequest(f"{reference} cannot be read", code="invalid_config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unread(reference, error) from None
 
 
 def admin_login(target: TargetConfig) -> Secret:
@@ -170,8 +170,14 @@ def public(reference: str) -> str:
     try:
         with open(reference.removeprefix("file:"), "rb") as file:
             return file.read(SECRET_LIMIT).decode()
-    except (OSError, UnicodeDecodeError):
-        raise InvalidRequest(f"{reference} cannot be read", code="invalid_config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unread(reference, error) from None
+
+
+def _unread(reference: str, error: Exception) -> InvalidRequest:
+    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    hint = "put the file there, or name another in the configuration"
+    return InvalidRequest(f"{reference} cannot be read: {reason}", code="invalid_config", hint=hint)
 
 
 def database_of(reference: str, state: Path) -> Secret:
@@ -232,11 +238,22 @@ def only_one(state: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Unavailable(
-                f"another process works on {state}", code="already_running", hint="use it, or stop it first"
+                f"another process{_holder(about)} works on {state}",
+                code="already_running",
+                hint="use it, or stop it first",
             ) from None
         yield
     finally:
         os.close(held)
+
+
+def _holder(about: os.stat_result) -> str:
+    """Return who has locked a file, as far as it is seen from here: " (pid 7)", or nothing (proc(5), /proc/locks)."""
+    with suppress(OSError, ValueError, IndexError):
+        for fields in map(str.split, Path("/proc/locks").read_text().splitlines()):
+            if fields[1] == "FLOCK" and int(fields[4]) > 0 and fields[5].rpartition(":")[2] == str(about.st_ino):
+                return f" (pid {fields[4]})"
+    return ""
 
 
 def kept_name(path: Path, fresh: str) -> str:

@@ -89,7 +89,7 @@ async def up(
         await require_trust_domain(world, start)
         tell_places(config, file, state, world.node)
         production = production or database is not None
-        warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config)]
+        warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config, state)]
         stopping = asyncio.Event()
         _listen_to_signals(world, start, stopping)
         async with _serving(world, listeners, stopping, config, state, production=production):
@@ -120,7 +120,9 @@ def _beyond(gateways: Sequence[Listener]) -> str:
     return next((f"{one.url}/mcp" for one in gateways if one.certificate), "")
 
 
-def _warnings(config: Config) -> Iterator[str]:
+def _warnings(config: Config, state: Path) -> Iterator[str]:
+    if not any(one.startswith("unix:") and state / one[5:] == state / "run/api.sock" for one in config.api):
+        yield "the command reaches it by unix:run/api.sock alone: without it in `api` of [listen] nobody administers"
     yield "no witness is set: whoever can write the log and its second place can rewrite both"
     if config.checkpoints is None:
         yield "the second place of checkpoints is on the same disk as the log: set `checkpoints` to another"

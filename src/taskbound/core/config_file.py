@@ -130,11 +130,12 @@ def _name(table: Mapping[str, Any], where: str, seen: set[str]) -> str:
 
 
 def _url(value: str, where: str, key: str = "url") -> str:
+    hint = f'write {key} = "http://127.0.0.1:9000/mcp", with a port up to 65535'
     try:
-        origin_of(value)
         parts = urlsplit(value)
+        origin_of(value)
     except ValueError:
-        _refuse(f"{where}{key!r} is no http or https address")
+        _refuse(f"{where}{key!r} is no http or https address", hint)
     if parts.username is not None or parts.password is not None:
         _refuse(f"{where}{key!r} holds a user or password: no secret stands in this file")
     if parts.fragment:
