@@ -12,6 +12,7 @@ import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,14 +227,24 @@ def test_a_join_token_alone_is_on_stdout(api, say):
 
 
 def test_derived_tools_are_printed_as_the_file_they_would_be(api, say):
-    told = {"upstream": "w", "toml": '[x]\npin = "sha256:0"\n', "pins": {"x": "sha256:0"}, "written": False}
+    told: dict[str, Any] = {
+        "upstream": "w",
+        "toml": '[x]\npin = "sha256:0"\n',
+        "pins": {"x": "sha256:0"},
+        "written": False,
+    }
     api.answers["POST /v1/tools/w/pin"] = (200, told)
     assert say("tools", "derive", "w")[:2] == (0, told["toml"])
     assert api.last.body == {"write": False}
     api.answers["POST /v1/tools/w/pin"] = (200, told | {"written": True})
     said = say("tools", "derive", "w", "--write")[1]
-    assert said.startswith("1 tools of w pinned in /") and said.endswith("/policy/tools/w.toml\n")
+    assert said.startswith("1 tool of w pinned in /") and said.endswith("/policy/tools/w.toml\n")
     assert api.last.body == {"write": True}
+    two = told["toml"] + '[y]\npin = "sha256:1"\nreviewed = { by = "human/a", on = 2026-11-24 }\n'
+    api.answers["POST /v1/tools/w/pin"] = (200, told | {"written": True, "toml": two, "pins": {"x": "0", "y": "1"}})
+    assert say("tools", "derive", "w", "--write")[2].startswith("1 of 2 not reviewed yet: a person looks")
+    api.answers["POST /v1/tools/w/pin"] = (200, told | {"written": True, "toml": two[two.index("[y]") :]})
+    assert say("tools", "derive", "w", "--write")[2] == "0 of 1 not reviewed yet\n"
 
 
 @pytest.mark.parametrize(
@@ -281,7 +292,7 @@ def test_a_policy_directory_is_written_once_checked_and_loaded(state, say, monke
 def test_a_loaded_policy_is_told_with_its_version(api, say):
     about = {"version": "abc", "profiles": 1, "tools": 2, "policies": 3}
     api.answers["POST /v1/policy/load"] = (200, about)
-    assert say("policy", "load") == (0, "policy abc: 3 policies, 1 profiles, 2 tools: in force\n", "")
+    assert say("policy", "load") == (0, "policy abc: 3 policies, 1 profile, 2 tools: in force\n", "")
     assert json.loads(say("policy", "load", "--json")[1]) == about
 
 

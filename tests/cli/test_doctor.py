@@ -87,7 +87,7 @@ def test_while_up_runs_what_is_in_force_and_offered_is_compared(place):
             place.done("policy", "load")
             found = examined(place, 0)
             assert only(found, "server")[:2] == ("ok", "taskbound up is ready")
-            assert only(found, "tools workspace")[1] == "5 tools are offered as they were pinned"
+            assert only(found, "tools workspace")[1] == "5 tools are offered as pinned"
             assert only(found, "policy")[1].endswith("is in order and in force")
             assert only(found, "log")[0] == "warn" and "taskbound up works on it" in only(found, "log")[1]
             with (place.state / "policy/organisation/start.cedar").open("a") as policy:

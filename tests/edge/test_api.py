@@ -5,7 +5,7 @@ import json
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -578,7 +578,7 @@ async def test_an_upstream_that_cannot_be_asked_is_named_with_its_address():
             raise UpstreamUnavailable("the upstream cannot be reached: ConnectionRefusedError")
 
     async with served(upstreams={"crm": "http://127.0.0.1:9/mcp"}) as doors:
-        doors.world.upstreams["crm"] = Away
+        cast(dict[str, Any], doors.world.upstreams)["crm"] = Away
         answer = await doors.ask("POST", "/v1/tools/crm/pin", {})
     said = "upstream crm at http://127.0.0.1:9/mcp: the upstream cannot be reached: ConnectionRefusedError"
     assert (answer.status, answer.json["error_description"]) == (503, said)

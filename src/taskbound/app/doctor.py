@@ -146,7 +146,7 @@ def secrets(config: Config, *, is_running: bool) -> Iterator[Check]:
             broken += 1
             yield Check("secrets", FAIL, f"{where}: {error}", error.hint)
     if not broken:
-        yield Check("secrets", OK, f"{len(references)} references resolve")
+        yield Check("secrets", OK, f"{len(references)} reference{'s resolve' if len(references) != 1 else ' resolves'}")
 
 
 def _is_absent(reference: str) -> bool:
@@ -240,7 +240,7 @@ def _pins(upstream: str, known: Mapping[str, str], offered: Mapping[str, str] | 
     if gone := sorted(pinned.keys() - offered.keys()):
         yield Check(name, WARN, f"pinned, and not offered: {', '.join(gone[:TOLD])}", f"look at tools/{upstream}.toml")
     if not (changed or fresh or gone):
-        yield Check(name, OK, f"{len(pinned)} tools are offered as they were pinned")
+        yield Check(name, OK, f"{len(pinned)} {'tool is' if len(pinned) == 1 else 'tools are'} offered as pinned")
 
 
 # --- targets ---------------------------------------------------------------------------------------

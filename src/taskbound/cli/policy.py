@@ -35,7 +35,7 @@ VERBS = {
     "load": "put the policy directory in force, whole or not at all",
 }
 BEFORE_UP = {"taskbound.toml", "policy"}  # what a person puts into a state directory that `up` never used
-COUNTED = ("policies", "profiles", "tools", "tests")
+COUNTED = {"policies": "policy", "profiles": "profile", "tools": "tool", "tests": "test"}
 COMMON = """\
 // What all actions share. context.args and context.origin have the arguments of the tool that is called:
 // taskbound policy schema UPSTREAM/TOOL. context.grant is there for the grants of a task only."""
@@ -159,7 +159,7 @@ def _told(about: Mapping[str, Any], what: str, verdict: str, asked: argparse.Nam
     if asked.json:
         answer.show_json(about)
     else:
-        counts = ", ".join(f"{about[name]} {name}" for name in COUNTED if name in about)
+        counts = ", ".join(answer.counted(about[name], one) for name, one in COUNTED.items() if name in about)
         answer.show(f"{what}: {counts}: {verdict}")
     return answer.DONE
 

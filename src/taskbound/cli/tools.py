@@ -1,6 +1,7 @@
 """`taskbound tools`: what upstreams offer, as files of the policy directory that a person reviews."""
 
 import argparse
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -28,8 +29,13 @@ def _derive(asked: argparse.Namespace) -> int:
     if asked.json:
         answer.show_json(told)
     elif told["written"]:
-        answer.show(f"{len(told['pins'])} tools of {told['upstream']} pinned in {_file(told['upstream'])}")
-        answer.say("nothing of it is reviewed: a person looks at effects and arguments, then taskbound policy load")
+        many = answer.counted(len(told["pins"]), "tool")
+        answer.show(f"{many} of {told['upstream']} pinned in {_file(told['upstream'])}")
+        left = sum("reviewed" not in entry for entry in tomllib.loads(told["toml"]).values())
+        answer.say(
+            f"{left} of {len(told['pins'])} not reviewed yet"
+            + (": a person looks at effects and arguments, then taskbound policy load" if left else "")
+        )
     else:
         answer.show(*told["toml"].splitlines())
     return answer.DONE

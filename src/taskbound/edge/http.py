@@ -125,7 +125,7 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value, ensure_ascii=False).encode(), status, media_type="application/json")
 
 
-REFERENCE = "docs/reference.md tells each address, who may knock, and what it takes"
+REFERENCE = "docs/reference.md, of Taskbound's source, tells each address, who may knock, and what it takes"
 # What to do about an error that does not say it itself: the first family that it is of.
 OTHERWISE: tuple[tuple[type[TaskboundError], str], ...] = (
     (InvalidRequest, REFERENCE),

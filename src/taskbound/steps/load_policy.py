@@ -76,7 +76,8 @@ def warnings_of(loaded: PolicyDir, before: PolicyDir) -> list[str]:
     derived = Counter(tool.upstream for tool in loaded.tools.values() if not tool.reviewed)
     for upstream, count in sorted(derived.items()):
         hint = 'write reviewed = { by = "human/NAME", on = DAY } where it is right'
-        told.append(f"{count} tools of {upstream} are as derived: read tools/{upstream}.toml, and {hint}")
+        many = f"{count} tools of {upstream} are" if count > 1 else f"1 tool of {upstream} is"
+        told.append(f"{many} as derived: read tools/{upstream}.toml, and {hint}")
     named = {entry.name for entry in loaded.registrations}
     for entry in before.registrations:
         if entry.name not in named:

@@ -129,7 +129,7 @@ async def _open(
         case = await gather(world, tx, caller, "task/delegate" if parent else "task/open", ask.profile or "none")
         decision = decide(case)
         if decision.code == "unknown_profile":
-            none = "none is written yet: docs/profiles.md tells how"
+            none = "none is written yet: docs/profiles.md, of Taskbound's source, tells how"
             decision = decision.hinted(nearest(ask.profile, policies.profiles) or none)
         said: dict[str, Any] = {"decision": decision.record_of(), "policy": case.version}
         if decision.permitted:
