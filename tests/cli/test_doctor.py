@@ -218,7 +218,7 @@ def test_a_secret_that_does_not_resolve_is_named_and_never_shown(ground):  # noq
     _, out, err = said(place)
     assert f"chmod 600 {admin}" in out and "hunter2" not in out + err
     admin.chmod(0)
-    assert only(examined(place, 1), "secrets")[1] == f"target shopdb: file:{admin} cannot be read"
+    assert only(examined(place, 1), "secrets")[1] == f"target shopdb: file:{admin} cannot be read: Permission denied"
     admin.chmod(0o600)
     _, out, err = said(place)
     assert "the target gave no answer" in out and "hunter2" not in out + err

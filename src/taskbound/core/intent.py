@@ -131,7 +131,7 @@ def read_grant(
 ) -> Grant:
     """Return the grant of a table of `tool` or `lease`, `when`, `others`, `calls`, `ask`. Raises InvalidRequest."""
     where = f"grant {place + 1}"
-    _require_known(entry, tools, where)
+    _only_known(entry, tools, where)
     if ("tool" in entry) == ("lease" in entry):
         raise refused(f"{where} names a tool or a lease, and not both")
     kind: str = "tool" if "tool" in entry else "lease"
@@ -159,7 +159,7 @@ def read_grant(
     return Grant(f"g{place}", "tools/call", resource, conditions, tuple(rest), calls, ask, place, tool.pin)
 
 
-def _require_known(entry: Mapping[str, Any], tools: Mapping[str, Tool], where: str) -> None:
+def _only_known(entry: Mapping[str, Any], tools: Mapping[str, Tool], where: str) -> None:
     """Refuse a key that a grant has not; of an argument of its tool say where it stands. Raises InvalidRequest."""
     known = ("tool", "lease", "when", "others", "calls", "ask")
     tool = tools.get(entry["tool"]) if isinstance(entry.get("tool"), str) else None
