@@ -28,7 +28,8 @@ def used(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float | OSError]]:
             raise now
         # A tenth is kept for root: it is free, and not for us.
         left = TOTAL - round(TOTAL * now)
-        return SimpleNamespace(f_bavail=left, f_bfree=left + TOTAL // 10, f_blocks=TOTAL, f_frsize=4096)
+        kept = TOTAL // 10
+        return SimpleNamespace(f_bavail=left, f_bfree=left + kept, f_blocks=TOTAL + kept, f_frsize=4096)
 
     monkeypatch.setattr(os, "statvfs", statvfs)
     yield answers

@@ -633,7 +633,8 @@ def test_up_says_one_line_of_json_once_it_listens_and_leaves_at_sigterm(state):
     finally:
         up.send_signal(signal.SIGTERM)
         out, err = up.communicate(timeout=20)
-    assert (up.returncode, out, err) == (0, b"", b"")
+    warned = [line for line in err.splitlines() if b"disk_nearly_full" not in line]  # it may be: here nobody tests that
+    assert (up.returncode, out, warned) == (0, b"", [])
 
 
 def test_up_says_that_its_port_is_taken(state):

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a disk has, in bytes, and what of it is left to us: what is kept for root is not."""
+    """What a disk has for us, in bytes, and what of it is left: what is kept for root is neither, as with df(1)."""
 
     free: int
     total: int
@@ -33,7 +33,8 @@ class Room:
 def room(state: Path) -> Room:
     """Raises OSError."""
     about = os.statvfs(state)
-    return Room(about.f_bavail * about.f_frsize, about.f_blocks * about.f_frsize)
+    used = about.f_blocks - about.f_bfree
+    return Room(about.f_bavail * about.f_frsize, (used + about.f_bavail) * about.f_frsize)
 
 
 async def watch(state: Path, every: float = LOOK) -> None:

@@ -94,6 +94,11 @@ class TextLines(Sequence[Node]):
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __eq__(self, other: object) -> bool:
+        return self._nodes == other._nodes if isinstance(other, TextLines) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # what is compared by its nodes changes in nothing, and is no key
+
 
 NOTHING = Node(None, 0)
 

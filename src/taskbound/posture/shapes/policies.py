@@ -21,7 +21,12 @@ _VENDORS = re.compile(
     r"|^AWSReservedSSO_|^AWSServiceRole"
 )
 _ADMINISTRATOR = re.compile(r"arn:aws[\w-]*:iam::aws:policy/(?:AdministratorAccess|IAMFullAccess)$")
-_OF_PEOPLE = re.compile(r"saml-provider/|AWSReservedSSO|\bOrganizationAccountAccessRole\b")
+# Who signs in by SAML or SSO, or whoever the account itself lets in and nobody else: that is how people take a role.
+_OF_PEOPLE = re.compile(
+    r"saml-provider/|AWSReservedSSO|\bOrganizationAccountAccessRole\b"
+    r"|\A(?!.*(?:amazonaws\.com|oidc-provider/|:role/|:user/)).*:root\b",
+    re.S,
+)
 
 
 def read(document: Document, notes: Notes) -> None:
@@ -91,7 +96,7 @@ def _attached(notes: Notes, node: Node, trail: Trail) -> None:
     if not (node.at("RoleName").text or node.at("UserName").text):
         return
     trust = " ".join(one.text for _, one in node.at("AssumeRolePolicyDocument").scalars())
-    if _OF_PEOPLE.search(trust + node.at("RoleName").text):
+    if _OF_PEOPLE.search(f"{trust} {node.at('RoleName').text}"):
         return
     for one in each(node.at("AttachedManagedPolicies")):
         if _ADMINISTRATOR.search(one.at("PolicyArn").text):
