@@ -13,10 +13,11 @@ _STAR = "iam-star-star"
 _OWNER = "owner-role-assigned"
 _DATABASE = "database-login-with-all-rights"
 _VAULT = "vault-policy-all-paths"
-# Of people who administer by single sign-on, of what is forbidden, and of AWS' own lists of its policies.
+# Of people who administer by single sign-on, of what is forbidden, of AWS' own lists of its policies, and of exports of
+# roles, where shapes/policies.py sees whose role it is.
 _NOT_GIVEN = says(
     r"iam:PolicyARN|Arn(?:Not)?(?:Equals|Like)|\bDeny\b|ssoadmin|permission_?set|AWSReservedSSO"
-    r"|DefaultVersionId|IsAttachable"
+    r"|DefaultVersionId|IsAttachable|AttachedManagedPolicies"
 )
 _RESOURCE_ALL = says(r"resources?[\"']?\s*[:=(]\s*\[?\s*[\"']\*[\"']")
 _READS_ONLY = frozenset(("read", "list"))
