@@ -603,6 +603,13 @@ CASES: Mapping[str, Case] = {
         "What is done so is logged as the service's: nobody can say who it was, and no rule for people holds.",
         "Ask who it was; revoke what they used, and give them a way that names them (impersonation, a role).",
     ),
+    "service-key-kept-by-person": Case(
+        10,
+        HIGH,
+        "A person keeps a service's key among their own",
+        "Every program that this person starts can act as the service, and the log says that the service did.",
+        "Give that person a role to assume by single sign-on; then make the service a new key and delete this one.",
+    ),
     "service-identity-used-at-a-shell": Case(
         10,
         HIGH,

@@ -51,6 +51,7 @@ RULES: tuple[Callable[[Inventory], Iterator[Draft]], ...] = (
     standing.archived,
     used.by_people,
     used.by_many,
+    used.from_many_places,
     *logins.RULES,
     *offboarding.RULES,
     *consents.RULES,

@@ -86,6 +86,8 @@ class Use:
     place: Place
     address: str = ""
     more: tuple[Place, ...] = ()  # where else the log says so: an event may go over many lines
+    client: str = ""  # the program that used it, by its name alone
+    session: str = ""  # of a role that was taken: what whoever took it calls it, where that is not made by a machine
 
 
 @dataclass(frozen=True, slots=True)

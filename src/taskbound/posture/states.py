@@ -5,8 +5,11 @@ Sources: the state file's versions 4 (`instances[].attributes`, `sensitive_attri
 keeps in plain text what the providers call sensitive; where it does not say so, the type of the resource does.
 """
 
+import re
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 
+from taskbound.posture.detection.names import kind_of_name
 from taskbound.posture.document import Document, Node
 
 # Type of a resource -> its attributes that are secrets and have no name that says so.
@@ -30,18 +33,44 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 _SIGNS = ("terraform_version", "lineage", "planned_values", "resource_changes")
 NAME = "secret"
 Keys = tuple[str, ...]
+_MADE = re.compile(r"(?=\D*\d)(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[^\s/.:@=]{10,200}={0,2}")
+_NONE = re.compile(r"user|login|host|url|uri|server|database|\bid\b|client.?id|name|cert|\.crt$|\bca\b|pub", re.IGNORECASE)
 
 
 def secrets(document: Document) -> Mapping[tuple[int, Keys], str]:
     """Return, of a state or a plan, the root and keys of each value that is a secret, with a name that says so."""
+    kept = {(number, keys): NAME for number, root in enumerate(document.roots) for keys in _kept(root)}
     if document.format != "json":
-        return {}
-    return {
+        return kept
+    return kept | {
         (number, keys): NAME
         for number, root in enumerate(document.roots)
         if any(sign in root.items for sign in _SIGNS)
         for keys in _secrets(root)
     }
+
+
+def _kept(root: Node) -> Iterator[Keys]:
+    """Yield what a Secret of Kubernetes keeps under a name that does not say so in words known here.
+
+    That all of it is secret is said by its kind; users, hosts and settings are kept there too, so that it has to look
+    like what a machine made: both cases and digits, in base64 or as it is (`data`, `stringData`).
+    """
+    objects = [((), root), *((("items", str(place)), one) for place, one in enumerate(root.at("items").list))]
+    for keys, one in objects:
+        if one.at("kind").text == "Secret" and one.at("apiVersion").text == "v1":
+            for member in ("data", "stringData"):
+                for key, node in one.at(member).items.items():
+                    text = _plain(node.text) if member == "data" else node.text
+                    if not kind_of_name(key) and _MADE.fullmatch(text) and not _NONE.search(key):
+                        yield (*keys, member, key)
+
+
+def _plain(text: str) -> str:
+    try:
+        return b64decode(text[:1024], validate=True).decode()
+    except ValueError:
+        return ""
 
 
 def _secrets(root: Node) -> Iterator[Keys]:

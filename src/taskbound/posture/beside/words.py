@@ -3,11 +3,22 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from unicodedata import normalize
 
 from taskbound.posture.document import NOTHING, Node
 
 _OWNER = re.compile(
-    r"(?:owner|ownedby|owneremail|maintainer|contact|responsible|createdby|requestedby|requester|requestor)$"
+    r"(?:owner|ownedby|owneremail|maintainer|contact|responsible|createdby|requestedby|requester|requestor"
+    # As Europe's languages say it.
+    r"|verantwortlicher?|besitzer|eigentumer|ansprechpartner|responsable|proprietaire|propietario|responsabile"
+    r"|proprietario|responsavel|dono|titular|eigenaar|verantwoordelijke|ansvarig|agare|ejer|ansvarlig|eier|omistaja"
+    r"|wlasciciel|vlastnik|tulajdonos)$"
+)
+_MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
+# Who stands there for something else than owning it now.
+_ELSE = re.compile(
+    r"approv|review|previous|former|before|notif|alert|report|audit|escalat|support|security|chang|updat|modif|deploy"
+    r"|releas|author|commit|backup|deputy|login|user|account|sender|from|subject|email$"
 )
 _ENDS = re.compile(
     r"(?:expir(?:y|es|ed?|ation)(?:s?(?:at|on|date|time|after|by))?|valid(?:until|to|till)|end(?:s|date|son|sat|ofaccess)"
@@ -22,12 +33,19 @@ _SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
 def folded(key: str) -> str:
     """Return the last part of a key without case and punctuation: `acme.io/expires-at` and `ExpiresAt` are one."""
-    return re.sub(r"[^a-z0-9]", "", re.split(r"[/:]", key)[-1].lower())
+    last = re.split(r"[/:]", key)[-1].lower()
+    return re.sub(r"[^a-z0-9]", "", last if last.isascii() else normalize("NFKD", last.replace("\u0142", "l")))
 
 
 def owner(tags: Mapping[str, Node]) -> Node:
-    """Return who owns a thing by its tags; NOTHING where none says so."""
-    return next((node for key, node in tags.items() if _OWNER.search(folded(key)) and node.text), NOTHING)
+    """Return who owns a thing by its tags; NOTHING where none says so.
+
+    In words that nobody here knows it is who stands there alone with an address, unless for something else.
+    """
+    if found := next((node for key, node in tags.items() if _OWNER.search(folded(key)) and node.text), NOTHING):
+        return found
+    named = [node for key, node in tags.items() if _MAIL.fullmatch(node.text) and not _ELSE.search(folded(key))]
+    return named[0] if len({node.text for node in named}) == 1 else NOTHING
 
 
 def end(tags: Mapping[str, Node], made: Node = NOTHING) -> tuple[Node, datetime] | None:

@@ -99,6 +99,37 @@ def user_argument(data: bytes, start: int, end: int) -> Iterator[Found]:
             yield Found("user-and-password-argument", value, *found.span(2), ADDRESS)
 
 
+# Clients that take a password as a word after a short option, by their manual pages: how the command begins, the
+# option, and what may stand between them (what mysql is told after a space is a database).
+_CLIENTS = (
+    (r"(?:mysql|mariadb)(?:-?(?:dump|admin|import|show|check|slap))?", "-p", r""),
+    (r"sshpass", "-p", r"[ \t]{0,4}"),
+    (r"(?:docker|podman|nerdctl|buildah|skopeo|helm|oras|crane)[ \t]{1,4}(?:(?:registry|auth)[ \t]{1,4})?login", "-p",
+     r"[ \t]{0,4}"),
+    (r"(?:az|oc|cf|argocd)[ \t]{1,4}(?:acr[ \t]{1,4})?login", "-p", r"[ \t]{1,4}"),
+    (r"mongo(?:sh|dump|restore|export|import)?", "-p", r"[ \t]{0,4}"),
+    (r"(?:redis|keydb|valkey)-(?:cli|benchmark)", "-a", r"[ \t]{1,4}"),
+    (r"(?:sqlcmd|bcp|isql|mosquitto_(?:pub|sub)|ipmitool)", "-P", r"[ \t]{0,4}"),
+    (r"ldap(?:search|modify|add|delete|whoami|passwd)", "-w", r"[ \t]{0,4}"),
+    (r"(?:plink|pscp|psftp)", "-pw", r"[ \t]{1,4}"),
+)  # fmt: skip
+CLIENTS = tuple(rf"\b{name}[ \t]" for name, _, _ in _CLIENTS)  # what hyperscan finds of them
+_CLIENT = tuple(
+    re.compile(
+        rf"""{name}[ \t](?:(?:\\\n|[^\n;|&]){{0,300}}?[ \t])?{option}{gap}(["']?)([^\s"'`;|&<>]{{6,200}})\1(?=[\s;|&)`"'\\]|\Z)""".encode()
+    )
+    for name, option, gap in _CLIENTS
+)
+
+
+def client_argument(data: bytes, start: int, end: int) -> Iterator[Found]:
+    """Find what a client is given as a password on its command line; a port, a file or a variable is none."""
+    for one in _CLIENT:
+        if (found := one.match(data, start)) and is_believed(PASSWORD, value := text_of(found[2])):
+            yield Found("password-argument", value, *found.span(2), ADDRESS)
+            return
+
+
 _NETRC = re.compile(rb"machine\s{1,8}([^\s]{1,200})\s{1,8}login\s{1,8}[^\s]{1,200}\s{1,8}password\s{1,8}([^\s]{4,400})")
 
 

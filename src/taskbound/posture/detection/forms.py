@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
+from urllib.parse import unquote
 
 from taskbound.posture.detection import exempt
 from taskbound.posture.detection.found import FORM, STRUCTURE, VENDOR, Finder, Found, text_of
@@ -23,6 +25,31 @@ _PUBLIC_ARE = (
     "messagebird-client-id new-relic-user-api-id plaid-client-id sendbird-access-id sumologic-access-id"
 )
 PUBLIC = frozenset(_PUBLIC_ARE.split())
+
+
+_AROUND = re.compile(rb"[^\s\"'<>`]{1,1200}")
+_SIGNED = re.compile(r"(?:^|[?&;])(st|se)=([^&\s]{6,40})")
+
+
+def _signed_life(data: bytes, start: int) -> tuple[int, int] | None:
+    """Return since when and until when a shared access signature of Azure works: `st` and `se` of its URL or token."""
+    begin = max(data.rfind(one, max(0, start - 1000), start) for one in (b'"', b"'", b" ", b"\n", b">", b"`")) + 1
+    around = _AROUND.match(data, begin or max(0, start - 1000))
+    said = dict(_SIGNED.findall(text_of(around[0]).replace("&amp;", "&"))) if around else {}
+    ends = _moment(said.get("se", ""))
+    return (_moment(said.get("st", "")), ends) if ends else None
+
+
+def _moment(text: str) -> int:
+    """Return a time of a signature, ISO 8601 or Unix seconds, as seconds; 0 where it is none."""
+    text = unquote(text)
+    if re.fullmatch(r"\d{9,11}", text):
+        return int(text)
+    try:
+        found = datetime.fromisoformat(text)
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        return 0
 
 
 def by_rule(rule: Rule) -> Finder:
@@ -55,6 +82,7 @@ def by_rule(rule: Rule) -> Finder:
                 *found.span(group),
                 STRUCTURE if rule.id in _CHECKED else rank,
                 is_identifier=rule.id in _IDENTIFIERS,
+                life=_signed_life(data, found.start(group)) if rule.id == "azure-sas-signature" else None,
             )
 
     return finder

@@ -20,7 +20,7 @@ class Found:
     target: str = ""
     login: str = ""  # whose it is there, where that is said beside it
     is_identifier: bool = False
-    life: tuple[int, int] | None = None  # of a token that says so (JWT): issued and expires, Unix seconds; 0: not said
+    life: tuple[int, int] | None = None  # of what says so (JWT, SAS): issued and expires, Unix seconds; 0: not said
 
 
 Finder = Callable[[bytes, int, int], Iterable[Found]]  # data, where the anchor begins and ends

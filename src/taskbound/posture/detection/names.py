@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 from operator import ne
+from unicodedata import normalize
 
 from taskbound.posture.detection.exempt import entropy, is_placeholder, is_public, is_reference
 
@@ -11,7 +12,12 @@ LONGEST = 512  # characters of what counts as a secret because of its name
 
 _SPACE = re.compile(r"\s")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_PASSWORDS_ARE = "password passwords passwd passwort pwd pass passphrase passcode pw"
+_PASSWORDS_ARE = (
+    "password passwords passwd passwort pwd pass passphrase passcode pw "
+    # As Europe's languages spell it, without accents, as names of settings are.
+    "kennwort passe mdp senha contrasena contrasenya wachtwoord losenord adgangskode salasana haslo heslo jelszo "
+    "parola parool geslo lozinka sifre motdepasse palavrapasse"
+)
 _TOKENS_ARE = (
     "accesskey accesstoken apikey apikeys apitoken authkey authorization authtoken bearer clientsecret cred "
     "credential credentials creds jwt pat privatekey secret secretkey secrets signingkey token tokens"
@@ -50,10 +56,14 @@ _AUTH = frozenset({"auth", "xauth"})  # docker's and npm's "auth": "…"
 _ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "secretkey", "accesskey", "privatekey")
 
 
+def _without_accents(name: str) -> str:
+    return normalize("NFKD", name.replace("\u0142", "l").replace("\u0131", "i")).encode("ascii", "ignore").decode()
+
+
 @lru_cache(maxsize=65536)
 def kind_of_name(name: str) -> str:
     """Return what the value under this key would be: PASSWORD, TOKEN, KEY (of something, perhaps); "": no secret."""
-    words = [one.lower() for one in _PARTS.findall(name)]
+    words = [one.lower() for one in _PARTS.findall(name if name.isascii() else _without_accents(name))]
     if not words or _NONE.intersection(words):
         return ""
     for place in reversed(range(len(words))):
@@ -99,6 +109,13 @@ def _is_of_words(value: str) -> bool:
     return bool(_WORDS.fullmatch(value)) and 2 * sum(map(len, _WORD.findall(value))) >= len(value)
 
 
+def _is_made_by_a_person(value: str) -> bool:
+    """Say whether words are put together as rules for passwords ask for: both cases, digits, a sign of no name."""
+    classes = _classes(value)
+    signs = sum(not (one.isalnum() or one in "_/:\\") for one in value)
+    return len(value) >= 10 and classes.count(b"d") >= 2 and b"l" in classes and b"u" in classes and 0 < signs < 4
+
+
 def is_random(value: str, bits: float = 3.5, least: int = 16) -> bool:
     """Say whether `value` was made by a machine: long, of letters and digits (or of cases mixed at random), dense."""
     if len(value) < least or _SPACE.search(value):
@@ -118,7 +135,7 @@ def is_believed(kind: str, value: str) -> bool:
     """Say whether a value under a name of that kind is a secret, rather than a word, a reference or an example."""
     if (
         not 6 <= len(value) <= LONGEST
-        or _is_of_words(value)
+        or (_is_of_words(value) and not (kind == PASSWORD and _is_made_by_a_person(value)))
         or is_reference(value)
         or is_public(value)
         or is_placeholder(value)

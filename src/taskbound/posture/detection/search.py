@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import hyperscan
 
-from taskbound.posture.detection.addresses import address, authorization, netrc, user_argument
+from taskbound.posture.detection.addresses import CLIENTS, address, authorization, client_argument, netrc, user_argument
 from taskbound.posture.detection.bindings import argument, assigned
 from taskbound.posture.detection.decode import DEEPEST, LARGEST, from_base64, is_text
 from taskbound.posture.detection.effort import Effort
@@ -102,7 +102,7 @@ def _decoded(data: bytes, anchors: Sequence[tuple[str, int, int]], depth: int, e
 
 
 _NAMES = (
-    r"(?:passw|passphrase|passcode|pass|pwd|secret|token|credential|creds|api|key|auth|bearer|jwt)"
+    r"(?:passw|kennwort|senha|contrase|wachtwoord|heslo|haslo|passphrase|passcode|pass|pwd|secret|token|credential|creds|api|key|auth|bearer|jwt)"
     r"""[\w.-]{0,30}["'\\\]]{0,3}[ \t]{0,8}"""
     r"""(?:[=>:,?+]{1,3}[ \t"'`\\]{0,40}[^\s"'`]{6}|:[ \t]?[\w.]{1,20}[ \t]?=[ \t]?["']|["']?\s{1,2}value\s?=)"""
 )
@@ -127,6 +127,8 @@ def _database() -> "tuple[hyperscan.Database, list[list[Finder] | str]]":
     add(r":\\?/\\?/[^\s:@/]{0,64}:[^\s@]{1,128}@", "e", address)
     add(r"(?:bearer|basic|token|bot|api-?key)[ \t]{1,4}[\w=~@.+/-]{8}", "i", authorization)
     add(r"(?:-u|--user|--proxy-user)[ \t=]{0,3}[\"']?[\w.@+~-]{1,80}:[^\s]", "", user_argument)
+    for one in CLIENTS:
+        add(one, "", client_argument)
     add(r"\bmachine\s{1,8}[^\s]", "", netrc)
     add(_NAMES, "i", assigned)
     add(r"--(?:[a-z-]{0,20}password|token|[a-z-]{0,20}-token|api-key|[a-z-]{0,20}secret)[ ]{1,3}[^\s-]", "", argument)

@@ -138,17 +138,18 @@ def read_event(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
         by = "workload"  # a service of AWS, on behalf of who is named
     place = Place(path, row.line)
     more = elsewhere(path, place, who.at("accessKeyId"), who.at("userName"), row.at("userAgent"), row.at("eventName"))
-    yield Use(mark(key) if key and not key.startswith(TEMPORARY) else "", identity, at, by, place, address, more)
+    yield Use(mark(key) if key and not key.startswith(TEMPORARY) else "", identity, at, by, place, address, more,
+              agent.partition("/")[0].strip().lower()[:40], _session(who))  # fmt: skip
 
 
 def newest(seen: Iterable[Sighting]) -> Iterator[Sighting]:
     """Keep of each key, user and address the last use: a log may hold millions."""
-    last: dict[tuple[str, str, str, str], Use] = {}
+    last: dict[tuple[str, ...], Use] = {}
     for one in seen:
         if not isinstance(one, Use):
             yield one
             continue
-        known = last.get(which := (one.mark, one.principal, one.by, one.address))
+        known = last.get(which := (one.mark, one.principal, one.by, one.address, one.client, one.session))
         if known is None or one.at > known.at:
             last[which] = one
     yield from last.values()
@@ -162,6 +163,23 @@ def _acting(who: Node) -> str:
     if issuer.at("userName").text:
         return f"aws:{'role' if issuer.at('type').text == 'Role' else 'user'}/{issuer.at('userName').text}"
     return f"aws:root/{who.at('accountId').text}" if who.at("type").text == "Root" else ""
+
+
+# Names that SDKs, machines and services give the sessions of a role.
+_MADE = re.compile(
+    r"(?:botocore|aws|boto3|credential|assume|default|terraform|session|github|gitlab|circleci|buildkite|eks|ecs|lambda"
+    r"|i)[-_]?\S*|\S*\d{6,}\S*|[0-9a-f-]{12,}|\S*session\S*",
+    re.IGNORECASE,
+)
+
+
+def _session(who: Node) -> str:
+    """Return what a person may have called the session of a role; "" where a program did, or single sign-on."""
+    arn = who.at("arn").text
+    if ":assumed-role/" not in arn or "AWSReservedSSO_" in arn:
+        return ""
+    name = arn.rpartition("/")[2]
+    return "" if _MADE.fullmatch(name) else name[:64].lower()
 
 
 def _identity(name: str) -> str:

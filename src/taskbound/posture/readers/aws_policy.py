@@ -85,11 +85,19 @@ def _statement(node: Node) -> Statement:
         member(node, "Effect").text or "Deny",
         texts(member(node, "Action")),
         texts(member(node, "Resource")),
-        texts(member(principal, "Federated")),
+        tuple(_told(one) for one in each(member(principal, "Federated"))),
         tuple(conditions),
         texts(member(node, "NotAction")),
         next((one for one in (*texts(principal), *texts(member(principal, "AWS"))) if one.text == "*"), NOTHING),
     )
+
+
+def _told(node: Node) -> Node:
+    """A text, or what a function of CloudFormation is given (Sub, Join, Ref, GetAtt), as one text on its line."""
+    if not node.items:
+        return node
+    said = [one for _, one in node.scalars() if one.text]
+    return Node("".join(one.text for one in said), said[0].line if said else node.line)
 
 
 def from_blocks(data: Node) -> tuple[Statement, ...]:
