@@ -9,7 +9,6 @@ import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 
-from taskbound.posture.detection.names import kind_of_name
 from taskbound.posture.document import Document, Node
 
 # Type of a resource -> its attributes that are secrets and have no name that says so.
@@ -34,7 +33,12 @@ _SIGNS = ("terraform_version", "lineage", "planned_values", "resource_changes")
 NAME = "secret"
 Keys = tuple[str, ...]
 _MADE = re.compile(r"(?=\D*\d)(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[^\s/.:@=]{10,200}={0,2}")
-_NONE = re.compile(r"user|login|host|url|uri|server|database|\bid\b|client.?id|name|cert|\.crt$|\bca\b|pub", re.IGNORECASE)
+# What says by itself that it is one, and what is none.
+_NONE = re.compile(
+    r"pass|pwd|secret|token|key|cred|auth|user|login|host|url|uri|server|database|\bid\b|client.?id|name|cert|\.crt$"
+    r"|\bca\b|pub|version|digest|hash|sha\d",
+    re.IGNORECASE,
+)
 
 
 def secrets(document: Document) -> Mapping[tuple[int, Keys], str]:
@@ -62,7 +66,7 @@ def _kept(root: Node) -> Iterator[Keys]:
             for member in ("data", "stringData"):
                 for key, node in one.at(member).items.items():
                     text = _plain(node.text) if member == "data" else node.text
-                    if not kind_of_name(key) and _MADE.fullmatch(text) and not _NONE.search(key):
+                    if _MADE.fullmatch(text) and not _NONE.search(key):
                         yield (*keys, member, key)
 
 

@@ -114,12 +114,9 @@ _CLIENTS = (
     (r"(?:plink|pscp|psftp)", "-pw", r"[ \t]{1,4}"),
 )  # fmt: skip
 CLIENTS = tuple(rf"\b{name}[ \t]" for name, _, _ in _CLIENTS)  # what hyperscan finds of them
-_CLIENT = tuple(
-    re.compile(
-        rf"""{name}[ \t](?:(?:\\\n|[^\n;|&]){{0,300}}?[ \t])?{option}{gap}(["']?)([^\s"'`;|&<>]{{6,200}})\1(?=[\s;|&)`"'\\]|\Z)""".encode()
-    )
-    for name, option, gap in _CLIENTS
-)
+_BEFORE = r"(?:(?:\\\n|[^\n;|&]){0,300}?[ \t])?"
+_WORD = r"""(["']?)([^\s"'`;|&<>]{6,200})\1(?=[\s;|&)`"'\\]|\Z)"""
+_CLIENT = tuple(re.compile(rf"{name}[ \t]{_BEFORE}{option}{gap}{_WORD}".encode()) for name, option, gap in _CLIENTS)
 
 
 def client_argument(data: bytes, start: int, end: int) -> Iterator[Found]:

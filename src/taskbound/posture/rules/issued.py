@@ -68,7 +68,7 @@ def endless(inventory: Inventory) -> Iterator[Draft]:
 
 
 def lasting(inventory: Inventory) -> Iterator[Draft]:
-    """Yield tokens in files that say themselves that they last for years, or for ever (JWT: iat, exp; Azure SAS: st, se)."""
+    """Yield tokens in files that say themselves that they last for years, or for ever (JWT: iat, exp; SAS: st, se)."""
     for unit in inventory.units:
         told = next((one for one in unit.secrets if one.life), None)
         if told is None or told.life is None:
