@@ -12,9 +12,9 @@ from taskbound.posture.detection import Detector
 from taskbound.posture.detection.names import kind_of_name
 from taskbound.posture.document import Node
 from taskbound.posture.scan import scan
-from taskbound.posture.sighting import Credential, Place, Sighting, Use, Weakness
+from taskbound.posture.sighting import Credential, Holder, Place, Sighting, Use, Weakness
 from tests.posture.planted import mark
-from tests.posture.test_findings import Holder, cases, days, held, key, only, person
+from tests.posture.test_findings import cases, days, held, key, only, person
 
 VALUE = "Kx83hfQpLm2zTb"
 DETECTOR = Detector(lambda value: value)
