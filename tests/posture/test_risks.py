@@ -68,7 +68,7 @@ def test_the_open_ones_come_first_the_worst_of_them_first_and_are_counted():
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 EVIL = (
     "=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1+1", "\r=1+1", "\n=1", "  =1", "＝1+1", "a;=1+1", "a; =1",
-    'x"; =1', 'a","=1+1', "a|=1", "=1\x1b[31m",
+    'x"; =1', 'a","=1+1', 'a;"=1', 'a; "" =1', "a|=1", "=1\x1b[31m",
 )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ COLUMNS = (
     "kept", "raised", "next",
 )  # fmt: skip
 # How a cell begins that is calculated, also one that a spreadsheet of another country sees behind a ";".
-FORMULA = re.compile(r"(^|[;|,])(\s*)(?=[=+@\-＝＋－＠])")
+# Behind one a quote may be taken for that of a cell.
+FORMULA = re.compile(r"(^|[;|,])([\s\"]*)(?=[=+@\-＝＋－＠])")
 
 
 @dataclass(frozen=True, slots=True)
