@@ -120,3 +120,9 @@ async def test_who_is_in_a_task_or_has_no_permit_accepts_nothing(rig):
 
 async def test_control_our_own_parts_need_no_permit(rig):
     assert (await raise_findings(rig.world, rig.door, rig.door, [ASK], [])).known == [ASK.id]
+
+
+async def test_who_answers_for_a_finding_does_not_answer_for_a_credential_that_came_later(rig):
+    await accept(rig)
+    await rig.scan(replace(ASK, issued=(*ASK.issued, replace(ASK.issued[0], mark="2" * 16))))
+    assert rig.finding().state == "raised"

@@ -6,10 +6,10 @@ import pytest
 
 from taskbound.core.errors import Denied, InvalidRequest
 from taskbound.core.event import Kind
-from taskbound.core.finding import Finding, Issued, Spot
+from taskbound.core.finding import MANY, Finding, Issued, Spot
 from taskbound.core.identity import door
 from taskbound.steps.open_task import open_task
-from taskbound.steps.raise_findings import MOST, FindingAsk, raise_findings
+from taskbound.steps.raise_findings import MOST, FindingAsk, Raised, raise_findings
 from tests.rig import ALICE, Rig
 from tests.stories.story import REFUND, claim_of
 
@@ -158,3 +158,23 @@ def test_what_cannot_be_kept_is_not_asked(change):
 async def test_a_request_has_room_for_so_many(rig):
     with pytest.raises(InvalidRequest, match="at most"):
         await rig.scan(gone=["f"] * (MOST + 1))
+
+
+async def test_one_more_credential_in_a_finding_opens_it_again_and_keeps_it_open_while_it_lives(rig):
+    """A finding is known by its files and what it names: two tokens may be called the same there."""
+    rig.server.logins["other"] = "alive"
+    other = replace(SHOP, mark="2" * 16, login="other")
+    await rig.scan(ASK)
+    assert await rig.scan(replace(ASK, issued=(SHOP, other))) == Raised(known=[ASK.id])
+    assert rig.finding().issued == (SHOP, other)
+    await rig.scan(replace(ASK, issued=(SHOP,)))
+    told = await rig.scan(gone=[ASK.id])
+    assert (told.closed, rig.finding().kept) == ([], f"other still logs in at {DB}")
+
+
+async def test_more_credentials_than_a_finding_has_room_for_never_close_it(rig):
+    marks = [replace(SHOP, mark=f"{number:016x}") for number in range(MANY + 1)]
+    await rig.scan(replace(ASK, issued=tuple(marks[:MANY])))
+    await rig.scan(replace(ASK, issued=(marks[MANY],)))
+    assert len(rig.finding().issued) == MANY
+    assert (await rig.scan(gone=[ASK.id])).closed == []

@@ -1,6 +1,7 @@
 """Raise findings: what a scan saw goes into the registry and the log.
 
-What is new is raised, and what was closed and is there again; what is known stays untouched. What is gone from all
+What is new is raised, and what was closed and is there again; what is known stays untouched, unless a credential lies
+in it that was not there before: nobody answers for that yet, and it is to be dead too. What is gone from all
 its places is closed where every credential in it is dead at its issuer, which is asked here, between two
 transactions; else it is raised once more, with the reason: `cannot be verified: <issuer>`.
 """
@@ -112,7 +113,9 @@ async def _known(tx: Transaction, id: str) -> Finding | None:
 
 async def _seen(tx: Transaction, caller: Identity, ask: FindingAsk, told: Raised) -> None:
     known = await _known(tx, ask.id)
-    if known is not None and known.is_open and not (known.state == "raised" and known.kept):
+    before = known.issued if known is not None and known.is_open else ()
+    has_more = not set(ask.issued) <= set(before)
+    if known is not None and known.is_open and not has_more and not (known.state == "raised" and known.kept):
         told.known.append(known.id)
         return
     finding = Finding(
@@ -124,14 +127,19 @@ async def _seen(tx: Transaction, caller: Identity, ask: FindingAsk, told: Raised
         says=ask.says,
         subjects=ask.subjects,
         places=ask.places,
-        issued=ask.issued,
+        issued=_bounded(tuple(dict.fromkeys((*before, *ask.issued)))),
         owner=ask.owner,
         next=ask.next,
         raised=tx.now,
         state=known.state if known else "",
     )
     await tx.record(Kind.FINDING_RAISED, advance(finding, Kind.FINDING_RAISED), by=caller)
-    (told.known if known and known.is_open else told.raised).append(finding.id)
+    (told.known if known and known.state == "raised" else told.raised).append(finding.id)
+
+
+def _bounded(issued: tuple[Issued, ...]) -> tuple[Issued, ...]:
+    """Return as many as a finding has room for: what is not named is not asked about, and so it is never closed."""
+    return issued if len(issued) <= MANY else (*issued[: MANY - 1], Issued("", "more", "more issuers"))
 
 
 async def _missed(tx: Transaction, caller: Identity, missed: Finding, why: str, told: Raised) -> None:
