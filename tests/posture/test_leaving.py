@@ -110,3 +110,11 @@ def test_no_name_of_a_file_is_a_command_when_a_step_is_pasted(issuer, kind):
     told = step(Held("x", kind, issuer, EVIL, EVIL, (), ()))
     words = shlex.split(told.replace("…", ""))
     assert "rm" not in words and any(EVIL in word for word in words)
+
+
+def test_a_login_that_others_hold_with_another_password_is_not_ended():
+    """After a renewal the agent may have the old one, and the service lives by the new one."""
+    seen = [held("aaaa0001", AGENT, **DB), held("bbbb0002", SERVICE, **DB)]
+    found = has("agent/orders", *seen)
+    assert found.logins() == []
+    assert [one.others for one in found.held] == [(SERVICE.name,)]

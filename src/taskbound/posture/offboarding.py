@@ -6,6 +6,7 @@ What a login's server is, and whose it is, stands beside it in the file; where i
 
 import re
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -121,6 +122,9 @@ def _owns(one: Principal, names: frozenset[str], person: Principal | None, inven
 def _credentials(
     inventory: Inventory, names: frozenset[str], keys: Sequence[Principal], mine: Sequence[Principal]
 ) -> Iterator[Held]:
+    users: dict[tuple[str, str], set[Holder]] = defaultdict(set)  # of a login, whatever password each has
+    for one in (one for unit in inventory.units for one in unit.credentials if one.login):
+        users[issuer_of(one), one.login].add(one.holder)
     theirs = {text(one, "server") + " " + text(one, "login") for one in mine if one.kind in LOGINS}
     for unit in inventory.units:
         first = next(iter(unit.secrets), unit.credentials[0])
@@ -137,8 +141,12 @@ def _credentials(
             login=first.login,
             name=(text(key, "of") or key.id).rpartition("/")[2] if key else first.login or first.name,
             places=tuple(dict.fromkeys(one.place for one in unit.credentials if not own or one.holder in own)),
-            others=tuple(sorted({one.name for one in holders - own if one.kind != "file"})),
+            others=tuple(sorted(_names_of_others(holders | users.get((issuer_of(first), first.login), set()), names))),
         )
+
+
+def _names_of_others(holders: Iterable[Holder], names: frozenset[str]) -> set[str]:
+    return {one.name for one in holders if one.kind != "file" and not _is_held_by(one, names)}
 
 
 def _server(unit: Unit) -> str:
