@@ -1,13 +1,16 @@
 """Who is offboarded holds nothing here any more, and what the record says was asked, not assumed."""
 
+import asyncio
 from dataclasses import replace
 from itertools import count
 
 import pytest
 
+from taskbound import prove
 from taskbound.core.errors import Conflict, Denied, InvalidRequest, Unauthenticated, Unavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Registration
+from taskbound.prove import AT_ONCE
 from taskbound.steps import offboard_identity
 from taskbound.steps.accept_risk import accept_risk, reopen_expired
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
@@ -18,6 +21,7 @@ from taskbound.steps.offboard_identity import (
     begin_offboarding,
     finish_offboarding,
     look_at_offboarding,
+    require_room,
 )
 from taskbound.steps.open_task import open_task
 from tests.rig import ALICE, Crash
@@ -200,3 +204,54 @@ async def test_a_crash_anywhere_leaves_all_or_no_authority_and_the_next_run_ends
         assert Kind.IDENTITY_OFFBOARDED in {event.kind for event in rig.store.events}
         if not crashed:
             return
+
+
+async def test_a_login_that_is_dead_until_its_server_starts_again_is_said_to_be(rig):
+    async def forgets(login):
+        rig.server.logins[login] = "dead"
+        raise Unavailable("it is off now, and would be on again after a restart of the server")
+
+    rig.server.kill = forgets
+    done = await rig.offboard("agent/support", SHOP)
+    assert [(one.after, one.why) for one in done.logins] == [
+        ("dead", "it is off now, and would be on again after a restart of the server")
+    ]
+    assert "restart" in rig.store.events[-1].detail["removed"]["logins"][0]["why"]
+
+
+async def test_what_was_ended_is_recorded_however_many_logins_are_asked_about(rig):
+    """Nothing is begun that could not be finished."""
+    with pytest.raises(InvalidRequest, match="at most"):
+        require_room([SHOP] * (MOST + 1))
+    require_room([SHOP] * MOST)
+
+
+async def test_a_server_is_asked_about_few_logins_at_once_and_once_about_each(rig):
+    now, most, asked = 0, 0, list[str]()
+
+    async def probe(login, password):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        asked.append(login)
+        await asyncio.sleep(0)
+        now -= 1
+        return "alive"
+
+    rig.server.probe = probe
+    logins = [LoginAsk(DB, f"role{number % 50}") for number in range(100)]
+    held = await look_at_offboarding(rig.world, rig.door, rig.door, "human/alice", logins)
+    assert {one.before for one in held.logins} == {"alive"}
+    assert (most, len(asked)) == (AT_ONCE, 50)
+
+
+async def test_a_server_that_never_answers_is_not_waited_for_once_for_each_login(rig, monkeypatch):
+    monkeypatch.setattr(prove, "WITHIN", 0.05)
+
+    async def probe(login, password):
+        await asyncio.sleep(3600)
+
+    rig.server.probe = probe
+    logins = [LoginAsk(DB, f"role{number}") for number in range(100)]
+    held = await look_at_offboarding(rig.world, rig.door, rig.door, "human/alice", logins)
+    assert {one.before for one in held.logins} == {"unknown"}

@@ -21,7 +21,7 @@ from taskbound.core.thing import advance
 from taskbound.ending import LIVE, end_tree
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import Standing, Transaction, World
-from taskbound.prove import gather, prove, refuse
+from taskbound.prove import gather, prove, refuse, standings
 
 MOST = 500  # logins in one request
 WITHIN = 15.0  # seconds that leases may take to be cut and clean; what takes longer is said, and goes on by itself
@@ -68,6 +68,7 @@ async def look_at_offboarding(
     world: World, door: Identity, asker: Claim | Identity, name: str, logins: Sequence[LoginAsk]
 ) -> Offboarding:
     """Return what would be done, and how each login stands; change nothing. Raises what `begin_offboarding` does."""
+    require_room(logins)
     async with world.store.transaction(door) as tx:
         denied = await _denied(world, tx, await prove(tx, asker), name)
         if denied is None:
@@ -106,7 +107,11 @@ async def begin_offboarding(world: World, door: Identity, asker: Claim | Identit
 async def finish_offboarding(
     world: World, door: Identity, asker: Claim | Identity, held: Offboarding, logins: Sequence[LoginAsk]
 ) -> Offboarding:
-    """End logins at their servers, wait for the leases, and record what became of it all; return it."""
+    """End logins at their servers, wait for the leases, and record what became of it all; return it.
+
+    Raises InvalidRequest for more logins than there is room for (`require_room`, before anything is begun).
+    """
+    require_room(logins)
     for ask, before in zip(logins, await _standings(world, logins), strict=True):
         held.logins.append(await _ended(world, ask, before))
     held.leases = await _taken_back(world, door, [one.id for one in held.leases])
@@ -195,15 +200,15 @@ async def _suspended(tx: Transaction, caller: Identity, one: Registration) -> Re
     return one
 
 
-async def _standings(world: World, logins: Sequence[LoginAsk]) -> list[Standing]:
+def require_room(logins: Sequence[LoginAsk]) -> None:
+    """Raises InvalidRequest for more logins than one request has room for."""
     if len(logins) > MOST:
         raise InvalidRequest(f"at most {MOST} logins in one request")
 
-    async def ask(one: LoginAsk) -> Standing:
-        issuer = world.issuers.get(one.issuer)
-        return await issuer.probe(one.login, None) if issuer else "unknown"
 
-    return list(await asyncio.gather(*map(ask, logins)))
+async def _standings(world: World, logins: Sequence[LoginAsk]) -> list[Standing]:
+    found = await standings(world, ((one.issuer, one.login) for one in logins))
+    return [found.get((one.issuer, one.login), "unknown") for one in logins]
 
 
 def _why(world: World, ask: LoginAsk, standing: Standing) -> str:
@@ -226,7 +231,8 @@ async def _ended(world: World, ask: LoginAsk, before: Standing) -> Ended:
             refused = str(error)
     after = await issuer.probe(ask.login, None)
     why = _why(world, ask, after)
-    return Ended(ask.issuer, ask.login, before, after, f"{why}: {refused}" if why and refused else why)
+    # What is dead and was refused all the same may live again: Redis, where it could not be written down.
+    return Ended(ask.issuer, ask.login, before, after, ": ".join(filter(None, (why, refused))))
 
 
 async def _taken_back(world: World, door: Identity, ids: Sequence[str]) -> list[Lease]:

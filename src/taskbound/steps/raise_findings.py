@@ -6,7 +6,6 @@ its places is closed where every credential in it is dead at its issuer, which i
 transactions; else it is raised once more, with the reason: `cannot be verified: <issuer>`.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +16,7 @@ from taskbound.core.finding import MANY, NAME, SEVERITIES, TEXT, Finding, Issued
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.thing import advance
 from taskbound.ports import Standing, Transaction, World
-from taskbound.prove import gather, prove, refuse
+from taskbound.prove import gather, prove, refuse, standings
 
 MOST = 200  # findings in one request
 
@@ -157,10 +156,5 @@ async def _missed(tx: Transaction, caller: Identity, missed: Finding, why: str, 
 
 async def standings_of(world: World, issued: set[Issued]) -> Mapping[Issued, Standing]:
     """Ask who issued them, where it is a server of ours and the login is known. The others are unknown."""
-
-    async def ask(one: Issued) -> Standing:
-        issuer = world.issuers.get(one.issuer)
-        return await issuer.probe(one.login, None) if issuer and one.login else "unknown"
-
-    asked = list(issued)
-    return dict(zip(asked, await asyncio.gather(*map(ask, asked)), strict=True))
+    found = await standings(world, {(one.issuer, one.login) for one in issued})
+    return {one: found.get((one.issuer, one.login), "unknown") for one in issued}

@@ -11,7 +11,13 @@ from taskbound.edge.api.views import finding_view, offboarding_view
 from taskbound.edge.http import Knock, json_response
 from taskbound.steps.accept_risk import accept_risk
 from taskbound.steps.look_up import look_up
-from taskbound.steps.offboard_identity import LoginAsk, begin_offboarding, finish_offboarding, look_at_offboarding
+from taskbound.steps.offboard_identity import (
+    LoginAsk,
+    begin_offboarding,
+    finish_offboarding,
+    look_at_offboarding,
+    require_room,
+)
 from taskbound.steps.raise_findings import FindingAsk, raise_findings
 
 NAMES = ("seen_as", "case", "severity", "says", "owner", "next")
@@ -55,6 +61,7 @@ async def post_offboard(knock: Knock) -> Response:
     logins = [LoginAsk(**fields(one, LOGIN)) for one in asked.get("logins", ())]
     if asked.get("dry_run"):
         return json_response(offboarding_view(await look_at_offboarding(world, door, asker, name, logins)))
+    require_room(logins)  # nothing is begun that could not be finished and recorded
     held = await begin_offboarding(world, door, asker, name)
     knock.site.wake()  # what fell due is cut at once
     return json_response(offboarding_view(await finish_offboarding(world, door, asker, held, logins)))
