@@ -2,9 +2,10 @@
 
 import pytest
 
-from taskbound.app.issuers import issuer, to_look_at
-from taskbound.core.errors import InvalidRequest
+from taskbound.app.issuers import issuer, sparing, to_look_at
+from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.core.secret import Secret
+from taskbound.plugins.issuers.postgres import PostgresIssuer
 
 WORD = "ghq8Fk2Lw91xZtR4"
 
@@ -87,3 +88,31 @@ def test_what_is_no_address_is_refused(postgres: str, redis: str) -> None:
 def test_the_password_of_a_redis_is_what_the_environment_says_whatever_is_in_it() -> None:
     (one,) = to_look_at([], ["redis://app@127.0.0.1"], {"REDISCLI_AUTH": "a/b@c:d%e?f#g"})
     assert vars(one)["_admin"].password == "a/b@c:d%e?f#g" and "a/b" not in repr(vars(one))
+
+
+PG = "127.0.0.1:5433"
+
+
+@pytest.mark.parametrize(
+    ("asks", "others"),
+    [
+        ((f"postgresql://vault@{PG}/shop", f"postgresql://helper@{PG}/shop"), ()),
+        ((f"postgresql://helper@{PG}/shop",), ("postgresql://localhost:5433/taskbound?user=vault",)),
+    ],
+    ids=["two-targets", "store"],
+)
+async def test_no_login_by_which_taskbound_works_is_ended(asks, others, monkeypatch):
+    """Who has it in a file is offboarded: without it nothing could be taken back at that server."""
+    ended = list[str]()
+
+    async def kill(_, login):
+        ended.append(login)
+
+    monkeypatch.setattr(PostgresIssuer, "kill", kill)
+    (known,) = sparing(
+        [PostgresIssuer(Secret(one)) for one in asks], [PostgresIssuer(Secret(one)) for one in others]
+    ).values()
+    with pytest.raises(Unavailable, match="taskbound itself works at"):
+        await known.kill("vault")
+    await known.kill("app")
+    assert ended == ["app"]

@@ -1,18 +1,59 @@
 """Servers that are asked about their own logins: from addresses to plug-ins, and what all of them say."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from taskbound.core.errors import InvalidRequest
+from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.core.secret import Secret
 from taskbound.formats import resp
 from taskbound.formats.libpq import is_verified
 from taskbound.plugins.issuers.postgres import PostgresIssuer
 from taskbound.plugins.issuers.redis import RedisIssuer
+from taskbound.ports import Standing
+from taskbound.posture.catalogues.server import server
 from taskbound.posture.seen import Seen
 
 REDIS_PASSWORD = "REDISCLI_AUTH"  # as redis-cli has it; that of PostgreSQL asyncpg reads as libpq does
+
+
+@dataclass(frozen=True, slots=True)
+class Sparing:
+    """A server at which logins end, but none by which we work ourselves: without it nothing could be taken back."""
+
+    asks: PostgresIssuer | RedisIssuer
+    ours: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return self.asks.name
+
+    async def probe(self, login: str, password: Secret | None) -> Standing:
+        return await self.asks.probe(login, password)
+
+    async def kill(self, login: str) -> None:
+        if login in self.ours:
+            hint = "give taskbound another login first, and start it again"
+            raise Unavailable(f"taskbound itself works at {self.name} as {login}", hint=hint)
+        await self.asks.kill(login)
+
+
+def sparing(
+    asks: Iterable[PostgresIssuer | RedisIssuer], others: Iterable[PostgresIssuer | RedisIssuer] = ()
+) -> dict[str, Sparing]:
+    """Return servers by what each is called, the last one of several; no login of these or of the others ends."""
+    asks = list(asks)
+    ours: dict[str, set[str]] = {}
+    for one in (*asks, *others):
+        ours.setdefault(called(one), set()).add(one.login)
+    return {called(one): Sparing(one, frozenset(ours[called(one)])) for one in asks}
+
+
+def called(asks: PostgresIssuer | RedisIssuer) -> str:
+    """Return what the server is called, by each of the names that this machine has for itself the same."""
+    scheme, _, place = asks.name.partition("://")
+    return f"{scheme}://{server(place, scheme)}"
 
 
 def issuer(url: Secret, environment: Mapping[str, str]) -> PostgresIssuer | RedisIssuer:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from taskbound.app.issuers import issuer
+from taskbound.app.issuers import issuer, sparing
 from taskbound.app.places import admin_login, kept_name, only_one, second_place, secret, static_folder
 from taskbound.core.catalogue import Target
 from taskbound.core.config import Config, TargetConfig
@@ -36,8 +36,7 @@ from taskbound.plugins.providers.postgres import PostgresProvider
 from taskbound.plugins.providers.static import StaticProvider
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
 from taskbound.plugins.upstreams.mcp_http.known import Known
-from taskbound.ports import Issuer, Log, Provider, Store, Upstream, World
-from taskbound.posture.catalogues.server import server
+from taskbound.ports import Log, Provider, Store, Upstream, World
 from taskbound.store.memory import MemoryStore
 from taskbound.store.memory_log import MemoryLog
 from taskbound.store.postgres import open_postgres
@@ -161,18 +160,15 @@ async def open_world(
             stack.push_async_callback(own.close)
             kept = _kept(own, state, second, policies, config.trust_domain)
         providers, upstreams = dict[str, Provider](), dict[str, Callable[[], Upstream]]()
-        issuers = dict[str, Issuer]()
+        asks = list[PostgresIssuer | RedisIssuer]()
         for target in config.targets:
             if target.provider == "static":
                 providers[target.name] = StaticProvider(static_folder(state, target.name), kept.instance, clock)
                 continue
             providers[target.name] = provider = _postgres(target, kept, lane)
             stack.push_async_callback(provider.close)
-            if asks := _issuer(target):
-                issuers[_called(asks)] = asks
-        for reference in config.servers:
-            named = issuer(secret(reference), os.environ)
-            issuers[_called(named)] = named
+            asks += _issuer(admin_login(target))
+        asks += [issuer(secret(reference), os.environ) for reference in config.servers]
         for upstream in config.upstreams:
             origin = Origin(upstream.url, secret(upstream.ca).reveal() if upstream.ca else None)
             stack.push_async_callback(origin.close)
@@ -180,7 +176,7 @@ async def open_world(
         yield replace(
             kept,
             providers=providers,
-            issuers=issuers,
+            issuers=sparing(asks, _issuer(database) if database is not None else ()),
             upstreams=upstreams,
             attestor=UnixAttestor(),
             operator=str(make(config.trust_domain, operator)),
@@ -222,18 +218,12 @@ def _world(
     )
 
 
-def _called(asks: PostgresIssuer | RedisIssuer) -> str:
-    """Return what the server is called, by each of the names that this machine has for itself the same."""
-    scheme, _, place = asks.name.partition("://")
-    return f"{scheme}://{server(place, scheme)}"
-
-
-def _issuer(target: TargetConfig) -> PostgresIssuer | None:
-    """Return what asks a target's server about its logins; None where its address is none: who leases there says so."""
+def _issuer(address: Secret) -> list[PostgresIssuer | RedisIssuer]:
+    """Return what asks a server about its logins; none where its address is none: who leases there says so."""
     try:
-        return PostgresIssuer(admin_login(target))
+        return [PostgresIssuer(address)]
     except ValueError:
-        return None
+        return []
 
 
 def _postgres(target: TargetConfig, world: World, lane: Identity) -> PostgresProvider:

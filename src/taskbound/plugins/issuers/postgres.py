@@ -103,6 +103,11 @@ class PostgresIssuer:
         host = unquote(host)
         return f"postgresql://{'localhost' if host.startswith('/') or not host else host}:{port}"
 
+    @property
+    def login(self) -> str:
+        """Return the login that it asks with, as libpq finds it; "" where that is the user of this process."""
+        return unquote(self._url.username or "") or self._query.get("user") or os.environ.get("PGUSER", "")
+
     async def probe(self, login: str, password: Secret | None) -> Standing:
         if not login:
             return "unknown"  # the environment's would be taken for it

@@ -29,6 +29,11 @@ class RedisIssuer:
         """Raises ValueError where it is no address of a Redis; it is not quoted."""
         self._admin = resp.address(admin.reveal())
 
+    @property
+    def login(self) -> str:
+        """Return the login that it asks with."""
+        return self._admin.user
+
     async def probe(self, login: str, password: Secret | None) -> Standing:
         if not login:
             return "unknown"
