@@ -503,20 +503,31 @@ LOGIN = fixing.Login("database_url", "postgresql", "app", Secret(PASSWORD))
 
 
 async def test_the_old_login_is_ended_where_it_is_let_in_and_seen_dead():
-    server: Any = Server("alive", "dead")
+    server: Any = Server("alive", "dead", "dead")
     assert "was let in before, and is refused now" in await fixing.end_login(server, LOGIN)
     assert server.killed == ["app"]
 
 
 @pytest.mark.parametrize(
     ("answers", "says", "killed"),
-    [(("unknown",), "gave no answer", []), (("alive", "alive"), "still lets it in", ["app"])],
+    [
+        (("unknown",), "gave no answer", []),
+        (("alive", "alive"), "whatever password", []),
+        (("alive", "dead", "alive"), "still lets it in", ["app"]),
+    ],
 )
 async def test_what_is_not_seen_dead_is_not_said_to_be(answers, says, killed):
     server: Any = Server(*answers)
     with pytest.raises(Conflict, match=says) as refused:
         await fixing.end_login(server, LOGIN)
     assert server.killed == killed and PASSWORD not in str(refused.value)
+
+
+async def test_a_server_whose_check_of_passwords_is_not_known_here_is_asked_all_the_same():
+    """LDAP and PAM refuse in words of their own."""
+    server: Any = Server("alive", "unknown", "dead")
+    await fixing.end_login(server, LOGIN)
+    assert server.killed == ["app"]
 
 
 async def test_the_login_of_everybody_is_not_ended():

@@ -6,10 +6,13 @@ import stat
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from taskbound.cli import main
+from taskbound.core.errors import Unavailable
+from taskbound.plugins.issuers.postgres import PostgresIssuer
 from tests.app.test_fix import KEY, PASSWORD, TOKEN, Tree, forms
 
 VALUES = [form.decode() for value in (TOKEN, PASSWORD, KEY) for form in forms(value)]
@@ -113,3 +116,52 @@ def test_what_is_no_target_or_no_value_is_refused(tree, say, monkeypatch, name, 
     answers(monkeypatch, value)
     assert say("target", "put", name)[0] == 1
     assert list(Path(tree.state).rglob("value")) == []
+
+
+class Alive:
+    """A server that lets in `app` by its password alone, until it is ended."""
+
+    def __init__(self) -> None:
+        self.ended = list[str]()
+
+    async def probe(self, login, password):
+        return "alive" if login not in self.ended and password.reveal() == PASSWORD else "dead"
+
+    async def kill(self, login):
+        self.ended.append(login)
+
+
+@pytest.fixture
+def alive(monkeypatch):
+    server = Alive()
+    monkeypatch.setattr(PostgresIssuer, "probe", lambda _, *words: server.probe(*words))
+    monkeypatch.setattr(PostgresIssuer, "kill", lambda _, *words: server.kill(*words))
+    return server
+
+
+KILL = ("--kill", "--yes", "--postgres", "postgresql://postgres@localhost:5433/shop")
+
+
+def test_what_is_ended_is_written_down_before_it_is(tree, say, alive, monkeypatch):
+    id = tree.fix("dotenv-committed").finding.id
+    written = list[str]()
+
+    async def kill(login):
+        written.append((tree.state / "fixes.jsonl").read_text())
+        raise Unavailable("it gave no answer")
+
+    monkeypatch.setattr(alive, "kill", kill)
+    assert say("fix", id, *KILL)[0] == 3
+    assert "ending app at postgresql://localhost:5433" in written[0]
+
+
+def test_the_login_by_which_taskbound_works_is_not_ended(tree, say, alive, monkeypatch):
+    id = tree.fix("dotenv-committed").finding.id
+    monkeypatch.setenv("SHOP", f"postgresql://app:{quote(PASSWORD, safe='')}@127.0.0.1:5433/shop")
+    text = (tree.state / "taskbound.toml").read_text()
+    (tree.state / "taskbound.toml").write_text(f'servers = ["env:SHOP"]\n{text}')
+    status, _, err = say("fix", id, *KILL)
+    assert (status, alive.ended) == (3, []) and "taskbound itself works at" in err
+    monkeypatch.delenv("SHOP")
+    assert say("fix", id, *KILL)[0] == 0
+    assert alive.ended == ["app"]

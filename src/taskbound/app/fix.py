@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -432,7 +433,8 @@ def _login(target: str, text: str) -> Login | None:
 async def end_login(issuer: Issuer, login: Login) -> str:
     """End a login at the server that takes it, and say how that was seen. Raises Conflict, Unavailable.
 
-    It is really presented, before and after it: a server that does not know it, or gives no answer, is left alone.
+    It is really presented, before and after it: a server that does not know it, or gives no answer, is left alone, and
+    so is one that lets in whoever comes (`trust`, `nopass`): it may have a login of that name that is another one.
     """
     before = await issuer.probe(login.name, login.password)
     if before == "unknown":
@@ -441,6 +443,11 @@ async def end_login(issuer: Issuer, login: Login) -> str:
         return f"{login.name} is dead already: the server refuses it with the password that stood in the file"
     if login.scheme == "redis" and login.name == "default":
         raise Conflict("the login default is that of everybody who names none", hint="change its password by hand")
+    if await issuer.probe(login.name, Secret(token_urlsafe())) == "alive":
+        raise Conflict(
+            f"the server lets {login.name} in with whatever password, so it may be another one: nothing was changed",
+            hint="ask the server that the file names, or end it there by hand",
+        )
     await issuer.kill(login.name)
     after = await issuer.probe(login.name, login.password)
     if after != "dead":

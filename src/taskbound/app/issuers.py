@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from taskbound.app.places import admin_login, secret
+from taskbound.core.config import Config
 from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.core.secret import Secret
 from taskbound.formats import resp
@@ -48,6 +51,19 @@ def sparing(
     for one in (*asks, *others):
         ours.setdefault(called(one), set()).add(one.login)
     return {called(one): Sparing(one, frozenset(ours[called(one)])) for one in asks}
+
+
+def configured(config: Config, environment: Mapping[str, str]) -> list[PostgresIssuer | RedisIssuer]:
+    """Return the servers at which an installation works, as far as their addresses can be read from here."""
+    found = list[PostgresIssuer | RedisIssuer]()
+    for target in config.targets:
+        if target.provider != "static":
+            with suppress(InvalidRequest, ValueError):
+                found.append(PostgresIssuer(admin_login(target)))
+    for reference in config.servers:
+        with suppress(InvalidRequest):
+            found.append(issuer(secret(reference), environment))
+    return found
 
 
 def called(asks: PostgresIssuer | RedisIssuer) -> str:

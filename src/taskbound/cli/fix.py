@@ -87,16 +87,20 @@ def _kill(asked: argparse.Namespace) -> int:
     import os
 
     from taskbound.app.fix import end_login, journal, logins
-    from taskbound.app.issuers import to_look_at
+    from taskbound.app.issuers import configured, sparing, to_look_at
+    from taskbound.app.places import load_config
 
     state = answer.state_directory()
     scheme = "postgresql" if asked.postgres else "redis"
     found = [one for one in logins(state, asked.finding) if one.scheme == scheme]
-    (issuer,) = to_look_at([asked.postgres] if asked.postgres else [], [asked.redis] if asked.redis else [], os.environ)
+    named = to_look_at([asked.postgres] if asked.postgres else [], [asked.redis] if asked.redis else [], os.environ)
+    (issuer,) = sparing(named, configured(load_config(None, state), os.environ)).values()
     names = [one.name for one in found]
     if not names or not (asked.yes or _agreed(f"{', '.join(names)} would be ended for everybody who uses it")):
         answer.say("nothing was changed")
         return answer.REFUSED
+    # Before, and not after it: what one of several left undone stops the others, and none ends unrecorded.
+    journal(state, f"ending {', '.join(names)} at {issuer.name}", asked.finding, [], secrets=False)
     for login in found:
         answer.say(asyncio.run(end_login(issuer, login)))
         answer.say(f"target {login.target} has the dead value: taskbound target put {login.target}")
