@@ -228,6 +228,42 @@ def test_a_name_that_is_taken_is_left_alone(tree):
     assert targets.kept(tree.state)["github_token"].reveal() == "another"
 
 
+def test_a_target_that_cannot_be_read_keeps_its_value(tree):
+    tree.state.mkdir(mode=0o700)
+    targets.put(tree.state, "github_token", Secret("another"))
+    value = tree.state / "keys/static/github_token/value"
+    value.chmod(0o640)
+    assert tree.fix("literal-secret-in-mcp-config").targets == ("github_token_2",)
+    assert value.read_text() == "another"
+
+
+def test_two_fixes_at_once_never_take_one_name_for_two_values(tree):
+    """Each was planned before the other one kept anything: the second one's value would be the only one left."""
+    first = tree.plan("literal-secret-in-mcp-config")
+    other = github_token("other")
+    tree.write(".mcp.json", MCP.replace(TOKEN, other))
+    second = tree.plan("literal-secret-in-mcp-config")
+    tree.write(".mcp.json", MCP)
+    fixing.apply(first, tree.state)
+    tree.write(".mcp.json", MCP.replace(TOKEN, other))
+    before = tree.everything()
+    with pytest.raises(Conflict, match="made meanwhile"):
+        fixing.apply(second, tree.state)
+    assert tree.everything() == before
+    assert targets.kept(tree.state)["github_token"].reveal() == TOKEN
+
+
+def test_what_was_cut_off_between_two_files_can_be_put_back(tree):
+    before, planned = tree.everything(), two_files(tree)
+    fixing.apply(planned, tree.state)
+    last = planned.files[-1][1]
+    tree.write(last.path, last.before.decode())
+    undo = fixing.plan_undo(tree.state, planned.finding.id)
+    assert [file.name for file, _, _ in undo.files] == [moved.path for _, moved in planned.files[:-1]]
+    fixing.undo(undo, tree.state)
+    assert tree.everything() == before
+
+
 # --- what fails in the middle ----------------------------------------------------------------------
 
 STEPS = ("open", "fsync", "replace", "fchmod", "listxattr", "unlink", "mkdir", "close")

@@ -152,7 +152,7 @@ def plan(looked: Looked, state: Path) -> Fix:
 
 
 def _moved(looked: Looked, movable: Sequence[Credential], state: Path) -> tuple[list[tuple[Path, Moved]], Names]:
-    known: dict[str, Secret | None] = dict.fromkeys(targets.configured(state))
+    known: dict[str, Secret | None] = dict.fromkeys((*targets.configured(state), *targets.folders(state)))
     known |= targets.kept(state)
     names, files = Names(known), list[tuple[Path, Moved]]()
     for path in dict.fromkeys(one.place.path for one in movable):
@@ -235,7 +235,7 @@ def apply(fix: Fix, state: Path, *, pipelines: bool = False) -> None:
     record = _record(fix.finding.id, fix.files, written, fix.detector)
     _set_aside(state, fix.finding.id)
     for name, value in fix.names.new.items():
-        targets.put(state, name, value)
+        targets.put_new(state, name, value)
     targets.add(state, {name: fix.names.environments[name] for name in fix.targets})
     _write_record(state, fix.finding.id, record)
     every = [(file, moved.before, moved.after) for file, moved in fix.files]
@@ -316,6 +316,8 @@ def plan_undo(state: Path, id: str) -> Undo:
     for one in record["files"]:
         file = Path(one["file"])
         now = read_file(file)
+        if _digest(now) == one["before"]:  # the fix was cut off before it, or it was put back by hand
+            continue
         if _digest(now) != one["after"]:
             raise Conflict(f"{file} has changed since it was fixed", hint="a later fix of it is put back first")
         if one.get("is_kept") is False:

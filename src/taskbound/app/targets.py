@@ -1,8 +1,9 @@
 """Static targets: their values below `keys/`, and their tables in taskbound.toml, which is only ever added to."""
 
+import fcntl
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +38,32 @@ def put(state: Path, name: str, value: Secret) -> bool:
     return provider is not None
 
 
+def put_new(state: Path, name: str, value: Secret) -> None:
+    """As `put`, of a target that has no value or this one: another one may be the only one left of its kind.
+
+    Raises Conflict, TargetUnavailable where what is there cannot be read.
+    """
+    require_name(name)
+    require_private(state)
+    every = static_folder(state, name).parent
+    for one in (every.parent, every):
+        one.mkdir(mode=0o700, exist_ok=True)
+    held = os.open(every, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)  # of two at once one finds what the other has put there
+        there = value_of(state, name)
+        if there is not None and there.reveal() != value.reveal():
+            raise Conflict(f"the target {name} was made meanwhile: no file was changed", hint="try again")
+        put(state, name, value)
+    finally:
+        os.close(held)
+
+
+def folders(state: Path) -> Iterator[str]:
+    """Yield the names of static targets whose value is kept, or was begun to be, readable or not."""
+    yield from (folder.name for folder in sorted(static_folder(state, "any").parent.glob("*")))
+
+
 def require_name(name: str) -> None:
     """Raises InvalidRequest for a name that no target can have: it becomes a folder's."""
     if not NAME.fullmatch(name):
@@ -60,10 +87,10 @@ def value_of(state: Path, name: str) -> Secret | None:
 def kept(state: Path) -> dict[str, Secret]:
     """Return every value by the name of its target; what cannot be read is left out."""
     found = dict[str, Secret]()
-    for folder in sorted(static_folder(state, "any").parent.glob("*")):
+    for name in folders(state):
         with suppress(TargetUnavailable):
-            if (value := value_of(state, folder.name)) is not None:
-                found[folder.name] = value
+            if (value := value_of(state, name)) is not None:
+                found[name] = value
     return found
 
 
