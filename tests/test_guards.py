@@ -200,6 +200,9 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "steps.offboard_identity:_require_another": (
         nothing, "steps/test_offboard_identity.py::test_the_operator_is_not_offboarded_by_this_installation",
         "DID NOT RAISE Conflict"),
+    "steps.offboard_identity:require_room": (
+        nothing, "steps/test_offboard_identity.py::test_what_was_ended_is_recorded_however_many_logins_are_asked_about",
+        "DID NOT RAISE InvalidRequest"),
     "steps.open_task:_require_own_limits": (
         nothing, "steps/test_open_task_rules.py::test_two_grants_never_share_the_limit_of_the_one_they_descend_from",
         "DID NOT RAISE Denied"),

@@ -1,15 +1,11 @@
 """What steps share: a claim becomes an identity, and a case is gathered, inside the step's own transaction.
 
-Outside of one: what servers say of logins (`standings`).
-
 `prove` needs the store (one-time values, the task behind a handle or a token, the registration) and calls the
 pure `identify`. It asks that the task exists, not that it is open: a call on an ended task is
 denied as a value, by the check `task_is_open`, and recorded.
 """
 
-import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,11 +16,9 @@ from taskbound.core.event import Kind
 from taskbound.core.identity import NAMES, Claim, Identity, OneTime, Registration, Token, identify, name_of
 from taskbound.core.task import Task
 from taskbound.formats.spiffe import MalformedSpiffeId, make
-from taskbound.ports import Standing, Transaction, World
+from taskbound.ports import Transaction, World
 
 SKEW = timedelta(seconds=2)  # that the times of two nodes on one store differ by at most
-AT_ONCE = 8  # connections to ask about logins: a server has not many more, and those who work there need theirs
-WITHIN = 30.0  # seconds to ask about all logins of a request
 
 
 async def registered(tx: Transaction, spiffe_id: str) -> Registration:
@@ -238,21 +232,3 @@ async def not_theirs(world: World, tx: Transaction, caller: Identity, task: Task
     else:
         mine = caller.spiffe_id in {task.subject, task.actor, (await registered(tx, task.actor)).owner, world.operator}
     return None if mine else Deny("not_yours", f"task {task.id} is not {caller.name}'s to {to}")
-
-
-async def standings(world: World, logins: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Standing]:
-    """Return what servers say of logins, each given by its issuer and its name, and asked about once.
-
-    Few at a time, and for so long: what is not in the answer is unknown.
-    """
-    room, found = asyncio.Semaphore(AT_ONCE), dict[tuple[str, str], Standing]()
-
-    async def ask(issuer: str, login: str) -> None:
-        async with room:
-            found[issuer, login] = await world.issuers[issuer].probe(login, None)
-
-    known = dict.fromkeys((issuer, login) for issuer, login in logins if login and issuer in world.issuers)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(WITHIN):
-            await asyncio.gather(*(ask(issuer, login) for issuer, login in known))
-    return found

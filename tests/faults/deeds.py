@@ -29,7 +29,15 @@ from taskbound.steps.decide_call import CallAsk, Outcome, complete_call, decide_
 from taskbound.steps.end_task import end_due_tasks, end_task
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.issue_token import issue_token
-from taskbound.steps.look_up import count_tasks, look_up, look_up_task, look_up_tasks, read_log, require_acting
+from taskbound.steps.look_up import (
+    count_tasks,
+    look_up,
+    look_up_lives,
+    look_up_task,
+    look_up_tasks,
+    read_log,
+    require_acting,
+)
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import (
     FILE,
@@ -705,6 +713,10 @@ async def reads_log(rig: Rig, work: Work) -> None:
     assert await read_log(rig.world, rig.door, ALICE, 10**6, 100) == []
 
 
+async def reads_lives(rig: Rig, work: Work) -> None:
+    assert any(one.has_worked for one in await look_up_lives(rig.world, rig.door, ALICE, "", 100))
+
+
 def acts_in(id: Callable[[Work], str]) -> Does:
     async def act(rig: Rig, work: Work) -> None:
         await require_acting(rig.world, rig.door, work.agent, "task/heartbeat", id(work))
@@ -915,6 +927,7 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "TaskEnded:list": (over, does(lists_for_an_ended_one)),
     "permitted:look_up_all": (administered(begun), does(reads_all(ALICE))),
     "Denied:look_up_all": (administered(strangers), does(reads_all(CARLA))),
+    "permitted:look_up_lives": (administered(sealed), does(reads_lives)),
     "permitted:read_log": (administered(sealed), does(reads_log)),
     "permitted:act_in_its_own": (begun, does(acts_in(lambda work: work.task.id))),
     "Denied:act_in_another": (begun, does(acts_in(lambda work: "t-other"))),
@@ -925,6 +938,10 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "permitted:register_human": (
         administered(claims(ALICE)),
         does(registers(RegistrationAsk("human/dora", "human/dora", "unix", {"uid": 7}))),
+    ),
+    "NotFound:register_for_nobody": (
+        administered(claims(ALICE)),
+        does(registers(RegistrationAsk("agent/new", "human/alicia", "unix", {"uid": 7}))),
     ),
     "InvalidRequest:register_operator": (
         administered(claims(ALICE)),

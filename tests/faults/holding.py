@@ -74,8 +74,9 @@ def loses(state: str) -> Callable[..., Awaitable[None]]:
 async def is_silent(rig: Rig, work: Work) -> None:
     """The node's own count of who is silent."""
     holders = Holders()
+    assert not holders.hears
     holders.hear(work.task)
-    assert holders.silent(80) == [] and holders.silent(10) == [work.task.id]
+    assert holders.hears and holders.silent(80) == [] and holders.silent(10) == [work.task.id]
     holders.forget(work.task.id)
     assert holders.silent(90) == []
 

@@ -57,6 +57,12 @@ UNWANTED = {  # why a load is refused, and what stands in the file
     "with_a_token_of_ones_own": ENTRY % ("new", "alice", JOINS + '\nwhen = { token = "00" }'),
 }
 
+PROFILE = b'purpose = "p"\nowner = "human/alice"\nreview_by = 2027-05-01\nlife = "1m"\n[[grant]]\ntool = "crm/refund"\n'
+MISTAKEN = {  # in a profile that may be refused with a line to paste
+    "an_argument_misplaced": PROFILE + b'amount = "any"\n',
+    "an_argument_missing": PROFILE + b'when = { amount = "<= 5" }\n',
+}
+
 
 def entries(stated: tuple[tuple[str, str, str], ...]) -> bytes:
     return "".join(ENTRY % one for one in stated).encode()
@@ -416,6 +422,10 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
             recorded(loads()),
         )
         for why, text in UNWANTED.items()
+    },
+    **{
+        f"InvalidRequest:load_with_{why}": (edited({**NEWER, "profiles/new.toml": text}), recorded(loads()))
+        for why, text in MISTAKEN.items()
     },
     # tools
     "permitted:pin": (edited({}), recorded(pins(OTHER, MONEY, FIND))),

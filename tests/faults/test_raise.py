@@ -170,6 +170,12 @@ UNREACHED: dict[str, str] = {
         "a guard: no text is known that gets there",
     'return Decision((Deny("check_failed", "a level without a grant was permitted"),), context)':
         "a guard: the check before it has refused",
+    'return f"without {condition.argument}"': "a word of an explanation",
+    'raise AlreadyOpened(f"task {task.id} was opened with this idempotency key, and nothing holds it")':
+        "a refusal, seen in steps/test_open_task_rules",
+    'return not_presented("it is standing: its delivery ended with the lease, and it lives on at its issuer")':
+        "no target of the sweep is static",
+    "return task": "it ended between two reads of one transaction: steps/test_hold_task",
     "return []": "a line for the type checker: the decision before it has raised",
     'resource, effect, args = Entity(Uid(call.resource.partition("/")[0].capitalize(), call.resource)), "", {}':
         "every step tells the registration that it is about",

@@ -6,11 +6,11 @@ from itertools import count
 
 import pytest
 
-from taskbound import prove
+from taskbound import asking
+from taskbound.asking import AT_ONCE
 from taskbound.core.errors import Conflict, Denied, InvalidRequest, Unauthenticated, Unavailable
 from taskbound.core.event import Kind
 from taskbound.core.identity import Registration
-from taskbound.prove import AT_ONCE
 from taskbound.steps import offboard_identity
 from taskbound.steps.accept_risk import accept_risk, reopen_expired
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
@@ -21,7 +21,6 @@ from taskbound.steps.offboard_identity import (
     begin_offboarding,
     finish_offboarding,
     look_at_offboarding,
-    require_room,
 )
 from taskbound.steps.open_task import open_task
 from tests.rig import ALICE, Crash
@@ -222,8 +221,8 @@ async def test_a_login_that_is_dead_until_its_server_starts_again_is_said_to_be(
 async def test_what_was_ended_is_recorded_however_many_logins_are_asked_about(rig):
     """Nothing is begun that could not be finished."""
     with pytest.raises(InvalidRequest, match="at most"):
-        require_room([SHOP] * (MOST + 1))
-    require_room([SHOP] * MOST)
+        await look_at_offboarding(rig.world, rig.door, rig.door, "human/alice", [SHOP] * (MOST + 1))
+    assert await look_at_offboarding(rig.world, rig.door, rig.door, "human/alice", [SHOP] * MOST)
 
 
 async def test_a_server_is_asked_about_few_logins_at_once_and_once_about_each(rig):
@@ -246,7 +245,7 @@ async def test_a_server_is_asked_about_few_logins_at_once_and_once_about_each(ri
 
 
 async def test_a_server_that_never_answers_is_not_waited_for_once_for_each_login(rig, monkeypatch):
-    monkeypatch.setattr(prove, "WITHIN", 0.05)
+    monkeypatch.setattr(asking, "WITHIN", 0.05)
 
     async def probe(login, password):
         await asyncio.sleep(3600)

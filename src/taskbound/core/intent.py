@@ -17,7 +17,7 @@ from typing import Any
 from taskbound.core.catalogue import KINDS, Target, Tool
 from taskbound.core.cedar import Entity, Uid
 from taskbound.core.errors import InvalidRequest
-from taskbound.core.grant import OPERATORS, Condition, Grant, Value, covers, render, shown
+from taskbound.core.grant import OPERATORS, Condition, Grant, Value, render, shown
 from taskbound.core.projection import CONVERTERS, Unfit, decimal_text
 from taskbound.core.refusal import Problems, nearest, only, quoted, refused
 from taskbound.formats import canonical
@@ -75,14 +75,15 @@ class Intent:
 
 def _typed(value: Any, type_: str) -> Value:
     """Return a JSON value as a value of that Cedar type. Raises Unfit."""
-    return _value(CONVERTERS[type_](value))
+    return value_of(CONVERTERS[type_](value))
 
 
-def _value(cedar: Any) -> Value:
+def value_of(cedar: Any) -> Value:
+    """Return a projected argument as conditions have values. Raises Unfit."""
     if isinstance(cedar, list):
         if not cedar:
             raise Unfit("expected a list that is not empty: an empty one permits nothing")
-        return tuple(_value(item) for item in cedar)  # type: ignore[return-value]
+        return tuple(value_of(item) for item in cedar)  # type: ignore[return-value]
     found: Value = Decimal(cedar["__extn"]["arg"]) if isinstance(cedar, dict) else cedar
     return found
 
@@ -375,7 +376,7 @@ def bind(profile: Profile, given: Mapping[str, str]) -> dict[str, Value]:
         try:
             values[name] = value = _parsed(given[name], parameter.type)
             for item in value if isinstance(value, tuple) else (value,):
-                _accept(parameter, item)
+                accept(parameter, item)
         except Unfit as error:
             said = EXAMPLES.get(parameter.type.partition("<")[0], "VALUE")
             hint = f"give it in `set` as {said} (--set '{name}={said}')"
@@ -383,7 +384,8 @@ def bind(profile: Profile, given: Mapping[str, str]) -> dict[str, Value]:
     return values
 
 
-def _accept(parameter: Parameter, item: Any) -> None:
+def accept(parameter: Parameter, item: Any) -> None:
+    """Raise Unfit for a value outside of a parameter's limits."""
     if parameter.pattern is not None and not parameter.pattern.fullmatch(item):
         raise Unfit(f"expected text that matches {parameter.pattern.pattern[:64]}")
     if isinstance(parameter.values, tuple) and item not in parameter.values:
@@ -392,43 +394,6 @@ def _accept(parameter: Parameter, item: Any) -> None:
         raise Unfit(f"expected at least {shown(parameter.minimum)}")
     if parameter.maximum is not None and item > parameter.maximum:
         raise Unfit(f"expected at most {shown(parameter.maximum)}")
-
-
-def unmet(grants: Sequence[Grant], values: Mapping[str, Value], args: Mapping[str, Any]) -> tuple[Condition, ...]:
-    """Return the conditions that projected arguments do not meet, of the grant that they are nearest to; () for none.
-
-    An argument that must be absent and is there is told as a condition without an operator.
-    """
-    found: list[tuple[Condition, ...]] = []
-    for grant in grants:
-        missed = [one for one in grant.conditions if not _meets(one, values, args)]
-        missed += [Condition(name, "", False, "") for name in grant.unnamed if name in args]
-        found.append(tuple(missed))
-    return min(found, key=len, default=())
-
-
-def _meets(condition: Condition, values: Mapping[str, Value], args: Mapping[str, Any]) -> bool:
-    if condition.operator == "any":
-        return True
-    if condition.argument not in args:
-        return False
-    return covers(
-        condition,
-        values,
-        replace(condition, operator="=", parameter=None, literal=_value(args[condition.argument])),
-        {},
-    )
-
-
-def takes(parameter: Parameter, condition: Condition, args: Mapping[str, Any]) -> str:
-    """Return what of a parameter's limits keeps the condition's argument out, "" where a task may be opened with it."""
-    value = _value(args[condition.argument]) if condition.argument in args else ()
-    try:
-        for item in value if isinstance(value, tuple) else (value,):
-            _accept(parameter, item)
-    except Unfit as error:
-        return str(error).removeprefix("expected ")
-    return ""
 
 
 # --- an intent alone -----------------------------------------------------------------------------

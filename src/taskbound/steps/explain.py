@@ -17,12 +17,13 @@ from taskbound.core.errors import NotFound
 from taskbound.core.event import Kind
 from taskbound.core.grant import Grant, render, said, said_of
 from taskbound.core.identity import Claim, Identity, Registration, name_of
-from taskbound.core.intent import takes, unmet, when_of
+from taskbound.core.intent import when_of
 from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.projection import decimal_text
 from taskbound.core.task import Task
+from taskbound.core.unmet import takes, unmet
 from taskbound.formats.note import parse_note
 from taskbound.formats.tlog import parse_checkpoint
 from taskbound.ports import Transaction, World

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from taskbound.asking import standings
 from taskbound.core.call import decide
 from taskbound.core.errors import Conflict, Denied, InvalidRequest, Unavailable, bounded
 from taskbound.core.event import Kind
@@ -21,7 +22,7 @@ from taskbound.core.thing import advance
 from taskbound.ending import LIVE, end_tree
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import Standing, Transaction, World
-from taskbound.prove import gather, prove, refuse, standings
+from taskbound.prove import gather, prove, refuse
 
 MOST = 500  # logins in one request
 WITHIN = 15.0  # seconds that leases may take to be cut and clean; what takes longer is said, and goes on by itself

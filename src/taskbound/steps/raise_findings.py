@@ -9,6 +9,7 @@ transactions; else it is raised once more, with the reason: `cannot be verified:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taskbound.asking import standings
 from taskbound.core.call import Decision, decide
 from taskbound.core.errors import InvalidRequest, NotFound, bounded
 from taskbound.core.event import Kind
@@ -16,7 +17,7 @@ from taskbound.core.finding import MANY, NAME, SEVERITIES, TEXT, Finding, Issued
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.thing import advance
 from taskbound.ports import Standing, Transaction, World
-from taskbound.prove import gather, prove, refuse, standings
+from taskbound.prove import gather, prove, refuse
 
 MOST = 200  # findings in one request
 
