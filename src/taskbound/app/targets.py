@@ -3,6 +3,7 @@
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from taskbound.core.secret import Secret
 from taskbound.plugins.providers.static import LIMIT, VALUE, put_value, read_value
 
 FILE = "taskbound.toml"
+WAIT = 10.0  # seconds for another program to put its value in
 
 
 def configured(state: Path) -> dict[str, str]:
@@ -48,15 +50,29 @@ def put_new(state: Path, name: str, value: Secret) -> None:
     every = static_folder(state, name).parent
     for one in (every.parent, every):
         one.mkdir(mode=0o700, exist_ok=True)
-    held = os.open(every, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)  # of two at once one finds what the other has put there
+    with open(every.with_suffix(".lock"), "ab", opener=_private) as held:
+        _lock(held.fileno())  # of two at once one finds what the other has put there
         there = value_of(state, name)
         if there is not None and there.reveal() != value.reveal():
             raise Conflict(f"the target {name} was made meanwhile: no file was changed", hint="try again")
         put(state, name, value)
-    finally:
-        os.close(held)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _lock(held: int) -> None:
+    """Raises Conflict where another has it for WAIT: it hangs."""
+    until = time.monotonic() + WAIT
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise Conflict("another program puts values in: no file was changed", hint="try again") from None
+        time.sleep(0.01)
 
 
 def folders(state: Path) -> Iterator[str]:
