@@ -96,6 +96,8 @@ def standing_in() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, one in (("parse", parse), ("read", read), ("read_export", lambda document, mark: ())):
             patch.setattr(scan_module, name, one)
+        # What stands in here stands in a forked process alone, whatever threads tests before have left.
+        patch.setattr("taskbound.plugins.discoverers.files.workers.is_alone", lambda: True)
         patch.setattr("taskbound.posture.report.CASES", {**CASES, "token": TOKEN_CASE, "shared": SHARED_CASE})
         patch.setattr("taskbound.posture.page.CASES", {**CASES, "token": TOKEN_CASE, "shared": SHARED_CASE})
         yield

@@ -29,6 +29,11 @@ class Batch:
     is_out: bool = False  # it has its place among those that are yielded
 
 
+def is_alone() -> bool:
+    """Whether a process may be forked: not where there are threads, for what they hold here is held for ever there."""
+    return threading.active_count() == 1
+
+
 class Worker:
     """One process that scans. It has one batch in hand, so that neither side ever waits for the other to read."""
 
@@ -38,8 +43,7 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        # Not forked from where there are threads: what they hold here would be held for ever there.
-        alone = threading.active_count() == 1
+        alone = is_alone()
         self.answers, theirs = multiprocessing.Pipe()
         words = (theirs, self.answers if alone else None, self._begin, self._key)
         process: BaseProcess
