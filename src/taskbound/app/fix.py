@@ -10,7 +10,6 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -268,29 +267,17 @@ def replace_file(file: Path, before: bytes, after: bytes) -> None:
     Raises Conflict where it is not what it was, OSError.
     """
     about = file.lstat()
-    number, fresh = tempfile.mkstemp(dir=file.parent, prefix=".taskbound-")
-    try:
-        with open(number, "wb") as new:
-            new.write(after)
-            new.flush()
-            if (about.st_uid, about.st_gid) != (os.geteuid(), os.fstat(new.fileno()).st_gid):
-                os.fchown(new.fileno(), about.st_uid, about.st_gid)
-            for name in os.listxattr(file):
-                os.setxattr(new.fileno(), name, os.getxattr(file, name))
-            os.fchmod(new.fileno(), stat.S_IMODE(about.st_mode))
-            os.fsync(new.fileno())
+    with targets.replacing(file) as new:
+        new.write(after)
+        new.flush()
+        if (about.st_uid, about.st_gid) != (os.geteuid(), os.fstat(new.fileno()).st_gid):
+            os.fchown(new.fileno(), about.st_uid, about.st_gid)
+        for name in os.listxattr(file):
+            os.setxattr(new.fileno(), name, os.getxattr(file, name))
+        os.fchmod(new.fileno(), stat.S_IMODE(about.st_mode))
+        os.fsync(new.fileno())
         if read_file(file) != before:
             raise Conflict(f"{file} has changed meanwhile", hint="try again")
-        os.replace(fresh, file)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(fresh)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 # --- putting back ----------------------------------------------------------------------------------

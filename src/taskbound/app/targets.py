@@ -5,8 +5,9 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from taskbound.app.places import load_config, static_folder
 from taskbound.core.config_file import NAME
@@ -137,13 +138,20 @@ def add(state: Path, environments: Mapping[str, str]) -> None:
 
 def write_whole(file: Path, data: bytes, mode: int) -> None:
     """Put a file in the place of one, whole or not at all, durably. Raises OSError."""
-    number, fresh = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    with replacing(file) as new:
+        new.write(data)
+        new.flush()
+        os.fchmod(new.fileno(), mode)
+        os.fsync(new.fileno())
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """Yield a new file, written and synced within, that takes the place of one; nothing is left where that fails."""
+    number, fresh = tempfile.mkstemp(dir=file.parent, prefix=".taskbound-")
     try:
         with open(number, "wb") as new:
-            new.write(data)
-            new.flush()
-            os.fchmod(new.fileno(), mode)
-            os.fsync(new.fileno())
+            yield new
         os.replace(fresh, file)
     except BaseException:
         with suppress(OSError):
