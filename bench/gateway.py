@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench.figures import Figure, at, spread
+from bench.figures import Figure, spread
 from bench.installation import Installation, cores, cpu_of, end, installed, launch, line_of
 
 CONNECTIONS = (1, 16, 64)
@@ -52,11 +52,10 @@ def run(cpu: Callable[[], float], core: int | None, plan: dict[str, Any]) -> Run
         used = max(cpu() - before, TICK)
     finally:
         end(generator)
-    waits, calls = [one * 1e3 for one in found["waits"]], found["calls"]
+    calls = found["calls"]
     made = calls + found["warmed"]
-    return Run(
-        calls / found["seconds"], at(waits, 0.5), at(waits, 0.99), used * 1e3 / calls, made, len(found["errors"])
-    )
+    p50, p99 = (found[one] * 1e3 for one in ("p50", "p99"))
+    return Run(calls / found["seconds"], p50, p99, used * 1e3 / calls, made, found["errors"])
 
 
 def measure(
