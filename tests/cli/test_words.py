@@ -1,8 +1,15 @@
 """What the command says when something is in its way: whose trouble it is, and no advice that does not help."""
 
+import fcntl
 import json
+import signal
 import subprocess
+import sys
+import termios
+import time
 from pathlib import Path
+
+import pytest
 
 from taskbound.cli import main
 from taskbound.cli.answer import _refuse
@@ -54,3 +61,18 @@ def test_who_reads_the_first_events_and_leaves_gets_no_traceback(place):  # noqa
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
     assert Path(place.root / "status").read_text() == "141\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_what_is_said_arrives_whole_where_a_signal_cuts_a_write(unbuffered, monkeypatch):
+    """As after Ctrl-Z and fg. Python forgets the rest of it where it writes unbuffered, as in many images."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    words = "from taskbound.cli.answer import answered; answered(lambda words: print('x' * 240_000) or 0, [])"
+    saying = subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE)
+    while int.from_bytes(fcntl.ioctl(saying.stdout, termios.FIONREAD, bytes(4)), sys.byteorder) < 1 << 16:
+        time.sleep(0.01)
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        saying.send_signal(number)
+        time.sleep(0.1)
+    said, _ = saying.communicate(timeout=60)
+    assert (len(said), saying.returncode) == (240_001, 0)

@@ -14,7 +14,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -106,6 +106,11 @@ def unknown(command: str, word: str, known: Iterable[str]) -> Usage:
 def answered(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     """Run a command, say what went wrong where something did, and return the status."""
     _open_what_is_closed()
+    with _said_whole():
+        return _answered(command, words)
+
+
+def _answered(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
     _spell_out_what_cannot_be_shown()
     try:
         try:
@@ -139,6 +144,14 @@ def _open_what_is_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which this is
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
+def _said_whole() -> AbstractContextManager[object]:
+    """Give an unbuffered stdout (`python -u`) a buffer: else Python forgets the rest of a write that a signal cut."""
+    if not isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        return nullcontext()
+    through = io.BufferedWriter(io.FileIO(sys.stdout.fileno(), "w", closefd=False))
+    return redirect_stdout(io.TextIOWrapper(through, sys.stdout.encoding, sys.stdout.errors, line_buffering=True))
 
 
 def _spell_out_what_cannot_be_shown() -> None:
