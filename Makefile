@@ -15,9 +15,10 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.1
 demo: .venv/.package
 	.venv/bin/python -m demo.tell
 
-# FULL=1 reaches the tests through the environment: the long runs of the same tests. Two workers, a file at a time.
+# FULL=1 reaches the tests through the environment: the long runs of the same tests. Three workers, a file at a time:
+# on two cores, since many tests wait for what they have started.
 test: .venv/.package
-	.venv/bin/python -m pytest -p tests.skips -n 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/python -m pytest -p tests.skips -n 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.package
 	.venv/bin/ruff check .

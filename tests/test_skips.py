@@ -44,7 +44,7 @@ def test_who_picks_tests_by_hand_is_not_judged(tmp_path: Path) -> None:
 def test_five_skips_pass_and_six_fail(tmp_path: Path, skipped: int, workers: int, status: int, verdict: str) -> None:
     """As `make test` runs pytest, with the project's own configuration."""
     (line,) = (line for line in (ROOT / "Makefile").read_text().splitlines() if "-m pytest" in line)
-    assert "-m pytest -p tests.skips -n 2 " in line
+    assert "-m pytest -p tests.skips -n 3 " in line
     ran = run(tmp_path, skipped, workers)
     assert ran.returncode == status, ran.stdout + ran.stderr
     said = ran.stdout.splitlines()

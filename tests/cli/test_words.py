@@ -69,6 +69,7 @@ def test_what_is_said_arrives_whole_where_a_signal_cuts_a_write(unbuffered, monk
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     words = "from taskbound.cli.answer import answered; answered(lambda words: print('x' * 240_000) or 0, [])"
     saying = subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE)
+    assert saying.stdout is not None
     while int.from_bytes(fcntl.ioctl(saying.stdout, termios.FIONREAD, bytes(4)), sys.byteorder) < 1 << 16:
         time.sleep(0.01)
     for number in (signal.SIGSTOP, signal.SIGCONT):
