@@ -27,7 +27,10 @@ from taskbound.core.thing import Lifecycle
 # What each action spends of the task's budget. These two are granted by tasks; all others are
 # decided by the organisation's policy alone (INTERFACES 7).
 SPENDS = {"tools/call": "calls", "lease/issue": "leases"}
-TASK_ACTIONS = frozenset({"task/open", "task/delegate", "task/extend", "task/end", "lease/renew", *SPENDS})
+# The heartbeat of a task is no action of a policy's: whose it is decides alone.
+TASK_ACTIONS = frozenset(
+    {"task/open", "task/delegate", "task/extend", "task/heartbeat", "task/end", "lease/renew", *SPENDS}
+)
 
 FAMILIES: Mapping[str, type[Denied]] = {family.code: family for family in (TaskEnded, TaskSuspended, BudgetSpent)}
 

@@ -44,7 +44,7 @@ async def hear_holder(
                 hear(task)
                 return task
             refused = Denied(deny.reason, code=deny.code)
-            await refuse(tx, await gather(world, tx, caller, "task/end", id), Decision((deny,), {}))
+            await refuse(tx, await gather(world, tx, caller, "task/heartbeat", id), Decision((deny,), {}))
     raise refused
 
 
