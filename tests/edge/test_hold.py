@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from taskbound.app.up import _expect
 from taskbound.core.errors import Conflict, StoreUnavailable, Unauthenticated
 from taskbound.core.event import Kind
 from taskbound.core.identity import Process, door
@@ -23,7 +24,8 @@ from taskbound.core.thing import advance
 from taskbound.edge import api
 from taskbound.edge.api.hold import end_gone
 from taskbound.edge.claims import Holders, started_of
-from taskbound.steps.hold_task import lose_holder
+from taskbound.ending import suspend_tree
+from taskbound.steps.hold_task import LOST, lose_holder
 from tests.contracts.store import task
 from tests.edge.doors import REFUND, served
 from tests.notes import note
@@ -258,6 +260,18 @@ async def test_over_tcp_a_task_is_held_by_a_heartbeat_and_ends_without(monkeypat
         assert await ended(doors, opened["task"], 5) == "no heartbeat"
         assert woken == [True]
         assert doors.holders.silent(0) == []
+
+
+async def test_a_suspended_child_that_ends_without_its_holder_does_so_after_a_restart_too(monkeypatch):
+    """It was suspended with its parent, and its own holder is heard by nobody before and after."""
+    async with held_by_heartbeat() as (doors, opened):
+        child = doors.rig.store.things["main", "task", opened["task"]]
+        async with doors.rig.store.transaction(_ours(doors)) as tx:
+            await suspend_tree(tx, _ours(doors), child.parent, LOST)
+        doors.holders._silent.clear()  # as in a process that was just started
+        await _expect(doors.world, _ours(doors), doors.holders)
+        async with losing(doors, monkeypatch):
+            assert await ended(doors, child.id, 3) == "no heartbeat"
 
 
 async def test_an_answer_that_could_not_be_made_leaves_no_task_that_nobody_holds(monkeypatch):

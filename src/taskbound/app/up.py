@@ -264,8 +264,8 @@ async def _expect(world: World, door: Identity, holders: claims.Holders) -> None
     for task in live:
         if task.holder is not None and task.holder.node == world.node:
             holders.expect(replace(task.holder, node=""), task)
-        if task.heartbeat is not None and task.heartbeat.node == world.node and task.state != "suspended":
-            holders.hear(task)
+        if task.heartbeat is not None and task.heartbeat.node == world.node:
+            holders.hear(task)  # suspended or not: with whatever is above it, it may have been, and end by itself
 
 
 def _shown(url: str) -> str:
