@@ -369,6 +369,24 @@ async def test_a_task_that_was_not_opened_after_all_is_forgotten(monkeypatch):
         assert tried == [task().id]
 
 
+async def test_a_task_that_ended_is_heard_no_more_however_long_it_might_have_been_silent(monkeypatch):
+    """Its profile's grace may be longer than its life. The ones that live stay, also beyond those of one look."""
+    monkeypatch.setattr(api.hold, "LOOKED_AT", 2)
+    async with held_by_heartbeat() as (doors, opened):
+        child = doors.rig.store.things["main", "task", opened["task"]]
+        for n in "bcdef":  # whose opening is not committed yet
+            doors.holders.hear(replace(child, id="t" + n * 20, heartbeat=Heartbeat(86_400)))
+        doors.holders.hear(replace(child, heartbeat=Heartbeat(86_400)))
+        async with losing(doors, monkeypatch):
+            await asyncio.sleep(0.1)
+            assert child.id in doors.holders._silent
+            await doors.ask("POST", f"/v1/tasks/{child.id}/end", {})
+            async with asyncio.timeout(3):
+                while child.id in doors.holders._silent:  # noqa: ASYNC110 - no event says it
+                    await asyncio.sleep(0.005)
+            assert sorted(doors.holders._silent) == ["t" + n * 20 for n in "bcdef"]
+
+
 @pytest.mark.parametrize("on_lost", ["end", "suspend"])
 async def test_a_task_that_may_have_been_taken_up_is_listened_to(on_lost, monkeypatch):
     """It was, by a heartbeat whose answer is lost: no other comes, and nothing else would end it."""

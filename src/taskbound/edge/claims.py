@@ -135,6 +135,17 @@ class Holders:
         self._silent = {id: (past + seconds, grace) for id, (past, grace) in self._silent.items()}
         return [id for id, (past, grace) in self._silent.items() if past >= grace]
 
+    def next_heard(self, most: int) -> list[str]:
+        """Return some of the tasks that are held by a heartbeat, each in its turn."""
+        turn = list(self._silent)[:most]
+        for id in turn:
+            self._silent[id] = self._silent.pop(id)
+        return turn
+
+    def over(self, task: str) -> None:
+        """State that a task ended: nobody holds it by a heartbeat any more."""
+        self._silent.pop(task, None)
+
     def forget(self, task: str) -> None:
         """State that a silent task is lost: over, suspended, or heard by another node.
 

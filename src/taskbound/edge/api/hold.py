@@ -20,13 +20,15 @@ from taskbound.core.task import Task
 from taskbound.edge.api.views import change_view
 from taskbound.edge.claims import Holders
 from taskbound.edge.http import Knock
-from taskbound.ports import World
+from taskbound.ending import LIVE
+from taskbound.ports import Transaction, World
 from taskbound.steps.end_task import end_task
 from taskbound.steps.hold_task import lose_holder
 from taskbound.steps.look_up import look_up_task
 
 POLL = 0.25  # seconds between two looks at a held task, and at who is silent
 RETURN = 6.0  # seconds in which a holder must come back after a restart
+LOOKED_AT = 16  # of the tasks that are held by a heartbeat, at each look
 
 log = structlog.get_logger()
 
@@ -112,7 +114,7 @@ async def lose_silent(world: World, door: Identity, holders: Holders, wake: Call
     """Do for ever with tasks whose heartbeat stops what is to be done with each then, once it is due."""
     while True:
         await asyncio.sleep(POLL)
-        for id in holders.silent(POLL) if holders.hears and await _can_hear(world, door) else ():
+        for id in holders.silent(POLL) if holders.hears and await _can_hear(world, door, holders) else ():
             try:
                 if await lose_holder(world, door, id):
                     wake()
@@ -123,11 +125,24 @@ async def lose_silent(world: World, door: Identity, holders: Holders, wake: Call
                 log.warning("holder_not_lost", task=id, error=type(error).__name__)
 
 
-async def _can_hear(world: World, door: Identity) -> bool:
-    """Whether the store answers. While it does not, no heartbeat is anybody's, and nobody's silence counts."""
+async def _can_hear(world: World, door: Identity, holders: Holders) -> bool:
+    """Whether the store answers. While it does not, no heartbeat is anybody's, and nobody's silence counts.
+
+    It is asked for some of the tasks that are heard: one that ended, by whatever, is heard no more, however long it
+    might have been silent.
+    """
     try:
         async with world.store.transaction(door) as tx:
-            await tx.find(Task, limit=1)
+            over = [id for id in holders.next_heard(LOOKED_AT) if await _is_over(tx, id)]
     except Exception:  # whoever asks the store is told why
         return False
+    for id in over:
+        holders.over(id)
     return True
+
+
+async def _is_over(tx: Transaction, id: str) -> bool:
+    try:
+        return (await tx.get(Task, id)).state not in LIVE
+    except NotFound:  # it is heard before its opening is committed
+        return False
