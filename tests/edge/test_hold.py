@@ -313,6 +313,28 @@ async def test_a_holder_that_could_not_be_lost_is_lost_at_a_later_look(monkeypat
         assert tried == [opened["task"]] * 3 and woken == [True]
 
 
+async def test_many_that_fall_silent_at_once_are_lost_side_by_side_and_some_at_a_time(monkeypatch):
+    under_way, most = 0, 0
+
+    async def slow(world, door, id):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return []
+
+    monkeypatch.setattr(api.hold, "lose_holder", slow)
+    monkeypatch.setattr(api.hold, "TOGETHER", 3)
+    async with served() as doors, losing(doors, monkeypatch):
+        for number in range(20):
+            doors.holders.hear(replace(task(f"t{number:020}"), heartbeat=Heartbeat(6)))
+        async with asyncio.timeout(5):
+            while doors.holders.hears:  # noqa: ASYNC110 - no event says it
+                await asyncio.sleep(0.005)
+    assert most == 3
+
+
 async def test_while_the_store_is_away_nobody_falls_silent(monkeypatch):
     """Its holder says all the time that it lives, and nobody can be asked who that is."""
     async with held_by_heartbeat() as (doors, opened):

@@ -28,6 +28,7 @@ from taskbound.steps.look_up import look_up_task
 
 POLL = 0.25  # seconds between two looks at a held task, and at who is silent
 RETURN = 6.0  # seconds in which a holder must come back after a restart
+TOGETHER = 8  # silent tasks that are lost at once, each in a transaction of its own
 LOOKED_AT = 16  # of the tasks that are held by a heartbeat, at each look
 
 log = structlog.get_logger()
@@ -111,18 +112,29 @@ async def end_unclaimed(world: World, door: Identity, holders: Holders, within: 
 
 
 async def lose_silent(world: World, door: Identity, holders: Holders, wake: Callable[[], None]) -> None:
-    """Do for ever with tasks whose heartbeat stops what is to be done with each then, once it is due."""
+    """Do for ever with tasks whose heartbeat stops what is to be done with each then, once it is due.
+
+    Some at a time: hundreds that fall silent at once, as behind a network that breaks, don't wait for each other.
+    """
+    room = asyncio.Semaphore(TOGETHER)
+
+    async def lose(id: str) -> None:
+        try:
+            async with room:
+                lost = await lose_holder(world, door, id)
+        except NotFound:  # it was heard, and its opening was never committed
+            lost = []
+        except Exception as error:  # the next look tries again, and one that cannot be ended stops no other
+            log.warning("holder_not_lost", task=id, error=type(error).__name__)
+            return
+        holders.forget(id)
+        if lost:
+            wake()
+
     while True:
         await asyncio.sleep(POLL)
-        for id in holders.silent(POLL) if holders.hears and await _can_hear(world, door, holders) else ():
-            try:
-                if await lose_holder(world, door, id):
-                    wake()
-                holders.forget(id)
-            except NotFound:  # it was heard, and its opening was never committed
-                holders.forget(id)
-            except Exception as error:  # the next look tries again, and one that cannot be ended stops no other
-                log.warning("holder_not_lost", task=id, error=type(error).__name__)
+        if holders.hears and await _can_hear(world, door, holders):
+            await asyncio.gather(*map(lose, holders.silent(POLL)))
 
 
 async def _can_hear(world: World, door: Identity, holders: Holders) -> bool:
