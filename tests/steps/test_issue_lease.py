@@ -11,6 +11,7 @@ from taskbound.core.identity import Registration
 from taskbound.core.lease import CREATE_WINDOW, SETTLE
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
+from taskbound.ending import resume_tree, suspend_tree
 from taskbound.steps.issue_lease import LeaseAsk, issue_lease
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.revoke_lease import mark_due
@@ -97,6 +98,22 @@ async def test_a_task_suspended_while_its_credential_is_made_gets_none(rig, whic
         await issue_lease(rig.world, rig.door, agent, READER)
     assert len(rig.names_at_targets()) == 1
     await taken_back(rig)
+
+
+async def test_a_task_suspended_and_resumed_while_its_credential_is_made_is_told_that(rig):
+    task, agent = await opened(rig)
+
+    async def for_a_moment():
+        async with rig.store.transaction(rig.lane) as tx:
+            await suspend_tree(tx, rig.lane, task.id, "odd")
+            await resume_tree(tx, rig.lane, task.id, "odd")
+
+    while_made(rig, for_a_moment)
+    with pytest.raises(TaskSuspended, match=f"task {task.id} was suspended while tb_") as refused:
+        await issue_lease(rig.world, rig.door, agent, READER)
+    assert refused.value.hint == "the task goes on now: ask for the lease again"
+    await taken_back(rig)
+    await issue_lease(rig.world, rig.door, agent, READER)
 
 
 @pytest.mark.parametrize("kind", [Kind.IDENTITY_SUSPENDED, Kind.IDENTITY_RETIRED])

@@ -7,10 +7,11 @@ records the deny.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from taskbound.core.call import Case, Decision, decide
 from taskbound.core.catalogue import Target
-from taskbound.core.errors import BudgetSpent, Denied, TargetUnavailable, bounded
+from taskbound.core.errors import BudgetSpent, Denied, TargetUnavailable, TaskSuspended, bounded
 from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.lease import CREATE_WINDOW, SETTLE, STUCK, Lease, Recipe
@@ -51,7 +52,7 @@ async def issue_lease(world: World, door: Identity, asker: Claim | Identity, ask
         await _require_holder(tx, case)
         lease = await tx.get(Lease, lease.id)
         if lease.state != "pending":
-            raise TargetUnavailable(f"the target took until after the deadline to make {lease.name}")
+            raise _taken_back(lease, tx.now)
         lease = advance(lease, Kind.LEASE_ACTIVATED, activated=tx.now, due=lease.expires)
         await tx.record(Kind.LEASE_ACTIVATED, lease, by=case.caller)
     # Only now may the caller hold it. A task that ended meanwhile has raised TaskEnded.
@@ -89,6 +90,14 @@ async def _stuck(tx: Transaction, target: object) -> Denied | None:
                 hint = f"make {target.name} reachable again, or see what blocks it: taskbound lease list"
                 return Denied(message, code="target_overdue", hint=hint)
     return None
+
+
+def _taken_back(lease: Lease, now: datetime) -> Denied | TargetUnavailable:
+    """Return why a lease was taken back while it was made: its time is over, or its task was suspended meanwhile."""
+    if now < lease.create_by + SETTLE:
+        message = f"task {lease.task} was suspended while {lease.name} was made"
+        return TaskSuspended(message, hint="the task goes on now: ask for the lease again")
+    return TargetUnavailable(f"the target took until after the deadline to make {lease.name}")
 
 
 async def _require_holder(tx: Transaction, case: Case) -> None:
