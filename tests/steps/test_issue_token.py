@@ -10,9 +10,11 @@ from taskbound.core.event import Kind
 from taskbound.core.identity import Claim, Facts, Token
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
+from taskbound.ending import resume_tree, suspend_tree
 from taskbound.formats.jose import thumbprint, verify_access_token
 from taskbound.steps.attest_workload import admit_token
 from taskbound.steps.end_task import end_task
+from taskbound.steps.hold_task import LOST, hear_holder
 from taskbound.steps.issue_token import audience_of, issue_token, issuer_of
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.register_identity import suspend_identity
@@ -103,6 +105,22 @@ async def test_a_suspended_task_gets_no_token(rig):
         await tx.record(Kind.TASK_SUSPENDED, advance(await tx.get(Task, task.id), Kind.TASK_SUSPENDED))
     with pytest.raises(TaskSuspended):
         await said(rig, claim_of(handle), task)
+
+
+async def test_a_task_below_a_suspended_one_gets_no_token_until_that_is_resumed(rig):
+    """It may be open: its own heartbeat resumed it. It is asked for with each heartbeat, and they record nothing."""
+    parent, handle = await open_task(rig.world, rig.door, ALICE, REFUND)
+    wish = TaskAsk("look-up-order", {"order_id": "4711"}, budget={"calls": 3, "leases": 0}, beats=True)
+    child, below = await open_task(rig.world, rig.door, claim_of(handle), wish)
+    async with rig.store.transaction(rig.door) as tx:
+        await suspend_tree(tx, rig.door, parent.id, LOST)
+    await hear_holder(rig.world, rig.door, claim_of(below), child.id)
+    before = len(rig.store.events)
+    assert await issue_token(rig.world, rig.door, claim_of(below), child.id, KEY) is None
+    assert len(rig.store.events) == before
+    async with rig.store.transaction(rig.door) as tx:
+        await resume_tree(tx, rig.door, parent.id, LOST)
+    assert (await said(rig, claim_of(below), child)).task == child.id
 
 
 async def test_a_suspended_owner_ends_it(rig):

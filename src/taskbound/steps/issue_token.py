@@ -1,8 +1,8 @@
 """Issue a task token: a signed view of a task for callers off the host, bound to a key that they proved (D14).
 
-At most 300 s, and never beyond the task; another only while the task is open and its actor may act. It is
-recorded before it is signed (S5), and tells who works for whom in which task: what is granted is read from
-the task at each call, so ending the task ends the token (S2).
+At most 300 s, and never beyond the task; another only while the task and all above it are open and its actor
+may act. It is recorded before it is signed (S5), and tells who works for whom in which task: what is granted is
+read from the task at each call, so ending the task ends the token (S2).
 """
 
 from datetime import timedelta
@@ -41,13 +41,14 @@ async def issue_token(world: World, door: Identity, asker: Claim | Identity, id:
         caller = await prove(tx, asker)
         task = await tx.get(Task, id)
         try:
-            await _require_issuable(tx, caller, task)
+            chain = await _require_issuable(tx, caller, task)
         except Denied as error:
             refusal = error
             await tx.record(Kind.TOKEN_REFUSED, id=task.id, by=caller, task=task.id, code=error.code, reason=str(error))
         else:
             until = caller.facts.get("until", 0) if caller.assurance == "token" and caller.task == id else 0
-            if int(until) - tx.now.timestamp() > LIFE / 2:
+            is_fresh = int(until) - tx.now.timestamp() > LIFE / 2
+            if is_fresh or any(above.state == "suspended" for above in chain):
                 return None
             token = _token(world, tx, task, key)
             until = (tx.now + timedelta(seconds=token.expires - token.issued)).isoformat()
@@ -58,14 +59,16 @@ async def issue_token(world: World, door: Identity, asker: Claim | Identity, id:
     return Secret(compact(signed, await world.keys.sign("token", signed)))
 
 
-async def _require_issuable(tx: Transaction, caller: Identity, task: Task) -> None:
+async def _require_issuable(tx: Transaction, caller: Identity, task: Task) -> tuple[Task, ...]:
+    """Return the tasks from the root to this one. Raises Denied, TaskEnded, TaskSuspended."""
     task.require_open(tx.now)
     actor = await registered(tx, task.actor)
     if not actor.is_live:
         raise Denied(f"who works in task {task.id} is {actor.state}", code="not_live")
-    chain = {above.id for above in await chain_of(tx, task.id)}
-    if not (caller.task in chain if caller.task else caller.spiffe_id == task.actor):
+    chain = await chain_of(tx, task.id)
+    if not (caller.task in {above.id for above in chain} if caller.task else caller.spiffe_id == task.actor):
         raise Denied(f"task {task.id} is not {caller.name}'s to work in", code="not_yours")
+    return chain
 
 
 def _token(world: World, tx: Transaction, task: Task, key: str) -> AccessToken:

@@ -64,7 +64,7 @@ async def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
         "state": task.state,
         "deadline": moment(task.deadline),
         "grants": [grant_view(grant, task) for grant in task.grants],
-        "handle": None if token else handle.reveal(),  # a bearer beside it would undo what the binding is for
+        "handle": handle.reveal() if knock.key is None else None,  # a bearer would undo what the binding is for
         "token": token,
         "heartbeat": heartbeat_view(task),
         "gateway": knock.site.gateway() if knock.is_local else knock.site.gateway_beyond() or None,
@@ -72,7 +72,7 @@ async def _opened(knock: Knock, task: Task, handle: Secret) -> dict[str, Any]:
 
 
 async def _token(knock: Knock, task: Task) -> str | None:
-    """Return a token for the task, to a caller that proved a key; None to any other, and where its own is fresh."""
+    """Return a token for the task, to a caller that proved a key; None to any other, and where none is of use."""
     if knock.key is None:
         return None
     token = await issue_token(knock.world, knock.door, knock.asker, task.id, knock.key)
