@@ -13,7 +13,18 @@ from taskbound.core.call import Call, Case, Decision, Deny, decide, decided
 from taskbound.core.cedar import Entity, Uid
 from taskbound.core.errors import Denied, InvalidRequest, NotFound, Replayed, Unauthenticated
 from taskbound.core.event import Kind
-from taskbound.core.identity import NAMES, Claim, Identity, OneTime, Registration, Token, identify, name_of
+from taskbound.core.identity import (
+    ANOTHER,
+    JOIN_TOKEN,
+    NAMES,
+    Claim,
+    Identity,
+    OneTime,
+    Registration,
+    Token,
+    identify,
+    name_of,
+)
 from taskbound.core.task import Task
 from taskbound.formats.spiffe import MalformedSpiffeId, make
 from taskbound.ports import Transaction, World
@@ -68,6 +79,8 @@ async def prove(tx: Transaction, claim: Claim | Identity) -> Identity:
                 who = name if owner == matching[0] else f"the owner of {name}"
                 raise Unauthenticated(f"{who} is {owner.state}", hint=_way_back(owner))
             return identify(claim, matching[0], None, ())
+        if claim.facts.attestor == JOIN_TOKEN:  # it was issued by nobody here, or another was since
+            raise Unauthenticated("the join token proves nobody's name", hint=ANOTHER)
         raise Unauthenticated(f"{len(matching)} registrations match the facts shown, expected one")
     raise Unauthenticated("the claim shows neither a handle nor facts")
 
@@ -83,15 +96,16 @@ def _way_back(human: Registration) -> str:
 
 async def _spend(tx: Transaction, value: OneTime) -> None:
     if value.until < tx.now:
-        raise Unauthenticated(f"the {value.purpose} expired", code=value.code)
+        raise Unauthenticated(f"the {value.purpose} expired", code=value.code, hint=value.again)
     if value.since is not None and tx.now < value.since:
         raise Unauthenticated(f"the {value.purpose} is from the future", code=value.code, hint="set the clock")
     try:
         await tx.once(value.purpose, value.value, value.until)
     except Replayed as error:
         if not value.code:
+            error.hint = value.again or error.hint
             raise
-        raise Unauthenticated(str(error), code=value.code, hint="make a proof for each request") from None
+        raise Unauthenticated(str(error), code=value.code, hint=value.again) from None
 
 
 async def _by_token(tx: Transaction, claim: Claim, token: Token) -> Identity:

@@ -542,11 +542,15 @@ async def test_a_join_token_opens_one_task(doors):
     body = {"profile": "look-up-order", "set": {"order_id": "4711"}}
     elsewhere = await doors.ask("POST", "/v1/tasks", body, handle=token, to="gateway")  # the API's listener only
     assert (elsewhere.status, elsewhere.json["error"]) == (403, "access_denied")
+    assert "at the API's own listener, POST /v1/tasks" in elsewhere.json["hint"]
     assert (await doors.ask("GET", "/v1/tasks", handle=token, to="tcp")).status == 403
     first = await doors.ask("POST", "/v1/tasks", body, handle=token, to="tcp")
     assert first.status == 201, first.body
     again = await doors.ask("POST", "/v1/tasks", body, handle=token, to="tcp")
-    assert again.status in (401, 409)
+    assert (again.status, again.json["error"]) == (409, "conflict")
+    assert "taskbound identity join NAME prints another" in again.json["hint"]
+    unknown = await doors.ask("POST", "/v1/tasks", body, handle=f"tbj_{'a' * 43}.1800000000", to="tcp")
+    assert unknown.status == 401 and unknown.json["hint"] == again.json["hint"]
     events = [event for event in doors.rig.store.events if event.kind == "identity.attested"]
     assert [event.detail["attestor"] for event in events] == ["join_token"]
     assert token not in repr(doors.rig.store.events)

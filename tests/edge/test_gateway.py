@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from contextlib import ExitStack, asynccontextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from taskbound.core import call as calls
 from taskbound.core.call import Call
 from taskbound.core.catalogue import pin_of
 from taskbound.core.errors import StoreUnavailable, UpstreamUnavailable
+from taskbound.core.identity import join_claim
 from taskbound.core.secret import Secret
 from taskbound.edge import enforce as enforce_module
 from taskbound.edge.enforce import enforce
@@ -26,9 +28,11 @@ from taskbound.edge.gateway import offers, running, sessions
 from taskbound.ending import resume_tree, suspend_tree
 from taskbound.formats import mcp
 from taskbound.plugins.upstreams.mcp_http import McpHttpUpstream
+from taskbound.steps.attest_workload import attest_workload, issue_join_token
 from taskbound.steps.end_task import end_task
 from taskbound.steps.open_task import TaskAsk, open_task
 from taskbound.steps.pin_tools import pin_tools
+from taskbound.steps.register_identity import RegistrationAsk, register_identity
 from tests.edge.gateways import ALL, PATIENT, gateways, profile
 from tests.eras import OldWorkspace
 from tests.profile import trials
@@ -243,6 +247,19 @@ async def test_without_a_handle_nobody_is_let_in(gate, workspace):
         assert response.status_code == 401 and response.headers["www-authenticate"] == "Bearer"
         assert set(response.json()) == {"error", "error_description", "hint", "request"}
     assert workspace.requests == []
+
+
+async def test_a_join_token_is_told_where_it_belongs_and_is_not_used_up(gate):
+    ask = RegistrationAsk("agent/joins", "human/alice", "join_token", {}, environment="production")
+    await register_identity(gate.world, gate.door, gate.door, ask)
+    _, token, _ = await issue_join_token(gate.world, gate.door, gate.door, "agent/joins", timedelta(minutes=10))
+    response = await gate.post(token.reveal(), call("echo", text="x"))
+    assert (response.status_code, response.json()["error"]) == (401, "invalid_token")
+    assert response.json()["error_description"] == "a join token names no task"
+    assert "POST /v1/tasks" in response.json()["hint"]
+    assert gate.kinds()[-1] == "token.refused"
+    claim = join_claim("main", token.reveal())
+    assert (await attest_workload(gate.world, gate.door, claim)).name == "agent/joins"
 
 
 async def test_an_unknown_handle_is_refused(gate, workspace):

@@ -342,8 +342,12 @@ async def test_what_happened_in_no_task_is_for_who_reads_the_log(rig):
 
 @pytest.mark.parametrize("id", ["", "x", "f" + "a" * 20, "c" + "a" * 20, "l1", "t", "d'; --", "i" + "a" * 20])
 async def test_what_there_is_not_cannot_be_explained(rig, id):
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as missing:
         await why(rig, id)
+    is_id = id == "c" + "a" * 20
+    assert ("is no id" in str(missing.value)) is not is_id
+    hint = "see which there are: taskbound call list" if is_id else explain_module.IDS
+    assert missing.value.hint == hint
 
 
 def is_a_command(command):

@@ -29,6 +29,7 @@ from taskbound.formats.spiffe import MalformedSpiffeId, make
 KINDS = ("human", "service", "agent")
 NAMES = "such as agent/nightly or human/alice"  # how a name is spelled, for who spelled none
 JOIN_TOKEN = "join_token"  # the attestor of who shows one
+ANOTHER = "each works once, for ten minutes at most: taskbound identity join NAME prints another"
 PROOF_CODE = "invalid_dpop_proof"  # RFC 9449 7.1
 # What each attestor can learn, and of which type: a registration that asks for anything else would match nobody.
 FACTS: Mapping[str, Mapping[str, type[str | int]]] = {
@@ -78,6 +79,7 @@ class OneTime:
     until: datetime
     since: datetime | None = None  # it works from then on; None: from ever
     code: str = ""  # the standard's, of a refusal; "": Unauthenticated's, and Replayed for a second time
+    again: str = ""  # how to get another
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,15 +266,17 @@ def join_claim(org: str, token: str) -> Claim:
     """Return the claim of who shows a join token, `tbj_<43 base64url>.<unix seconds>`. Raises Unauthenticated."""
     shown = _JOIN_TOKEN.fullmatch(token)
     if shown is None:
-        raise Unauthenticated("this is no join token")
+        raise Unauthenticated("this is no join token", hint=ANOTHER)
     digest = hashlib.sha256(token.encode()).hexdigest()
     until = datetime.fromtimestamp(int(shown[1]), UTC)
-    return Claim(org, facts=Facts(JOIN_TOKEN, {"token": digest}), spend=(OneTime("join token", digest, until),))
+    spend = OneTime("join token", digest, until, again=ANOTHER)
+    return Claim(org, facts=Facts(JOIN_TOKEN, {"token": digest}), spend=(spend,))
 
 
 def proof_of(key: str, id: str, issued: datetime, window: timedelta, ahead: timedelta) -> OneTime:
     """Return a DPoP proof as the one-time value that it is: of its key, so that nobody uses up another's (RFC 9449)."""
-    return OneTime("DPoP proof", digest_parts(key.encode(), id.encode()), issued + window, issued - ahead, PROOF_CODE)
+    value = digest_parts(key.encode(), id.encode())
+    return OneTime("DPoP proof", value, issued + window, issued - ahead, PROOF_CODE, "make a proof for each request")
 
 
 def identify(claim: Claim, registration: Registration, task: str | None, act: tuple[str, ...]) -> Identity:

@@ -266,6 +266,7 @@ async def claim_of(scope: Scope, world: World, holders: Holders) -> Claim | None
 
 
 JOINING = "Authorization: Bearer <join token>, and in DPoP a proof of your own key for this request (without ath)"
+JOINS = "it opens a task at the API's own listener, POST /v1/tasks: show what names that task"
 _BEARER = re.compile(r"(?i:bearer) (?:(tbh_[A-Za-z0-9_-]{43})|(tbj_.{1,64}))")
 _TOKEN = re.compile(r"(?i:(bearer)|dpop) ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
 

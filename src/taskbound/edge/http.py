@@ -31,6 +31,7 @@ from taskbound.core.errors import (
 )
 from taskbound.core.identity import Claim, Identity, Peer, for_request
 from taskbound.edge.claims import (
+    JOINS,
     PEER,
     Holders,
     Rule,
@@ -185,7 +186,8 @@ def application(
                 raise Unauthenticated("nobody is said to ask", hint="show a task handle, or use the Unix socket")
             rule, what = kind_of(claim)
             if rule not in route.rule:
-                raise Denied(f"{route.method} {route.path} is not for {what}", hint=REFERENCE)
+                hint = JOINS if rule is Rule.JOIN else REFERENCE
+                raise Denied(f"{route.method} {route.path} is not for {what}", hint=hint)
         body = await read_body(scope, receive)
         if body is not None and route.method == "GET":
             raise InvalidRequest("GET takes no body", hint="leave the body out")

@@ -7,6 +7,7 @@ would unblock a denial is read from the policy in force now; the engine is not a
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +23,7 @@ from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.projection import decimal_text
+from taskbound.core.refusal import quoted
 from taskbound.core.task import Task
 from taskbound.core.unmet import takes, unmet
 from taskbound.formats.note import parse_note
@@ -32,7 +34,9 @@ from taskbound.prove import chain_of, prove, unseen
 Effect = Call | Lease | Task
 
 NOUNS: Mapping[str, type[Effect]] = {"c": Call, "l": Lease, "t": Task}
-IDS = "name a call (d…), a lease (l…) or a task (t…)"
+IDS = "name a call (d…), a lease (l…) or a task (t…); what a profile grants: taskbound policy explain PROFILE"
+LISTED = {"c": "taskbound call list", "l": "taskbound lease list", "t": "taskbound task list"}
+_ID = re.compile(r"[clt][a-z2-7]{20}")
 KINDS = {"tools/call": "tool", "lease/issue": "lease"}  # what grants are of, as profiles name it
 READ = 32  # calls in one answer whose arguments are looked up; of others it is not told which one differed
 LOAD = "taskbound policy load"
@@ -56,9 +60,9 @@ async def explain(world: World, door: Identity, asker: Claim | Identity, id: str
 
     Raises NotFound, Denied for what happened in somebody else's task.
     """
-    id = f"c{id[1:]}" if id[:1] == "d" else id  # as a call is shown to people (INTERFACES 1)
-    if id[:1] not in NOUNS:
-        raise NotFound(f"there is no {id[:32]}", hint=IDS)
+    named, id = id, f"c{id[1:]}" if id[:1] == "d" else id  # as a call is shown to people (INTERFACES 1)
+    if not _ID.fullmatch(id):
+        raise NotFound(f"{quoted(named)} is no id: that is a letter and 20 characters of a-z and 2-7", hint=IDS)
     facts = await world.log.about(door, id)
     sealed = await _sealed(world, door)
     async with world.store.transaction(door) as tx:
@@ -96,8 +100,8 @@ async def _named(tx: Transaction, id: str) -> Effect:
     try:
         return await tx.get(NOUNS[id[0]], id)
     except NotFound as error:
-        message = f"there is no call {shown(id)[:32]}" if id[0] == "c" else str(error)
-        raise NotFound(message, hint=IDS) from None
+        message = f"there is no call {shown(id)}" if id[0] == "c" else str(error)
+        raise NotFound(message, hint=f"see which there are: {LISTED[id[0]]}") from None
 
 
 async def list_calls(

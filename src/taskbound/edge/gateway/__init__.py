@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from taskbound.core.errors import InvalidRequest, NotFound, TaskboundError, TaskEnded, Unauthenticated
 from taskbound.core.identity import Claim, Identity, for_request
-from taskbound.edge.claims import Holders, claim_of, note_refused, proven
+from taskbound.edge.claims import JOINS, Holders, Rule, claim_of, kind_of, note_refused, proven
 from taskbound.edge.enforce import Outcomes
 from taskbound.edge.gateway.answer import Answer, Unread, Writing
 from taskbound.edge.gateway.asked import Asked, header, mcp_headers_of, problem, server, stopped
@@ -123,6 +123,8 @@ class Gateway:
         self, scope: Scope, receive: Receive, answer: Answer, door: Identity, segments: tuple[str, ...]
     ) -> None:
         claim = await claim_of(scope, self._world, self._holders)
+        if claim is not None and kind_of(claim)[0] is Rule.JOIN:  # it is not used up
+            raise Unauthenticated("a join token names no task", hint=JOINS)
         if claim is None or not claim.names_task:
             response = error_response(
                 Unauthenticated("no task is named", hint="show a task's handle: Authorization: Bearer tbh_…"),
