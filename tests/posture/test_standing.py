@@ -1,5 +1,6 @@
 """Which findings count, after a baseline and suppressions."""
 
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -89,9 +90,29 @@ def test_a_suppression_is_read():
 def test_a_suppression_without_reason_or_end_is_refused(broken):
     with pytest.raises(InvalidRequest) as refused:
         read_suppressions("f", broken.encode())
-    assert refused.value.code == "invalid_config" and str(refused.value).startswith("f: ")
+    assert refused.value.code == "invalid_config" and re.match(r"f( line \d)?: ", str(refused.value))
+    assert "[[suppression]]" in refused.value.hint or "no TOML" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said", "hint"),
+    [
+        (WHOLE.replace("reason", "raeson"), "f line 3: suppression 1: unknown key 'raeson'", "did you mean 'reason'?"),
+        (WHOLE + WHOLE.replace("id =", "ids ="), "f line 6: suppression 2: unknown key 'ids'", "did you mean 'id'?"),
+        (f"#\n[[supression]]\n{WHOLE}", "f line 2: unknown key 'supression'", "did you mean 'suppression'?"),
+        (
+            WHOLE + WHOLE.replace("until = 2027-01-31\n", ""),
+            "f line 5: suppression 2: without until",
+            "each is spelled",
+        ),
+    ],
+)
+def test_a_typo_in_a_suppressions_file_is_told_with_its_line_and_what_was_meant(wrong, said, hint):
+    with pytest.raises(InvalidRequest) as refused:
+        read_suppressions("f", wrong.encode())
+    assert (str(refused.value), refused.value.code) == (said, "invalid_config") and refused.value.hint.startswith(hint)
 
 
 def test_a_suppressions_file_that_nests_without_end_is_refused():
-    with pytest.raises(InvalidRequest, match="nested too deep"):
+    with pytest.raises(InvalidRequest, match="no TOML"):
         read_suppressions("f", b"a = " + b"[" * 30_000)

@@ -99,7 +99,7 @@ def problem(
 def line_of(text: str, message: str) -> int | None:
     """Return the line where the first name stands that a message quotes: in the n-th table that it begins with."""
     start, end, is_known = 0, len(text), False
-    if match := re.match(r"(grant|registration|upstream|target|issuer|test) (\d+)", message):
+    if match := re.match(r"(grant|registration|upstream|target|issuer|test|suppression) (\d+)", message):
         tables = list(re.finditer(rf"(?m)^[ \t]*\[\[\s*{match[1]}\s*\]\]", text))
         if int(match[2]) <= len(tables):
             start, is_known = tables[int(match[2]) - 1].start(), True

@@ -4,7 +4,6 @@ A suppression has a reason and a last day. From the day after that it hides noth
 """
 
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,11 @@ from datetime import date
 from typing import Any
 
 from taskbound.core.errors import InvalidRequest
+from taskbound.core.refusal import nearest, problem, quoted, read_toml
 from taskbound.posture.findings import Finding
 
 HINT = 'each is spelled [[suppression]] with id = "…", reason = "…", until = 2027-01-31'
-MEMBERS = {"id", "reason", "until"}
+MEMBERS = ("id", "reason", "until", "holds")
 
 Baseline = Mapping[str, tuple[str, ...]]  # what findings hold, by their ids
 
@@ -81,24 +81,32 @@ def _added(finding: Finding, before: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def read_suppressions(file: str, data: bytes) -> tuple[Suppression, ...]:
-    """Read a suppressions file. Raises InvalidRequest, which names the file and the entry."""
+    """Read a suppressions file. Raises InvalidRequest, which names the file, the entry, and its line."""
     try:
-        content = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _refused(f"{file}: {error}") from None
-    except RecursionError:
-        raise _refused(f"{file}: nested too deep") from None
-    listed = content.pop("suppression", [])
-    if content or not isinstance(listed, list):
-        raise _refused(f"{file}: unknown key {next(iter(content), 'suppression')!r}")
-    return tuple(_suppression(f"{file}: suppression {place}", one) for place, one in enumerate(listed, start=1))
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise _refused(f"{file}: it is not UTF-8") from None
+    content = read_toml(file, text, "invalid_config")
+    try:
+        for key in content:
+            if key != "suppression":
+                raise _refused(f"unknown key {quoted(key)}", f"{nearest(key, ['suppression'])} {HINT}")
+        listed = content.get("suppression", [])
+        if not isinstance(listed, list):
+            raise _refused("'suppression' is no list of tables")
+        return tuple(_suppression(f"suppression {place}", one) for place, one in enumerate(listed, start=1))
+    except InvalidRequest as error:
+        raise problem(file, text, str(error), hint=error.hint, code="invalid_config") from None
 
 
 def _suppression(where: str, one: Any) -> Suppression:
-    given = one.keys() - {"holds"} if isinstance(one, dict) else frozenset()
-    if given != MEMBERS:
-        wrong = sorted(MEMBERS.symmetric_difference(given))
-        raise _refused(f"{where}: id, reason and until are needed, and nothing else but holds: see {', '.join(wrong)}")
+    if not isinstance(one, dict):
+        raise _refused(f"{where} is no table")
+    for key in one:
+        if key not in MEMBERS:
+            raise _refused(f"{where}: unknown key {quoted(key)}", f"{nearest(key, MEMBERS)} {HINT}")
+    if missing := [member for member in MEMBERS if member not in one and member != "holds"]:
+        raise _refused(f"{where}: without {', '.join(missing)}")
     id_, reason, until, holds = one["id"], one["reason"], one["until"], one.get("holds", 1)
     if not (isinstance(id_, str) and id_ and isinstance(reason, str) and reason.strip()):
         raise _refused(f"{where}: id and reason are texts, and not empty")
