@@ -416,6 +416,14 @@ def test_a_misspelt_option_gets_the_nearest_as_a_hint(say, words, hint):
     assert (status, out, err.splitlines()[1:]) == (2, "", [f"hint: {hint}"])
 
 
+@pytest.mark.parametrize("words", [("discover", "--home=/x"), ("task", "list", "--json=3"), ("up", "--json=")])
+def test_a_value_of_an_option_that_takes_none_is_told(state, say, words):
+    status, _, err = say(*words)
+    name = words[-1].partition("=")[0]
+    assert status == 2 and f"{name} takes no value\n" in err
+    assert f"hint: write {name} alone, as taskbound {' '.join(words[:-1])} --help shows it" in err
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -40,6 +40,8 @@ OUTSIDE = "type it outside of it, where taskbound run was typed; an agent may op
 NO_ADDRESS = "there is no such address"  # as a door says it
 HIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 STATUS = {"usage": USAGE, "invalid_config": USAGE, "log_broken": UNVERIFIED}  # by code; else by family
+# What argparse says of --json=yes.
+_VALUE_OF_NONE = re.compile(r"(?s)argument (?:\S+/)?(--[\w-]+): ignored explicit argument .*")
 
 
 class Usage(InvalidRequest):
@@ -79,6 +81,8 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
+        if given := _VALUE_OF_NONE.fullmatch(message):
+            raise Usage(f"{given[1]} takes no value", hint=f"write {given[1]} alone, as {self.prog} --help shows it")
         raise Usage(message, hint=f"{self.prog} --help")
 
 
