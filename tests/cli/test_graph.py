@@ -62,3 +62,14 @@ def test_the_picture_is_one_file_for_its_owner_alone(say):
     page = Path("g.html")
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert "Around mcp:pg@work" in page.read_text() and PASSWORD not in page.read_text()
+
+
+def test_a_picture_takes_the_place_of_a_picture_and_of_nothing_else(say):
+    Path("notes.html").write_text("<!doctype html>my notes")
+    status, out, err = say("picture", "--out", "notes.html")
+    assert (status, out) == (1, "") and "notes.html exists, and is no picture of this command (conflict)" in err
+    assert Path("notes.html").read_text() == "<!doctype html>my notes"
+    Path("empty.html").touch()
+    for _ in range(2):
+        assert say("picture", "--out", "empty.html")[0] == 0
+    assert say("picture", "--out", "/dev/null")[0] == 0

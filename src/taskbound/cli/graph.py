@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from taskbound.cli import answer
 from taskbound.cli.discover import Progress, with_servers, write
+from taskbound.core.errors import Conflict
 
 if TYPE_CHECKING:
     from taskbound.posture.graph import Graph
@@ -16,7 +17,7 @@ VERBS = {
     "reach": "say what an agent, pipeline, identity or person can reach, and by which steps",
     "holders": "say who else holds a credential, or those of an agent",
     "rotate": "say what breaks if a credential is made invalid",
-    "picture": "draw the graph as one HTML file that loads nothing",
+    "picture": "draw the graph as one HTML file that loads nothing; writes over a picture alone",
 }
 ABOUT = """\
 What leads to what, in the files that are named: owners, holders, credentials, identities, targets.
@@ -57,6 +58,7 @@ def _answer(asked: argparse.Namespace) -> int:
 
 
 def _draw(asked: argparse.Namespace) -> int:
+    _require_ours(asked.out)
     graph = _graph(asked)
     from taskbound.app.graph import picture
     from taskbound.posture.answers import one_named
@@ -69,6 +71,19 @@ def _draw(asked: argparse.Namespace) -> int:
     else:
         answer.say(f"written to {asked.out}")
     return answer.DONE
+
+
+def _require_ours(file: Path) -> None:
+    """Raises Conflict where a file is there that holds something else than a picture: that is not written over."""
+    from taskbound.posture.picture import OURS
+
+    if file.is_file():
+        with file.open("rb") as there:
+            begins = there.read(1024)
+        if begins and OURS.encode() not in begins:
+            raise Conflict(
+                f"{file} exists, and is no picture of this command", hint="choose another file, or remove it"
+            )
 
 
 def _graph(asked: argparse.Namespace) -> "Graph":

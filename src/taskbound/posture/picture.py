@@ -24,6 +24,7 @@ KINDS = {  # in the order of columns, with the words of the legend
     TARGET: "Targets",
 }
 PLACES = 5  # of an edge, told; the command tells all
+OURS = '<meta name="generator" content="taskbound graph picture">'  # by which one is known that may be written over
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--dim:#57606a;--paper:#fff;--card:#f6f8fa;--line:#d0d7de;--edge:#9aa4af;
@@ -327,7 +328,7 @@ def _lines(data: dict[str, Any], wanted: int, cytoscape: str, title: str) -> Ite
     policy = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     things = data["things"]
     part = f"{len(things):,} of {wanted:,} things are drawn, those first that most hold" if wanted > len(things) else ""
-    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
+    yield f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">{OURS}'
     yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>"
