@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -185,4 +186,11 @@ def test_a_certificate_that_cannot_be_used_stops_the_start_before_anything_chang
     refused = place.command("up", "--json")
     assert refused.returncode == 2 and json.loads(refused.stdout)["error"] == "invalid_config"
     assert "another certificate" in refused.stdout and "BEGIN" not in refused.stdout + refused.stderr
+    lines = (place.state / "taskbound.toml").read_text().splitlines()
+    (named,) = (one for one in enumerate(lines, start=1) if one[1].startswith("key = "))
+    Path(named[1].partition("file:")[2].rstrip('"')).unlink()
+    refused = place.command("up", "--json")
+    told = json.loads(refused.stdout)["error_description"]
+    assert refused.returncode == 2 and "cannot be read: No such file or directory" in told
+    assert told.startswith(f"{place.state}/taskbound.toml line {named[0]}: ")
     assert sorted(path.name for path in place.state.iterdir()) == ["taskbound.toml"]

@@ -20,7 +20,7 @@ import uvicorn
 from cryptography.x509 import DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName, load_pem_x509_certificate
 from starlette.types import ASGIApp
 
-from taskbound.app.places import public, secret
+from taskbound.app.places import Unresolved, public, secret
 from taskbound.core.config import Config, Tls, is_loopback
 from taskbound.core.errors import InvalidRequest, Unavailable
 from taskbound.edge.claims import named
@@ -191,7 +191,7 @@ def certificate_of(tls: Tls) -> Certificate:
     return Certificate(context, names)
 
 
-def _unusable(reference: str, error: Exception) -> InvalidRequest:
+def _unusable(reference: str, error: Exception) -> Unresolved:
     """Return the refusal; what OpenSSL says of a key is a word, never a part of it."""
     match error:
         case ssl.SSLError(reason="KEY_VALUES_MISMATCH"):
@@ -203,7 +203,7 @@ def _unusable(reference: str, error: Exception) -> InvalidRequest:
         case _:
             why = "it is no certificate in PEM" if isinstance(error, ValueError) else "it cannot be read"
     hint = "certificate: a chain in PEM with subjectAltName; key: its private key in PEM, without a password"
-    return InvalidRequest(f"[listen.tls] {reference}: {why}", code="invalid_config", hint=hint)
+    return Unresolved(reference, f"[listen.tls] {reference}: {why}", hint)
 
 
 def _no_password() -> str:

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 from taskbound.core.config import Config, TargetConfig
 from taskbound.core.config_file import read_config
 from taskbound.core.errors import InvalidRequest, Unavailable
+from taskbound.core.refusal import problem
 from taskbound.core.secret import Secret
 from taskbound.formats.libpq import is_verified
 
@@ -28,6 +29,29 @@ TOLD = "places.json"  # in the state directory: what `up` alone knows, for `run`
 SECRET_FILES = {"passfile": "PGPASSFILE", "sslkey": "PGSSLKEY"}
 SERVICE_FILE = {"servicefile": "PGSERVICEFILE"}  # with passwords where somebody wrote them there; not for the store
 SECRET_LIMIT = 64 << 10  # bytes; a certificate chain is the largest of them
+
+
+class Unresolved(InvalidRequest):
+    """What a reference names cannot be had, or be used."""
+
+    code = "invalid_config"
+
+    def __init__(self, reference: str, message: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.reference = reference
+
+
+@contextmanager
+def located(file: Path) -> Iterator[None]:
+    """Say of a reference that is refused in the block where it stands in the configuration. Raises InvalidRequest."""
+    try:
+        yield
+    except Unresolved as error:
+        text = file.read_text() if file.is_file() else ""
+        line = next((n for n, line in enumerate(text.splitlines(), start=1) if f'"{error.reference}"' in line), None)
+        if line is None:  # it was named elsewhere
+            raise
+        raise problem(str(file), text, str(error), hint=error.hint, line=line, code=error.code) from None
 
 
 def state_directory() -> Path:
@@ -135,13 +159,12 @@ def secret(reference: str) -> Secret:
     if scheme == "env":
         value = os.environ.get(name)
         if not value:
-            raise InvalidRequest(f"{reference} is not set", code="invalid_config", hint=f"export {name}=…")
+            raise Unresolved(reference, f"{reference} is not set", f"export {name}=…")
         return Secret(value)
     try:
         with open(name, "rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                hint = f"chmod 600 {name}"
-                raise InvalidRequest(f"{name} may be read by others", code="invalid_config", hint=hint)
+                raise Unresolved(reference, f"{name} may be read by others", f"chmod 600 {name}")
             return Secret(file.read(SECRET_LIMIT).decode().strip())
     except (OSError, UnicodeDecodeError) as error:
         raise _unread(reference, error) from None
@@ -174,10 +197,10 @@ def public(reference: str) -> str:
         raise _unread(reference, error) from None
 
 
-def _unread(reference: str, error: Exception) -> InvalidRequest:
+def _unread(reference: str, error: Exception) -> Unresolved:
     reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
     hint = "put the file there, or name another in the configuration"
-    return InvalidRequest(f"{reference} cannot be read: {reason}", code="invalid_config", hint=hint)
+    return Unresolved(reference, f"{reference} cannot be read: {reason}", hint)
 
 
 def database_of(reference: str, state: Path) -> Secret:

@@ -26,7 +26,7 @@ import structlog
 from taskbound.app import audit
 from taskbound.app.disk import room, watch
 from taskbound.app.listen import Listener, Server, bound, share
-from taskbound.app.places import login, only_one, tell_places
+from taskbound.app.places import located, login, only_one, tell_places
 from taskbound.app.world import open_world
 from taskbound.core.config import Config
 from taskbound.core.errors import Conflict, InvalidRequest, Refused, Unavailable
@@ -77,14 +77,15 @@ async def up(
     async with AsyncExitStack() as stack:
         stack.enter_context(only_one(state))
         listeners: dict[str, list[Listener]] = {"api": [], "gateway": []}
-        for which, listener in bound(config, state):
-            listeners[which].append(listener)
-            stack.callback(listener.socket.close)
         operator = f"human/{login()}"
         lane = door(config.trust_domain, "lane/revoke", ORG)
-        world = await stack.enter_async_context(
-            open_world(config, state, operator=operator, lane=lane, database=database)
-        )
+        with located(file or state / "taskbound.toml"):
+            for which, listener in bound(config, state):
+                listeners[which].append(listener)
+                stack.callback(listener.socket.close)
+            world = await stack.enter_async_context(
+                open_world(config, state, operator=operator, lane=lane, database=database)
+            )
         start = door(world.trust_domain, "door/start", ORG)
         await require_trust_domain(world, start)
         tell_places(config, file, state, world.node)
