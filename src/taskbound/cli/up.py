@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -52,6 +53,10 @@ def serve(
     import structlog
     import uvloop
 
+    if answer.within_task() and not os.environ.get("TASKBOUND_HOME"):  # the usual one is hidden here, and looks unused
+        message = f"you are inside of task {os.environ['TASKBOUND_TASK']}: its server runs already, outside"
+        hint = "nothing is to be started; for an installation of your own name its state directory in TASKBOUND_HOME"
+        raise answer.Inside(message, hint=hint)
     from taskbound import app
     from taskbound.app.up import up
 
