@@ -13,6 +13,8 @@ OUTSIDE = {
     "GH_TOKEN": "canary",
     "DATABASE_URL": "canary",
     "LD_PRELOAD": "/tmp/canary.so",
+    "SSLKEYLOGFILE": "/tmp/keys.log",
+    "NODE_OPTIONS": "--tls-keylog=/tmp/keys.log",
     "TASKBOUND_HOME": "/home/alice/state",
     "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1000/bus",
     "https_proxy": "http://proxy:3128",

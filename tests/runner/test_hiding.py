@@ -249,6 +249,15 @@ def test_what_lies_about_cannot_make_it_look_as_if_the_kernel_refused(alice):
     assert "a private key" not in done.stdout and "same user" not in done.stderr
 
 
+def test_where_session_keys_are_written_is_hidden_and_what_is_no_file_is_not(alice):
+    """Programs outside write there what opens all that they send over TLS."""
+    log = alice.put("keys.log", "CLIENT_RANDOM canary\n")
+    done = alice.run("/bin/sh", "-c", f"cat {log}; echo $SSLKEYLOGFILE", env={"SSLKEYLOGFILE": str(log)})
+    assert (done.stdout, log.read_text()) == ("\n", "CLIENT_RANDOM canary\n") and "$SSLKEYLOGFILE" in done.stderr
+    done = alice.run("/bin/sh", "-c", "echo it runs > /dev/null && echo x", env={"SSLKEYLOGFILE": "/dev/null"})
+    assert done.stdout == "x\n" and "$SSLKEYLOGFILE" not in done.stderr
+
+
 def test_a_folder_for_everybody_is_not_hidden_as_a_runtime_directory(alice):
     alice.put("shared/file", "for all\n").parent.chmod(0o755)
     done = alice.run("/bin/cat", str(alice.home / "shared/file"), env={"XDG_RUNTIME_DIR": str(alice.home / "shared")})

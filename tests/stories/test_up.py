@@ -115,6 +115,32 @@ def test_what_goes_wrong_at_the_start_is_said_and_changes_nothing(place):
 
 
 @unprivileged
+def test_inside_of_a_task_no_second_server_is_started_by_mistake(place):
+    """The state directory is hidden there, so that the usual one looks unused."""
+    inside = {"TASKBOUND_TASK": "t1", "TASKBOUND_HOME": "", "XDG_STATE_HOME": str(place.state.parent / "usual")}
+    for words in (("up",), ("serve", "--store", "postgresql://nobody@127.0.0.1:1/none")):
+        refused = place.command(*words, **inside)
+        assert refused.returncode == 1 and refused.stderr.startswith("you are inside of task t1: its server runs")
+        assert "hint: nothing is to be started" in refused.stderr
+    assert not (place.state.parent / "usual").exists()
+    place.environ |= {"TASKBOUND_TASK": "t1"}
+    (place.state / "taskbound.toml").write_text(ANY)
+    with place.up() as about:  # what somebody names is no mistake
+        assert about["state"] == str(place.state)
+
+
+@unprivileged
+def test_no_session_key_is_written_down(place):
+    """Python opens the file as soon as there is a TLS context: here that of an upstream."""
+    (place.state / "taskbound.toml").write_text(upstream("https://127.0.0.1:1/mcp"))
+    log = place.state.parent / "session-keys"
+    place.environ["SSLKEYLOGFILE"] = str(log)
+    with place.up() as about:
+        assert any(one.startswith("SSLKEYLOGFILE is set, and not followed") for one in about["warnings"])
+        assert not log.exists()
+
+
+@unprivileged
 def test_another_trust_domain_is_refused_and_the_operator_is_not_locked_out(place):
     file, old = place.state / "taskbound.toml", 'trust_domain = "old.example"\n'
 

@@ -49,6 +49,7 @@ log = structlog.get_logger()
 
 ORG = "main"  # the one there is, until several nodes are built (DESIGN 10)
 PR_SET_DUMPABLE = 4
+SESSION_KEYS = "SSLKEYLOGFILE"  # the variable by which Python, and not it alone, writes down the keys of TLS
 
 
 async def up(
@@ -71,6 +72,7 @@ async def up(
     InvalidRequest (the configuration) before anything is changed.
     """
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    logged = os.environ.pop(SESSION_KEYS, None)  # before the first TLS context, which would open it
     os.umask(0o077)  # exports and policy files too are their owner's
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is one, and the usual 1024 are soon gone
@@ -91,6 +93,8 @@ async def up(
         tell_places(config, file, state, world.node)
         production = production or database is not None
         warnings = [*await _begun(world, start, operator, resume_operator), *_warnings(config, state)]
+        if logged:
+            warnings.append(f"{SESSION_KEYS} is set, and not followed: who has session keys reads what was sent")
         stopping = asyncio.Event()
         _listen_to_signals(world, start, stopping)
         async with _serving(world, listeners, stopping, config, state, production=production):

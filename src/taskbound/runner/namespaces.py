@@ -87,6 +87,8 @@ def _unwanted(
     wanted += [(path, str(path)) for path in also]
     wanted += [(path, f"~/{name}") for name, path in keys(outside).items()]
     wanted += [(path, f"other tasks' passwords: {path}") for path in shared_folders(outside)]
+    if (log := Path(outside.get("SSLKEYLOGFILE", ""))).is_file():  # it opens what programs outside sent over TLS
+        wanted.append((log, "$SSLKEYLOGFILE"))
     wanted += _sockets(outside, os.getuid())
     for path, name in wanted:
         try:
