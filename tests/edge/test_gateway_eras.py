@@ -332,7 +332,7 @@ async def test_the_newer_era_has_no_sessions(gate):
     _, handle = await gate.task()
     opened = (await gate.post(handle, INITIALIZE)).headers["mcp-session-id"]
     for session in (opened, "unknown", ""):
-        response = await say(gate, handle, call("echo", text="x"), mcp_session_id=session)
+        response = await say(gate, handle, call("echo", text="x"), mcp_session_id=session, last_event_id="7")
         assert response.status_code == 200 and "mcp-session-id" not in response.headers
     for method in ("GET", "DELETE"):
         response = await gate.post(handle, None, method=method, mcp_protocol_version=NEW, mcp_session_id=opened)

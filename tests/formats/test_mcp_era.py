@@ -1,6 +1,7 @@
 """The two eras of MCP: which one a message is of, what a stateless request must carry, and what each can read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,46 @@ def test_a_request_of_ours_passes_the_check(method):
             "_meta": mcp_era.request_meta(STATELESS, {"name": "t", "version": "1"}),
         }
         check_request(Request(1, method, params), mcp_era.mirrored(method, params))
+
+
+WRONG: Mapping[str, Mapping[str, str]] = {  # "": left out
+    "no method": {"mcp-method": ""},
+    "another method": {"mcp-method": "server/discover"},
+    "no name": {"mcp-name": ""},
+    "another name": {"mcp-name": "other"},
+    "a name not decoded": {"mcp-name": "=?base64?ZWNobw?="},
+    "no text as a name": {"mcp-name": "\xe9"},
+}
+NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}  # as the specification has it
+CASES = [
+    (method, wrong)
+    for method in ("tools/call", "prompts/get", "resources/read", "tools/list", "ping")
+    for wrong in WRONG
+    if method in NAMED or wrong != "no name"
+]
+
+
+@pytest.mark.parametrize(("method", "wrong"), CASES)
+def test_each_request_is_refused_whose_headers_do_not_mirror_it(method, wrong):
+    """Streamable HTTP, server validation: of every request the method, and where there is one the name or address."""
+    params = {
+        **({NAMED[method]: "echo"} if method in NAMED else {}),
+        "_meta": mcp_era.request_meta(STATELESS, {"name": "t", "version": "1"}),
+    }
+    right = {"mcp-method": method, **({"mcp-name": "echo"} if method in NAMED else {})}
+    check_request(Request("i", method, params), right)
+    with pytest.raises(MalformedMessage) as refused:
+        shown = {name: value for name, value in {**right, **WRONG[wrong]}.items() if value}
+        check_request(Request("i", method, params), shown)
+    assert (refused.value.code, refused.value.id) == (mcp.HEADER_MISMATCH, "i")
+
+
+@pytest.mark.parametrize("method", ["tools/call", "prompts/get", "resources/read"])
+def test_a_request_without_the_name_that_is_mirrored_has_no_header_of_it(method):
+    params = {"_meta": mcp_era.request_meta(STATELESS, {"name": "t", "version": "1"})}
+    check_request(Request("i", method, params), {"mcp-method": method})
+    with pytest.raises(MalformedMessage):
+        check_request(Request("i", method, params), {"mcp-method": method, "mcp-name": ""})
 
 
 def test_results_are_complete_and_kept_by_nobody_else():
