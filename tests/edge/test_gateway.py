@@ -330,6 +330,16 @@ async def test_a_session_is_a_name_and_no_proof(gate, workspace):
     for unknown in ("", "x", session[:-1], session.upper(), f"aaaaaa.{session[7:]}"):
         assert (await gate.post(one, asked("ping"), mcp_session_id=unknown)).status_code == 404
     assert (await gate.post(other, None, method="DELETE", mcp_session_id=session)).status_code == 404
+    _, below = await gate.task(below=one, budget={"calls": 1, "leases": 0})
+    for shown, path, status in (
+        (None, "/workspace", 401),
+        ("tbh_" + "a" * 43, "/workspace", 401),
+        (below, "/workspace", 404),
+        (one, "", 404),
+    ):
+        ended = await gate.post(shown, None, method="DELETE", path=path, mcp_session_id=session)
+        assert ended.status_code == status, "the handle is checked first, as for all else"
+    assert (await gate.post(one, asked("ping"), mcp_session_id=session)).json()["result"] == {}
     assert (await gate.post(one, None, method="DELETE")).status_code == 400
     assert (await gate.post(one, None, method="DELETE", mcp_session_id=session)).status_code == 204
     assert (await gate.post(one, asked("ping"), mcp_session_id=session)).status_code == 404
