@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import socket
 import time
 from contextlib import ExitStack, asynccontextmanager
@@ -347,7 +348,7 @@ async def test_a_session_is_a_name_and_no_proof(gate, workspace):
 
 
 def test_session_ids_do_not_repeat():
-    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    made = sessions.ClientSessions("abcdef", app.new_id)
     ids = set()
     for n in range(trials(1_000_000, 200_000)):
         session = made.open((f"t{n % 1_000}",), None)
@@ -357,14 +358,50 @@ def test_session_ids_do_not_repeat():
 
 
 def test_there_is_a_bounded_number_of_client_sessions():
-    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    made = sessions.ClientSessions("abcdef", app.new_id)
     first, *_, last = [made.open((f"t{n % 1_000}",), None) for n in range(sessions.CLIENT_SESSIONS + 200)]
     assert len(made._open) == sessions.CLIENT_SESSIONS
     assert last.id in made._open and first.id not in made._open
 
 
+def test_who_makes_room_is_of_the_fullest_branch_and_was_idle_longest():
+    """As who looks at all of them finds it: a crowd keeps only how many there are, and who was used last."""
+    draw, crowd = random.Random(7), sessions.Crowd()
+    there: set[tuple[str, ...]] = set()
+    changed: dict[tuple[str, ...], int] = {}  # of each branch
+
+    def idlest() -> tuple[str, ...]:
+        paths = there
+        for depth in range(1, 5):
+            branches = {path[:depth] for path in paths}
+            below = {branch: {path for path in paths if path[:depth] == branch} for branch in branches}
+            paths = below[max(branches, key=lambda branch: (len(below[branch]), -changed[branch]))]
+        return next(iter(paths))
+
+    for moment in range(2_000):
+        path = (f"r{draw.randrange(6)}", f"c{draw.randrange(4)}", "", f"s{draw.randrange(9)}")
+        by = 1 if path not in there else draw.choice((0, 0, -1))
+        crowd.change(path, by)
+        changed |= {path[:depth]: moment for depth in range(1, 5)}
+        there ^= {path} if by else set()
+        assert crowd.count == len(there)
+        assert crowd.fullest() == (idlest() if there else ())
+    for left in there:
+        crowd.change(left, -1)
+    assert crowd.fullest() == () and not crowd._branches and not crowd._by_count
+
+
+def test_a_session_that_ended_makes_room_and_is_kept_by_nobody():
+    made = sessions.ClientSessions("abcdef", app.new_id)
+    for _ in range(3):
+        opened = [made.open(("root", f"child{n % 7}"), None) for n in range(50)]
+        for one in (*opened, *opened):
+            made.end(one)
+    assert not made._open and made._crowd.count == 0 and not made._crowd._branches
+
+
 def test_one_task_cannot_end_the_sessions_of_another():
-    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    made = sessions.ClientSessions("abcdef", app.new_id)
     other = made.open(("other",), None)
     own = [made.open(("one",), None) for _ in range(5_000)]
     assert made.find(other.id, "other", None) is other
@@ -373,7 +410,7 @@ def test_one_task_cannot_end_the_sessions_of_another():
 
 
 def test_one_tree_of_tasks_cannot_end_the_sessions_of_another():
-    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    made = sessions.ClientSessions("abcdef", app.new_id)
     other = made.open(("other",), None)
     own = [made.open(("root", f"child{n % 256}"), None) for n in range(4 * sessions.TREE_SESSIONS)]
     assert made.find(other.id, "other", None) is other
@@ -383,7 +420,7 @@ def test_one_tree_of_tasks_cannot_end_the_sessions_of_another():
 
 
 def test_one_branch_of_a_tree_cannot_end_the_sessions_of_another():
-    made = sessions.ClientSessions("abcdef", app.new_id, lambda: 0.0)
+    made = sessions.ClientSessions("abcdef", app.new_id)
     sibling = made.open(("root", "sibling"), None)
     child = made.open(("root", "greedy", "child"), None)
     for n in range(64 * sessions.TASK_SESSIONS):

@@ -68,9 +68,8 @@ class Gateway:
         self, world: World, door: Identity, holders: Holders, credentials: Mapping[str, str], may_add: bool
     ) -> None:
         self._world, self._door, self._holders = world, door, holders
-        clock = _monotonic
-        self._clients = ClientSessions(world.instance, world.new_id, clock)
-        self._upstreams = UpstreamSessions(world.upstreams, clock)
+        self._clients = ClientSessions(world.instance, world.new_id)
+        self._upstreams = UpstreamSessions(world.upstreams, _monotonic)
         self._running = RunningCalls(world, door, self._upstreams)
         self._writing = Writing()
         self.outcomes = Outcomes(world)

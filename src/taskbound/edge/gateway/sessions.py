@@ -24,6 +24,7 @@ TASK_SESSIONS = 64  # of them one task's: no handle may end the sessions of othe
 TREE_SESSIONS = 512  # of them those of a task and all below it: two for each that may live
 UPSTREAM_SESSIONS = 1_024  # each keeps memory at a server of somebody else's
 TREE_UPSTREAM_SESSIONS = 256  # of them those of a task and all below it
+OWN = ""  # the branch of a task's own sessions, beside its children
 IDLE_SECONDS = 300.0  # after which a session with an upstream is closed; it is opened again at the next call
 
 Clock = Callable[[], float]  # monotonic
@@ -37,46 +38,82 @@ class ClientSession:
     id: str
     line: Line  # to its task
     upstream: str | None  # of the path; None for all
-    used: float
     tools: list[Mapping[str, Any]] | None = None  # as they were first listed
+
+
+class Crowd:
+    """Things at the ends of paths, as a tree: how many are below each branch, and which branch was idle longest.
+
+    Each change costs by the length of its path, however many there are.
+    """
+
+    __slots__ = ("_branches", "_by_count", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._branches: dict[str, Crowd] = {}
+        self._by_count: dict[int, dict[str, None]] = {}  # the branches with so many, the longest idle first
+
+    def change(self, path: Line, by: int) -> None:
+        """State that one came to the end of a path (1), was used there (0), or left it (-1)."""
+        self.count += by
+        above = self
+        for name in path:
+            branch = above._branches.setdefault(name, Crowd())
+            if branch.count:
+                del (equals := above._by_count[branch.count])[name]
+                if not equals:
+                    del above._by_count[branch.count]
+            branch.count += by
+            if not branch.count:
+                del above._branches[name]
+                return
+            above._by_count.setdefault(branch.count, {})[name] = None
+            above = branch
+
+    def at(self, path: Line) -> "Crowd":
+        """Return what is below a branch."""
+        return self._branches[path[0]].at(path[1:]) if path else self
+
+    def fullest(self) -> Line:
+        """Return the path that goes to where most are, and of equal ways the one that was idle longest."""
+        if not self._by_count:
+            return ()
+        name = next(iter(self._by_count[max(self._by_count)]))
+        return name, *self._branches[name].fullest()
 
 
 class ClientSessions:
     """The sessions of clients, by id. They are forgotten with the process; a client then opens another."""
 
-    def __init__(self, instance: str, new_id: Callable[[str], str], clock: Clock) -> None:
-        self._instance, self._new_id, self._clock = instance, new_id, clock
-        self._open: dict[str, ClientSession] = {}  # the longest idle first
+    def __init__(self, instance: str, new_id: Callable[[str], str]) -> None:
+        self._instance, self._new_id = instance, new_id
+        self._open: dict[str, ClientSession] = {}
+        self._crowd = Crowd()  # each at the end of its line, among the task's OWN
 
     def open(self, line: Line, upstream: str | None) -> ClientSession:
         """Return a new session, `<instance>.<200 random bits>`."""
         id = f"{self._instance}.{self._new_id('s')[1:]}{self._new_id('s')[1:]}"
-        self._make_room(line)
-        self._open[id] = session = ClientSession(id, line, upstream, self._clock())
+        self._open[id] = session = ClientSession(id, line, upstream)
+        self._crowd.change((*line, OWN, id), 1)
+        for most, within in ((TASK_SESSIONS, (*line, OWN)), (TREE_SESSIONS, line[:1]), (CLIENT_SESSIONS, ())):
+            crowd = self._crowd.at(within)
+            if crowd.count > most:
+                self.end(self._open[crowd.fullest()[-1]])  # never the new one, which was idle least of all
+                break
         return session
-
-    def _make_room(self, line: Line) -> None:
-        every = list(self._open.values())
-        for most, within in (
-            (TASK_SESSIONS, [one for one in every if one.line[-1] == line[-1]]),
-            (TREE_SESSIONS, [one for one in every if one.line[0] == line[0]]),
-            (CLIENT_SESSIONS, every),
-        ):
-            if len(within) >= most:
-                crowd = _crowds((one.line for one in within), line)
-                return self.end(max(within, key=lambda one: crowd(one.line)))
 
     def find(self, id: str, task: str, upstream: str | None) -> ClientSession:
         """Return the session of that task and path. Raises NotFound, whichever of it is another."""
         session = self._open.get(id)
         if session is None or (session.line[-1], session.upstream) != (task, upstream):
             raise NotFound("there is no such session", hint="send initialize again")
-        self._open[id] = self._open.pop(id)
-        session.used = self._clock()
+        self._crowd.change((*session.line, OWN, id), 0)
         return session
 
     def end(self, session: ClientSession) -> None:
-        self._open.pop(session.id, None)
+        if self._open.pop(session.id, None) is not None:
+            self._crowd.change((*session.line, OWN, session.id), -1)
 
 
 def _crowds(lines: Iterable[Line], coming: Line) -> Callable[[Line], list[int]]:
