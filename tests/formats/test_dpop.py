@@ -93,7 +93,7 @@ def test_a_proof_with_a_token_is_none_without_it():
 def test_the_header_says_what_it_must_and_no_more(header):
     claims = json.loads(_payload(ME.proof("POST", URL, TOKEN)))
     good = {"typ": "dpop+jwt", "alg": "ES256", "jwk": dict(ME.jwk)}
-    from tests.formats.test_jose import raw
+    from tests.formats.forged import raw
 
     assert verified(raw(json.dumps(good), json.dumps(claims), ME)).jkt == ME.jkt
     said = {name: value for name, value in {**good, **header}.items() if value is not None}
