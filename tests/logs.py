@@ -1,4 +1,4 @@
-"""A world around one log, for tests of sealing, exporting and verifying: over the memory store or SQLite.
+"""A world around one log, for tests of sealing, exporting and verifying: over the memory store, SQLite or PostgreSQL.
 
 Every method of the log, the keys and the second place is a crossing of the rig's kind: it can
 crash before or after its effect, and be told to answer something else.
@@ -7,7 +7,7 @@ crash before or after its effect, and be told to answer something else.
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskbound.core.event import Kind
 from taskbound.core.identity import door, for_request
@@ -22,10 +22,14 @@ from taskbound.steps.export_log import export_log
 from taskbound.steps.seal_log import seal_log
 from taskbound.store.memory import MemoryStore
 from taskbound.store.memory_log import MemoryLog
+from taskbound.store.postgres.log import PostgresLog
 from taskbound.store.sqlite import open_store
 from taskbound.store.sqlite_log import SqliteLog
 from tests.contracts.store import Clock
 from tests.rig import Crossings
+
+if TYPE_CHECKING:
+    from tests.store.postgres_database import Database
 
 INSTANCE = "abcdef"
 
@@ -127,12 +131,21 @@ class LogRig:
 
 
 @asynccontextmanager
-async def log_rig(kind: str, path: Path):
-    """Give a rig over the memory store or over a new SQLite database."""
+async def log_rig(kind: str, path: Path, database: "Database | None" = None):
+    """Give a rig over the memory store, over a new SQLite database, or over a PostgreSQL database that is emptied."""
     clock = Clock()
     if kind == "memory":
         memory = MemoryStore(clock)
         yield LogRig(memory, MemoryLog(memory), clock)
+        return
+    if kind == "postgres":
+        assert database is not None
+        await database.empty()
+        shared = await database.open(clock)
+        try:
+            yield LogRig(shared, PostgresLog(shared), clock)
+        finally:
+            await shared.close()
         return
     store = open_store(path / "state" / "taskbound.db", clock, reserve=0)
     try:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,9 @@ from taskbound.steps.export_log import export_log
 from tests.faults.failing import AWAY, Failing
 from tests.logs import Counted, Files, log_rig
 from tests.notes import note
+from tests.postgres.server import server  # noqa: F401
 from tests.rig import Crash, Crossings
+from tests.store.postgres_database import Database, database  # noqa: F401
 
 SIDES = pytest.mark.parametrize("after", [False, True], ids=["not-done", "done-but-unanswered"])
 EVENTS = 300  # a full tile of 256, and a partial one
@@ -171,19 +174,35 @@ OLD = timedelta(seconds=5)
 BODIES, BATCH = 60, 24
 
 
+async def remove_in_memory(log, store, lane, indexes) -> None:
+    for index in indexes:
+        log._bodies[log.order[lane.org][index]] = None
+
+
+async def remove_in_postgres(log, store, lane, indexes) -> None:
+    async with store.transaction(lane) as tx:
+        await tx.write(
+            'DELETE FROM bodies USING events WHERE bodies.event = events.id AND events.org = $1'
+            ' AND events."index" = ANY ($2::bigint[]) RETURNING true',
+            lane.org, list(indexes),
+        )  # fmt: skip
+
+
+REMOVE = {"memory": remove_in_memory, "postgres": remove_in_postgres}
+
+
 class Twice:
     """A log that removes bodies first, and says so in a second transaction."""
 
-    def __init__(self, log, store, crossings: Crossings) -> None:
-        self._log, self._store, self._crossings = log, store, crossings
+    def __init__(self, log, store, crossings: Crossings, remove) -> None:
+        self._log, self._store, self._crossings, self._remove = log, store, crossings, remove
 
     def __getattr__(self, name):
         return getattr(self._log, name)
 
     async def erase(self, lane, indexes, by, reason):
         text, named = render_ranges(indexes)
-        for index in indexes[:named]:
-            self._log._bodies[self._log.order[lane.org][index]] = None
+        await self._remove(self._log, self._store, lane, indexes[:named])
         self._crossings.before("log.erase")
         async with self._store.transaction(lane) as tx:
             await tx.record(Kind.BODY_ERASED, by=by, id=text, reason=reason)
@@ -191,7 +210,9 @@ class Twice:
         return named
 
 
-async def erasures(kind: str, tmp_path: Path, after: bool, twice: bool = False) -> list[tuple[str, bool, bool]]:
+async def erasures(
+    kind: str, tmp_path: Path, after: bool, beside: Database | None, *, twice: bool = False
+) -> list[tuple[str, bool, bool]]:
     """Return, per crossing and fault: its name, whether all that is gone was said to be, if the rest goes later, once.
 
     What is gone and was not said is found as anybody finds it: by the export.
@@ -199,12 +220,14 @@ async def erasures(kind: str, tmp_path: Path, after: bool, twice: bool = False) 
     seen: list[tuple[str, bool, bool]] = []
     for error in FAULTS:
         for crossing in count(1):
-            async with log_rig(kind, tmp_path / f"{error.__name__}{crossing}") as rig:
+            async with log_rig(kind, tmp_path / f"{error.__name__}{crossing}", beside) as rig:
                 await rig.state(BODIES)
                 await rig.seal()
                 rig.clock.advance(60)
                 crossings = Failing(crash_at=crossing, after=after, error=error(AWAY))
-                log = Twice(rig.log, rig.store, crossings) if twice else Counted("log", rig.log, crossings)
+                log: Any = Counted("log", rig.log, crossings)
+                if twice:
+                    log = Twice(rig.log, rig.store, crossings, REMOVE[kind])
                 try:
                     await erase_bodies(replace(rig.world(), log=log), rig.lane, rig.lane, OLD)
                     break
@@ -231,18 +254,27 @@ async def erasures(kind: str, tmp_path: Path, after: bool, twice: bool = False) 
     return seen
 
 
+def database_for(kind: str, request: pytest.FixtureRequest) -> Database | None:
+    """Return a PostgreSQL database, where that is what the log is kept in: elsewhere no server is started."""
+    found: Database | None = request.getfixturevalue("database") if kind == "postgres" else None
+    return found
+
+
 @SIDES
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_fault_while_bodies_are_erased_leaves_none_that_is_gone_unsaid(kind, tmp_path, after, monkeypatch):
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
+async def test_a_fault_while_bodies_are_erased_leaves_none_that_is_gone_unsaid(
+    kind, tmp_path, after, monkeypatch, request
+):
     monkeypatch.setattr(erasing, "BATCH", BATCH)
-    seen = await erasures(kind, tmp_path, after)
+    seen = await erasures(kind, tmp_path, after, database_for(kind, request))
     crossed = Counter(name for name, *_ in seen)
     note(f"{len(seen)} crossings: {', '.join(f'{n} × {name}' for name, n in crossed.items())}")
     assert crossed == {"log.bodies": 2 * 4, "log.erase": 2 * 3}
     assert [verdict for verdict in seen if verdict[1:] != (True, True)] == []
 
 
-async def test_control_bodies_that_are_gone_before_it_is_said_are_found_out(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", REMOVE)
+async def test_control_bodies_that_are_gone_before_it_is_said_are_found_out(kind, tmp_path, monkeypatch, request):
     monkeypatch.setattr(erasing, "BATCH", BATCH)
-    seen = await erasures("memory", tmp_path, False, twice=True)
+    seen = await erasures(kind, tmp_path, False, database_for(kind, request), twice=True)
     assert seen and all(not honest for _, honest, _ in seen)
