@@ -111,6 +111,25 @@ def test_doctor_beside_a_node_compares_what_a_node_has_in_force(first: Node) -> 
         assert checks["log"][0] == "warn" and "in the database that it shares" in checks["log"][1]
 
 
+def test_doctor_compares_the_rows_that_nodes_share_with_their_log_while_they_run(first: Node, store: str) -> None:
+    def looked(status: int) -> list[tuple[str, str]]:
+        done = first.command("doctor", "--store", "env:TASKBOUND_STORE", "--json")
+        assert done.returncode == status, done.stdout + done.stderr
+        checks = json.loads(done.stdout)["checks"]
+        return [(one["verdict"], one["says"]) for one in checks if one["name"] in ("log", "rows")]
+
+    with first.serve():
+        task = json.loads(first.done("task", "open", "--profile", "echo", "--agent", "agent/a", "--json"))["task"]
+        until(lambda: ask(store, "SELECT count(*) FROM taskbound.checkpoints WHERE note IS NOT NULL") == 1)
+        (log, rows) = looked(0)
+        assert (log[0], rows[0]) == ("ok", "ok") and log[1].endswith("events verify")
+        assert rows[1].endswith("rows are what the log says") and not rows[1].startswith("0 ")
+        ask(store, f"UPDATE taskbound.tasks SET deadline = deadline + 1 WHERE id = '{task}' RETURNING 1")
+        (_, edited) = looked(1)
+        assert edited[0] == "fail" and f"task {task}: deadline is " in edited[1]
+    assert looked(1)[1] == edited
+
+
 def test_a_node_of_another_trust_domain_does_not_start(first: Node, tmp_path: Path, store: str) -> None:
     with first.serve():
         other = second(first, tmp_path, store)

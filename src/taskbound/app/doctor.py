@@ -28,6 +28,7 @@ from taskbound.app.world import now
 from taskbound.core.config import Config, TargetConfig
 from taskbound.core.errors import InvalidRequest, TaskboundError, Unavailable
 from taskbound.core.refusal import problems_of
+from taskbound.core.secret import Secret
 from taskbound.plugins.providers.postgres.lacks import PostgresCheck
 from taskbound.plugins.providers.static import read_value
 from taskbound.ports import Checked
@@ -56,8 +57,13 @@ class Running:
     offered: Mapping[str, Mapping[str, str] | str]
 
 
-async def examine(state: Path, file: Path | None, running: Running | None) -> list[Check]:
-    """Return every check of the installation in a state directory, in the order in which people read them."""
+async def examine(
+    state: Path, file: Path | None, running: Running | None, database: Secret | None = None
+) -> list[Check]:
+    """Return every check of the installation in a state directory, in the order in which people read them.
+
+    `database` is where the log of a node of `serve` is.
+    """
     found = [*places(state), *disk(state)]
     try:
         config = load_config(file, state)
@@ -70,7 +76,7 @@ async def examine(state: Path, file: Path | None, running: Running | None) -> li
     found += [*secrets(config, is_running=known), *second(config, state), *sinks(config)]
     found += policy(config, state, running)
     found += [one for target in config.targets async for one in at_target(target, state, is_running=known)]
-    found += [one async for one in log(config, state, is_running=known)]
+    found += [one async for one in log(config, state, database, is_running=known)]
     return found
 
 
@@ -290,23 +296,23 @@ async def at_target(target: TargetConfig, state: Path, *, is_running: bool) -> A
 # --- the log ---------------------------------------------------------------------------------------
 
 
-async def log(config: Config, state: Path, *, is_running: bool) -> AsyncIterator[Check]:
+async def log(config: Config, state: Path, database: Secret | None, *, is_running: bool) -> AsyncIterator[Check]:
     """Verify the log, and compare every row with the newest fact about it."""
-    if node := told_node(state):
+    if database is None and (node := told_node(state)):
         says = f"not looked at: the log of node {node} is in the database that it shares"
-        yield Check("log", WARN, says, "taskbound audit export DIR, then taskbound audit verify DIR")
+        yield Check("log", WARN, says, "taskbound doctor --store REFERENCE, as taskbound serve has it")
         return
-    if not (state / "taskbound.db").is_file():
+    if database is None and not (state / "taskbound.db").is_file():
         yield Check("log", OK, "there is none yet")
         return
-    if is_running:
+    if database is None and is_running:
         yield Check("log", WARN, "not looked at: taskbound up works on it", "stop taskbound up, then taskbound doctor")
         return
     if not (state / "keys/log.pem").is_file():
         yield Check("log", FAIL, f"{state / 'keys/log.pem'} is gone: nobody can say whose log it is", "restore it")
         return
     try:
-        verdict, compared = await integrity(state, likely_second_place(config, state))
+        verdict, compared = await integrity(state, likely_second_place(config, state), database)
     except Unavailable as error:
         yield Check("log", WARN if error.code == "already_running" else FAIL, f"not looked at: {error}", error.hint)
         return

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from taskbound.app.world import open_state
+from taskbound.app.world import open_shared, open_state
 from taskbound.core.audit import LINE, Verdict, verify
 from taskbound.core.identity import door
+from taskbound.core.secret import Secret
 from taskbound.formats.note import make_key
 from taskbound.plugins.archives.directory import DirectoryArchive
 from taskbound.ports import World
 from taskbound.steps.export_log import export_log
-from taskbound.store.rebuilt import Comparison, compare
+from taskbound.store.postgres import snapshot
+from taskbound.store.rebuilt import Comparison, compare, compare_rows
 from taskbound.store.sqlite import SqliteStore
 
 ORG = "main"
@@ -34,12 +36,20 @@ class _Files:
                     yield line.removesuffix(b"\n")
 
 
-async def integrity(state: Path, second: Path) -> tuple[Verdict | None, Comparison]:
+async def integrity(state: Path, second: Path, database: Secret | None = None) -> tuple[Verdict | None, Comparison]:
     """Return what of the log does not verify (None: nothing was ever sealed), and what the rows say otherwise.
 
     Nothing is sealed for it: what was committed since the last checkpoint is compared, but nobody vouches
-    for it yet. Raises Unavailable while another process works on the state directory.
+    for it yet. A `database` that nodes share is read as it is at one moment, whatever they do. Raises Unavailable,
+    also while another process works on the state directory, where that holds the log.
     """
+    if database is not None:
+        async with open_shared(database, state, second) as shared:
+            if shared is None:
+                return None, Comparison()
+            verdict = await _verdict(shared, state)
+        async with snapshot(database) as select:
+            return verdict, await compare_rows(select, ORG)
     async with open_state(state, second) as world:
         verdict = await _verdict(world, state)
         assert isinstance(world.store, SqliteStore)

@@ -128,6 +128,24 @@ async def open_state(state: Path, second: Path, *, clock: Callable[[], datetime]
 
 
 @asynccontextmanager
+async def open_shared(
+    database: Secret, state: Path, second: Path, *, clock: Callable[[], datetime] = now
+) -> AsyncIterator[World | None]:
+    """Give the world of a database that nodes share, for who only reads its log; None where no node ever was.
+
+    It has no name of a node, no targets, no upstreams and no operator. Raises StoreUnavailable.
+    """
+    shared = await open_postgres(database, clock, migrating=False)
+    try:
+        instance = await shared.kept_instance()
+        policies, domain = PolicyFiles(state / "policy", {}), f"{socket.gethostname()}.local"
+        log = PostgresLog(shared)
+        yield None if instance is None else _world(shared, log, state, second, policies, domain, instance, "")
+    finally:
+        await shared.close()
+
+
+@asynccontextmanager
 async def open_world(
     config: Config,
     state: Path,

@@ -21,7 +21,8 @@ ABOUT = """\
 Look at this installation and say what is not as it should be; nothing is changed.
 
 Exit 0 when nothing failed (a warning is no failure), 1 otherwise. What a target lacks is printed as the
-statement that its administrator runs. The log and the stored rows are compared only while no up runs.
+statement that its administrator runs. The log and the stored rows are compared only while no up runs,
+those of nodes of serve at any time (--store).
 """
 NEWEST = (3, 11)  # the Python that is needed
 WORD = {"ok": "ok", "warn": "warn", "fail": "FAIL"}
@@ -33,6 +34,9 @@ def main(words: Sequence[str]) -> int:
     parser = answer.Parser("taskbound doctor", description=ABOUT)
     parser.add_argument("--json", action="store_true", help="print one JSON value")
     parser.add_argument("--config", metavar="FILE", type=Path, help="instead of taskbound.toml in the state directory")
+    parser.add_argument(
+        "--store", metavar="REFERENCE", help="the database of a node of serve: env:NAME, file:/path or a URL"
+    )
     asked = parser.parse_args(words)
     if answer.within_task():
         task = os.environ["TASKBOUND_TASK"]
@@ -43,7 +47,8 @@ def main(words: Sequence[str]) -> int:
     state = answer.state_directory()
     client = Client(answer.socket_of(state), timeout=ASKED_WITHIN)
     running, answers = _running(client, _upstreams(asked.config, state))
-    checks = [*_machine(), answers, *asyncio.run(app.examine(state, asked.config, running))]
+    database = app.database_of(asked.store, state) if asked.store else None
+    checks = [*_machine(), answers, *asyncio.run(app.examine(state, asked.config, running, database))]
     failed = any(one.verdict == "fail" for one in checks)
     if asked.json:
         answer.show_json({"ok": not failed, "checks": [asdict(one) for one in checks]})

@@ -61,6 +61,17 @@ async def migrate_postgres(at: "Connection", migrations: Mapping[int, str]) -> N
                 await at.execute("UPDATE version SET number = $1", number)
 
 
+async def require_current(at: "Connection", migrations: Mapping[int, str]) -> None:
+    """Change nothing. Raises StoreUnavailable for a database that is not at the version of this program."""
+    newest = max(migrations)
+    version = await _version(at)
+    _require_known(version, newest)
+    if version < newest:
+        raise StoreUnavailable(
+            f"the database is at version {version}, this program needs {newest}", hint="a node that starts migrates it"
+        )
+
+
 async def _version(at: "Connection") -> int:
     # Not to_regclass: it may remember that there was none, from before another node's commit.
     made = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'taskbound' AND tablename = 'version')"

@@ -8,7 +8,7 @@ sealed is for the log to show. What follows from a body that was erased is not c
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,9 @@ from taskbound.core.identity import Identity
 from taskbound.core.leaf import commitment
 from taskbound.core.thing import noun_of
 from taskbound.store.rows import TABLES, Table, body
-from taskbound.store.sqlite import SqliteStore, SqliteTransaction
+from taskbound.store.sqlite import SqliteStore
+
+Select = Callable[..., Awaitable[list[tuple[Any, ...]]]]  # a statement and its values, to rows
 
 NEVER = datetime.min  # a moment that nobody looks at
 PAGE = 1_000  # events at a time: a log may be larger than memory
@@ -50,14 +52,27 @@ class _Rebuilt:
 
 async def compare(store: SqliteStore, lane: Identity) -> Comparison:
     """Compare every row of the lane's organisation with what the events say of it."""
-    found = Comparison()
     async with store.transaction(lane) as tx:
-        told = _rebuilt(tx)
-        found.mismatches += told.forged
-        for noun, table in TABLES.items():
-            _compare_things(tx, noun_of(noun), table, told, found)
-        budgets = {(task, name): left for task, name, left in _rows(tx, 'task, quantity, "left"', "budgets")}
-        labels = set(_rows(tx, "root, label", "labels"))
+
+        async def select(text: str, *values: Any) -> list[tuple[Any, ...]]:
+            return tx.query(text, *values)
+
+        return await compare_rows(select, tx.org)
+
+
+async def compare_rows(select: Select, org: str) -> Comparison:
+    """Compare every row of an organisation with what the events say of it, as `select` reads them at one moment.
+
+    A statement's values stand in it as `?`.
+    """
+    found = Comparison()
+    told = await _rebuilt(select, org)
+    found.mismatches += told.forged
+    for noun, table in TABLES.items():
+        await _compare_things(select, org, noun_of(noun), table, told, found)
+    amounts = await _rows(select, org, 'task, quantity, "left"', "budgets")
+    budgets = {(task, name): left for task, name, left in amounts}
+    labels = set(await _rows(select, org, "root, label", "labels"))
     if told.gaps:
         found.erased += len(budgets) + len(labels)
         return found
@@ -72,20 +87,21 @@ async def compare(store: SqliteStore, lane: Identity) -> Comparison:
     return found
 
 
-def _rows(tx: SqliteTransaction, columns: str, table: str) -> list[tuple[Any, ...]]:
-    return tx.query(f"SELECT {columns} FROM {table} WHERE org = ?", tx.org)
+async def _rows(select: Select, org: str, columns: str, table: str) -> list[tuple[Any, ...]]:
+    return await select(f"SELECT {columns} FROM {table} WHERE org = ?", org)
 
 
-def _events(tx: SqliteTransaction) -> Iterator[tuple[Any, ...]]:
+async def _events(select: Select, org: str) -> AsyncIterator[tuple[Any, ...]]:
     last = 0
-    while page := tx.query(_EVENTS, tx.org, last, PAGE):
-        yield from page
+    while page := await select(_EVENTS, org, last, PAGE):
+        for row in page:
+            yield row
         last = page[-1][0]
 
 
-def _rebuilt(tx: SqliteTransaction) -> _Rebuilt:
+async def _rebuilt(select: Select, org: str) -> _Rebuilt:
     told = _Rebuilt()
-    for row, kind, noun, id, committed, salt, text in _events(tx):
+    async for row, kind, noun, id, committed, salt, text in _events(select, org):
         if salt is None or text is None:
             told.gaps = True
             told.things[noun, id] = (row, "")  # newer than what was said before, whatever it said
@@ -128,9 +144,11 @@ def _add(told: _Rebuilt, task: str, name: str, amount: int) -> None:
     left[name] = left.get(name, 0) + amount
 
 
-def _compare_things(tx: SqliteTransaction, noun: str, table: Table[Any], told: _Rebuilt, found: Comparison) -> None:
+async def _compare_things(
+    select: Select, org: str, noun: str, table: Table[Any], told: _Rebuilt, found: Comparison
+) -> None:
     stored = set[str]()
-    for row in tx.query(f"{table.select} WHERE org = ?", tx.org):
+    for row in await select(f"{table.select} WHERE org = ?", org):
         id = str(row[table.columns.index("id")])
         stored.add(id)
         event, said = told.things.get((noun, id), (0, None))
@@ -146,7 +164,7 @@ def _compare_things(tx: SqliteTransaction, noun: str, table: Table[Any], told: _
         if of == noun and said and id not in stored:
             found.mismatches.append(f"{noun} {id}: its row is gone (event {event})")
     if noun == "call":  # the index of calls names the event that decided it
-        for id, event in _rows(tx, "id, event", table.name):
+        for id, event in await _rows(select, org, "id, event", table.name):
             known, said = told.things.get((noun, id), (event, None))
             if said and known != event:
                 found.mismatches.append(f"call {id}: its row names event {event}, its decision is event {known}")

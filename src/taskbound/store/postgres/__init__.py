@@ -28,16 +28,18 @@ by way of a pooler of transactions. Contract suite: tests/contracts/store.py.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from taskbound.core.errors import StoreUnavailable
 from taskbound.core.identity import Identity
 from taskbound.core.secret import Secret
-from taskbound.store.migrations import migrate_postgres, shipped
+from taskbound.store.migrations import migrate_postgres, require_current, shipped
 from taskbound.store.postgres.facts import PostgresTransaction as PostgresTransaction
 from taskbound.store.postgres.name import Name
 from taskbound.store.postgres.pool import FOREIGN, Links, connect
@@ -55,8 +57,11 @@ async def open_postgres(
     *,
     size: int = 16,
     read_clock: Callable[["Connection"], Awaitable[datetime]] = database_clock,
+    migrating: bool = True,
 ) -> "PostgresStore":
     """Open the database, and bring its schema up to date. `clock` is the node's own; `size` connections at most.
+
+    Without `migrating` nothing is changed, and a database of another version refused.
 
     Raises StoreUnavailable: no such database, a replica, one of a newer program, a server older than 16.
     """
@@ -67,7 +72,7 @@ async def open_postgres(
             raise StoreUnavailable(
                 f"the server is PostgreSQL {version // 10000}, at least 16 is needed", hint="update PostgreSQL"
             )
-        await migrate_postgres(at, shipped("postgres"))
+        await (migrate_postgres if migrating else require_current)(at, shipped("postgres"))
     except asyncpg.InsufficientPrivilegeError:
         raise StoreUnavailable(
             "the store's role may not make its schema", hint="ALTER DATABASE ... OWNER TO the role"
@@ -85,6 +90,27 @@ async def open_postgres(
     return store
 
 
+@asynccontextmanager
+async def snapshot(dsn: Secret) -> AsyncIterator[Callable[..., Awaitable[list[tuple[Any, ...]]]]]:
+    """Give what reads the database as it was at one moment, whatever nodes write meanwhile; it can write nothing.
+
+    It takes a statement, with `?` for each of its values, and these. Raises StoreUnavailable.
+    """
+    at = await connect(dsn, patient=True)
+
+    async def select(text: str, *values: Any) -> list[tuple[Any, ...]]:
+        numbers = count(1)
+        return [tuple(row) for row in await at.fetch(re.sub(r"\?", lambda _: f"${next(numbers)}", text), *values)]
+
+    try:
+        async with at.transaction(isolation="repeatable_read", readonly=True):
+            yield select
+    except FOREIGN as error:
+        raise StoreUnavailable(f"the database cannot be read: {type(error).__name__}") from error
+    finally:
+        at.terminate()
+
+
 class PostgresStore:
     """Everything in one database, which other nodes use too."""
 
@@ -95,6 +121,12 @@ class PostgresStore:
     def transaction(self, opener: Identity) -> PostgresTransaction:
         """Open a transaction as this identity, for its organisation."""
         return PostgresTransaction(self.links, self.time, self._name, opener)
+
+    async def kept_instance(self) -> str | None:
+        """Return the installation's six characters; None where no node was ever started."""
+        async with snapshot(self._dsn) as select:
+            kept = await select("SELECT instance FROM installation")
+        return kept[0][0] if kept else None
 
     async def instance(self, fresh: str) -> str:
         """Return the installation's six characters: those given, where none were kept before, by any node."""
