@@ -338,6 +338,14 @@ async def test_what_happened_in_no_task_is_for_who_reads_the_log(rig):
     told = await explain(world, rig.door, ALICE, call.id)
     assert (told["person"], told["chain"]) == ("human/alice", [])
     assert told["decision"]["code"] == "unknown_profile"
+    assert told["hint"] == "known: look-up-order, refund-order; see which profiles there are, or write one"
+
+
+@pytest.mark.parametrize(("names", "near"), [(True, "did you mean 'refund-order'?"), (False, "see which")])
+def test_a_misspelt_profile_is_told_to_people_with_the_nearest(rig, names, near):
+    denied = Call("c1", "main", None, None, "task/open", "refund_order", rig.clock.at, code="unknown_profile")
+    hint, _ = explain_module._unblocking(denied, (), rig.world.policies.current, {}, names=names)
+    assert hint.startswith(near) and "refund_order" not in hint
 
 
 @pytest.mark.parametrize("id", ["", "x", "f" + "a" * 20, "c" + "a" * 20, "l1", "t", "d'; --", "i" + "a" * 20])

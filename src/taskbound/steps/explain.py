@@ -23,7 +23,7 @@ from taskbound.core.leaf import Fact
 from taskbound.core.lease import Lease
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.projection import decimal_text
-from taskbound.core.refusal import quoted
+from taskbound.core.refusal import nearest, quoted
 from taskbound.core.task import Task
 from taskbound.core.unmet import takes, unmet
 from taskbound.formats.note import parse_note
@@ -342,7 +342,9 @@ def _unblocking(
         case "unknown_lease":
             return "add it to taskbound.toml, under [target.grants], and start again", "taskbound up"
         case "unknown_profile":
-            return "see which profiles there are, or write one", "taskbound policy check"
+            hint = "see which profiles there are, or write one"  # their names alone, never the one that was asked for
+            near = nearest(call.resource, policies.profiles) if names else ""
+            return "; ".join(filter(None, (near, hint))), "taskbound policy check"
         case "unknown_agent":
             return "register it first", "taskbound identity register agent/NAME --owner human/NAME"
         case "not_live" | "not_yours":
