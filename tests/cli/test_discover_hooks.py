@@ -1,6 +1,7 @@
-"""The pre-commit hook and the action: no name of a file or folder is taken as an option."""
+"""The pre-commit hook and the action: no name of a file or folder is an option, and no action of others is a tag."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,11 @@ def test_the_path_of_the_action_is_no_option(path, tmp_path):
     assert done.stdout.splitlines() == [
         "discover", "--format", "sarif", "--output=s", "--fail-on=high", "--baseline=b", "--", path,
     ]  # fmt: skip
+
+
+def test_every_action_that_we_show_to_be_copied_is_named_by_its_commit():
+    """Our own rule calls a tag weak: whoever takes over its owners' account moves it."""
+    files = [ROOT / "action.yml", ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    shown = [one for file in files for one in re.findall(r"^ *-? *uses: *([^<\n]+)$", file.read_text(), re.MULTILINE)]
+    assert len(shown) >= 2
+    assert [one for one in shown if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}  # v[0-9.]+", one)] == []

@@ -1,11 +1,12 @@
 """Workflows that sign in by OIDC afterwards, with every other line as it was; what is not certain is left alone."""
 
 import difflib
+import re
 
 import pytest
 
 from taskbound.core.errors import Conflict
-from taskbound.posture.oidc import patched
+from taskbound.posture.oidc import CLOUDS, patched
 from taskbound.posture.parsers import parse
 from taskbound.posture.readers import read
 
@@ -58,6 +59,7 @@ jobs:
           creds: ${{ secrets.AZURE_CREDENTIALS }}
       - run: az group list
 """
+NAMED = {cloud: f"{how.action}@{how.commit}  # {how.version}" for cloud, how in CLOUDS.items()}
 
 
 def changes(text: str) -> tuple[list[str], list[str], tuple[str, ...]]:
@@ -80,7 +82,7 @@ def test_keys_of_an_environment_become_a_step():
         "permissions:",
         "contents: read",
         "id-token: write",
-        "- uses: aws-actions/configure-aws-credentials@v5",
+        f"- uses: {NAMED['AWS']}",
         "with:",
         "role-to-assume: ${{ vars.AWS_ROLE_TO_ASSUME }}",
         "aws-region: ${{ vars.AWS_REGION }}",
@@ -107,6 +109,19 @@ def test_google_and_azure_likewise():
     assert [one.partition(":")[0] for one in come] == ["client-id", "tenant-id", "subscription-id"]
 
 
+@pytest.mark.parametrize(
+    ("cloud", "key"),
+    [("AWS", "AWS_SECRET_ACCESS_KEY"), ("Google Cloud", "GOOGLE_CREDENTIALS"), ("Azure", "AZURE_CREDENTIALS")],
+)
+def test_an_action_that_is_written_is_named_by_its_commit_with_the_tag_beside_it(cloud, key):
+    """Whoever takes over its owners' account moves a tag: our own rules call one weak."""
+    text = f"on: push\njobs:\n  a:\n    env:\n      {key}: ${{{{ secrets.KEY }}}}\n    steps:\n      - run: make\n"
+    _, come, _ = changes(text)
+    (written,) = [one for one in come if "uses:" in one]
+    assert written == f"- uses: {NAMED[cloud]}"
+    assert re.fullmatch(r"- uses: [a-z-]+/[a-z-]+@[0-9a-f]{40}  # v[0-9]+\.[0-9]+\.[0-9]+", written), written
+
+
 def test_line_ends_and_the_region_stay():
     text = ENVIRONMENT.replace("    env:\n", "    env:\n      AWS_REGION: eu-north-1\n").replace("\n", "\r\n")
     after = patched(".github/workflows/a.yml", text.encode()).after
@@ -119,7 +134,7 @@ def test_a_key_of_the_whole_workflow_is_taken_out_once_and_every_job_signs_in():
     text = "env:\n  AWS_SECRET_ACCESS_KEY: ${{ secrets.KEY }}\n" + GOOGLE.replace("  a:\n", "  a:\n    name: x\n")
     text += "  b:\n    steps:\n      - run: make\n"
     after = patched(".github/workflows/a.yml", text.encode()).after.decode()
-    assert after.count("uses: aws-actions/configure-aws-credentials@v5") == 2 and after.count("id-token: write") == 2
+    assert after.count(f"uses: {NAMED['AWS']}") == 2 and after.count("id-token: write") == 2
     assert not after.startswith("env:")
 
 

@@ -24,7 +24,8 @@ class Cloud:
     """How a job signs in at a cloud: the action, its inputs, and what a person does once, outside of the file."""
 
     action: str
-    version: str
+    commit: str  # a tag can be moved, by whoever takes over its owners' account
+    version: str  # the tag of that commit, when it was looked up; it stands beside it for people and for updates
     inputs: Mapping[str, str]
     steps: tuple[str, ...]
 
@@ -33,7 +34,8 @@ _TRUST = "token.actions.githubusercontent.com"
 CLOUDS: Mapping[str, Cloud] = {
     "AWS": Cloud(
         "aws-actions/configure-aws-credentials",
-        "v5",
+        "61815dcd50bd041e203e49132bacad1fd04d2708",
+        "v5.1.1",
         {"role-to-assume": "${{ vars.AWS_ROLE_TO_ASSUME }}", "aws-region": "${{ vars.AWS_REGION }}"},
         (
             f"once in the account: aws iam create-open-id-connect-provider --url https://{_TRUST} "
@@ -47,7 +49,8 @@ CLOUDS: Mapping[str, Cloud] = {
     ),
     "Google Cloud": Cloud(
         "google-github-actions/auth",
-        "v3",
+        "7c6bc770dae815cd3e89ee6cdf493a5fab2cc093",
+        "v3.0.0",
         {
             "workload_identity_provider": "${{ vars.GCP_WORKLOAD_IDENTITY_PROVIDER }}",
             "service_account": "${{ vars.GCP_SERVICE_ACCOUNT }}",
@@ -63,7 +66,8 @@ CLOUDS: Mapping[str, Cloud] = {
     ),
     "Azure": Cloud(
         "azure/login",
-        "v2",
+        "7184910d9eb2b1c5e48f7073824a90609bb9b6d6",
+        "v2.3.1",
         {
             "client-id": "${{ vars.AZURE_CLIENT_ID }}",
             "tenant-id": "${{ vars.AZURE_TENANT_ID }}",
@@ -243,12 +247,12 @@ def _sign_in(path: str, edit: _Edit, cloud: Cloud, first: Node, job: Node, root:
     inputs = [(key, value) for key, value in _inputs(cloud, Node({}, 0), job, root)]
     edit.before.setdefault(line, []).extend(
         [
-            f"{indent}- uses: {cloud.action}@{cloud.version}",
+            f"{indent}- uses: {cloud.action}@{cloud.commit}  # {cloud.version}",
             f"{indent}  with:",
             *(f"{indent}    {key}: {value}" for key, value in inputs),
         ]
     )
-    edit.added.update([f"{cloud.action}@{cloud.version}", *(value for _, value in inputs)])
+    edit.added.update([f"{cloud.action}@{cloud.commit}", *(value for _, value in inputs)])
 
 
 def _begin(edit: _Edit, line: int) -> int | None:
