@@ -165,6 +165,9 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "posture.oidc:_require_same": (
         nothing, "posture/test_oidc.py::test_what_would_change_more_than_was_meant_is_refused",
         "DID NOT RAISE Conflict"),
+    "posture.references:_require_small": (
+        nothing, "posture/test_references.py::test_a_file_that_is_too_large_is_refused_before_it_is_read",
+        "it was parsed"),
     "prove:not_theirs": (
         nothing, "steps/test_hold_task.py::test_who_may_only_see_it_does_not_keep_it_alive",
         "DID NOT RAISE Denied"),

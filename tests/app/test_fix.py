@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -251,6 +252,42 @@ def test_two_fixes_at_once_never_take_one_name_for_two_values(tree):
         fixing.apply(second, tree.state)
     assert tree.everything() == before
     assert targets.kept(tree.state)["github_token"].reveal() == TOKEN
+
+
+def test_of_tables_that_are_added_at_once_none_is_lost(tree):
+    """Each reads the whole file and writes it anew: without the lock one writes over what another has added."""
+    tree.state.mkdir(mode=0o700)
+    (tree.state / "taskbound.toml").write_text("# mine\n" * 4000)  # reading it takes a while
+    names, ready = [f"target_{number}" for number in range(8)], os.pipe()
+    children = []
+    for name in names:
+        children.append(os.fork())
+        if not children[-1]:
+            status = 1
+            with suppress(BaseException):
+                os.close(ready[1])
+                os.read(ready[0], 1)  # until all are there
+                targets.add(tree.state, {name: ""})
+                status = 0
+            os._exit(status)
+    os.close(ready[1])
+    os.close(ready[0])
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(names)
+    assert set(targets.configured(tree.state)) == set(names)
+    assert (tree.state / "taskbound.toml").read_text().startswith("# mine\n" * 4000)
+
+
+def test_a_table_is_not_added_while_another_program_is_at_it(tree, monkeypatch):
+    tree.state.mkdir(mode=0o700)
+    targets.put_new(tree.state, "one", Secret("x"))
+    monkeypatch.setattr(targets, "WAIT", 0.05)
+    with open(tree.state / "keys/static.lock", "ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="another program puts values in"):
+            targets.add(tree.state, {"one": ""})
+    assert not (tree.state / "taskbound.toml").exists()
+    targets.add(tree.state, {"one": ""})
+    assert targets.configured(tree.state) == {"one": "static"}
 
 
 def test_what_was_cut_off_between_two_files_can_be_put_back(tree):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from taskbound.posture import splice
 from taskbound.posture.references import Unresolved, is_one, resolved, resolved_file
 
 VALUES = {
@@ -70,4 +71,21 @@ def test_a_value_that_no_spelling_fits_is_refused_without_it():
     values = {"a": {"value": "x\ncanary"}}
     with pytest.raises(Unresolved, match="cannot be written there") as refused:
         resolved_file("a.properties", b"A=taskbound://a\nB=1\n", values)
+    assert "canary" not in str(refused.value)
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(monkeypatch):
+    def parsed(*_):
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(splice, "texts_of", parsed)
+    with pytest.raises(Unresolved, match=r"\.env has, or with its values would have, more than 4 MiB"):
+        resolved_file(".env", b"A=taskbound://git\n" + b"#" * splice.LARGEST, VALUES)
+
+
+def test_a_file_that_its_values_would_make_too_large_is_refused_without_one(monkeypatch):
+    monkeypatch.setattr(splice, "LARGEST", 1 << 20)
+    many = b"".join(b"A%d=taskbound://long\n" % number for number in range(20))
+    with pytest.raises(Unresolved, match="more than 1 MiB") as refused:
+        resolved_file(".env", many, {"long": {"value": "canary" * 10_000}})
     assert "canary" not in str(refused.value)

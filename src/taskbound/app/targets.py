@@ -47,16 +47,23 @@ def put_new(state: Path, name: str, value: Secret) -> None:
     Raises Conflict, TargetUnavailable where what is there cannot be read.
     """
     require_name(name)
-    require_private(state)
-    every = static_folder(state, name).parent
-    for one in (every.parent, every):
-        one.mkdir(mode=0o700, exist_ok=True)
-    with open(every.with_suffix(".lock"), "ab", opener=_private) as held:
-        _lock(held.fileno())  # of two at once one finds what the other has put there
+    with _alone(state):  # of two at once one finds what the other has put there
         there = value_of(state, name)
         if there is not None and there.reveal() != value.reveal():
             raise Conflict(f"the target {name} was made meanwhile: no file was changed", hint="try again")
         put(state, name, value)
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Keep every other program out that puts in values or tables. Raises Conflict where one hangs, InvalidRequest."""
+    require_private(state)
+    every = static_folder(state, "any").parent
+    for one in (every.parent, every):
+        one.mkdir(mode=0o700, exist_ok=True)
+    with open(every.with_suffix(".lock"), "ab", opener=_private) as held:
+        _lock(held.fileno())
+        yield
 
 
 def _private(path: str, flags: int) -> int:
@@ -114,12 +121,18 @@ def kept(state: Path) -> dict[str, Secret]:
 def add(state: Path, environments: Mapping[str, str]) -> None:
     """Add static targets to the configuration, each with its environment. What stands there stays, byte for byte.
 
-    Raises InvalidRequest, and nothing is changed, where the file could not be read or would not be in order; OSError.
+    Raises InvalidRequest, and nothing is changed, where the file could not be read or would not be in order; Conflict
+    where another program is at it and hangs; OSError.
     """
-    known = configured(state)
-    new = {name: environment for name, environment in environments.items() if name not in known}
-    if not new:
+    if not environments:
         return
+    with _alone(state):  # of two at once neither writes over what the other has added
+        known = configured(state)
+        if new := {name: environment for name, environment in environments.items() if name not in known}:
+            _append(state, new)
+
+
+def _append(state: Path, new: Mapping[str, str]) -> None:
     file = state / FILE
     before = file.read_bytes() if file.exists() else b""
     begin = b"" if not before or before.endswith(b"\n") else b"\n"

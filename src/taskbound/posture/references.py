@@ -46,9 +46,13 @@ def _value(found: "re.Match[str]", values: Values) -> str:
 
 
 def resolved_file(path: str, data: bytes, values: Values) -> bytes:
-    """Return a file with what the references in its values lead to; comments stay. Raises Unresolved."""
+    """Return a file with what the references in its values lead to; comments stay. Raises Unresolved.
+
+    It has at most `splice.LARGEST` bytes, before and after: a value is 64 KiB, and a reference a few bytes.
+    """
     from taskbound.posture.splice import splice, texts_of  # parsers: a run without files does not wait for them
 
+    _require_small(path, data)
     found = texts_of(path, data)
     if found is None:
         raise Unresolved(f"{path} cannot be read to its end, so that nothing in it can be resolved")
@@ -60,7 +64,16 @@ def resolved_file(path: str, data: bytes, values: Values) -> bytes:
                 if change is None:  # an alias, which changed with what it stands for; or it is told below
                     break
                 data = change.on(data)
+                _require_small(path, data)
         left = (texts_of(path, data) or {}).get(key)
         if left != resolved(text, values):
             raise Unresolved(f"{path}: the value of {'.'.join(key[1])} cannot be written there")
     return data
+
+
+def _require_small(path: str, data: bytes) -> None:
+    """Raises Unresolved for a file that is larger than what is changed; each change of it is parsed again."""
+    from taskbound.posture.splice import LARGEST
+
+    if len(data) > LARGEST:
+        raise Unresolved(f"{path} has, or with its values would have, more than {LARGEST >> 20} MiB")
