@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pytest
 
 from taskbound.app import fix as fixing
-from taskbound.app import targets
+from taskbound.app import fixed, logins, targets
 from taskbound.app.discover import Discovery, discover
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound, TaskboundError
 from taskbound.core.secret import Secret
@@ -90,7 +90,7 @@ class Tree:
         return fixing.plan(fixing.look(self.asked, self.ids(case)[0]), self.state)
 
     def fix(self, case: str) -> Any:
-        fixing.apply(planned := self.plan(case), self.state)
+        fixed.apply(planned := self.plan(case), self.state)
         return planned
 
     def everything(self) -> dict[str, tuple[bytes, int]]:
@@ -144,10 +144,10 @@ def test_references_stand_where_secrets_stood_and_nothing_else_changed(tree, cas
 def test_put_back_it_is_as_it_was(tree, case):
     before = tree.everything()
     planned = tree.fix(case)
-    fixing.undo(fixing.plan_undo(tree.state, planned.finding.id), tree.state)
+    fixed.undo(fixed.plan_undo(tree.state, planned.finding.id), tree.state)
     assert tree.everything() == before
     with pytest.raises(NotFound):
-        fixing.plan_undo(tree.state, planned.finding.id)
+        fixed.plan_undo(tree.state, planned.finding.id)
     said = [json.loads(line) for line in (tree.state / "fixes.jsonl").read_text().splitlines()]
     assert [(one["what"], one["with_secrets"]) for one in said] == [
         ("fixing", False),
@@ -245,11 +245,11 @@ def test_two_fixes_at_once_never_take_one_name_for_two_values(tree):
     tree.write(".mcp.json", MCP.replace(TOKEN, other))
     second = tree.plan("literal-secret-in-mcp-config")
     tree.write(".mcp.json", MCP)
-    fixing.apply(first, tree.state)
+    fixed.apply(first, tree.state)
     tree.write(".mcp.json", MCP.replace(TOKEN, other))
     before = tree.everything()
     with pytest.raises(Conflict, match="made meanwhile"):
-        fixing.apply(second, tree.state)
+        fixed.apply(second, tree.state)
     assert tree.everything() == before
     assert targets.kept(tree.state)["github_token"].reveal() == TOKEN
 
@@ -292,12 +292,12 @@ def test_a_table_is_not_added_while_another_program_is_at_it(tree, monkeypatch):
 
 def test_what_was_cut_off_between_two_files_can_be_put_back(tree):
     before, planned = tree.everything(), two_files(tree)
-    fixing.apply(planned, tree.state)
+    fixed.apply(planned, tree.state)
     last = planned.files[-1][1]
     tree.write(last.path, last.before.decode())
-    undo = fixing.plan_undo(tree.state, planned.finding.id)
+    undo = fixed.plan_undo(tree.state, planned.finding.id)
     assert [file.name for file, _, _ in undo.files] == [moved.path for _, moved in planned.files[:-1]]
-    fixing.undo(undo, tree.state)
+    fixed.undo(undo, tree.state)
     assert tree.everything() == before
 
 
@@ -345,7 +345,7 @@ def test_whatever_fails_every_file_is_as_it_was(tree, tmp_path):
         with pytest.MonkeyPatch.context() as patched:
             failing = Failing(patched, at, disk_full)
             try:
-                fixing.apply(planned, tree.state)
+                fixed.apply(planned, tree.state)
             except (OSError, TaskboundError):
                 failures += 1
             else:
@@ -369,7 +369,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(tree):
         for limit in (0, 1, 16, 40, 200, 300):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
             with pytest.raises(OSError):
-                fixing.apply(planned, tree.state)
+                fixed.apply(planned, tree.state)
             resource.setrlimit(resource.RLIMIT_FSIZE, old)
             assert tree.everything() == before
     finally:
@@ -385,7 +385,7 @@ def test_killed_at_any_step_each_file_is_whole_and_no_value_is_lost(tree):
         if not child:
             with pytest.MonkeyPatch.context() as patched, suppress(BaseException):
                 Failing(patched, at, lambda: os._exit(9))
-                fixing.apply(planned, tree.state)
+                fixed.apply(planned, tree.state)
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         now = tree.everything()
@@ -409,7 +409,7 @@ def test_a_file_that_changes_meanwhile_is_left_alone(tree):
     planned = tree.plan("literal-secret-in-mcp-config")
     tree.write(".mcp.json", MCP + " ")
     with pytest.raises(Conflict, match="has changed meanwhile"):
-        fixing.apply(planned, tree.state)
+        fixed.apply(planned, tree.state)
     assert (tree.place / ".mcp.json").read_bytes() == (MCP + " ").encode()
 
 
@@ -432,14 +432,14 @@ def test_what_has_changed_since_is_not_put_back_over_it(tree):
     with (tree.place / ".env").open("a") as file:
         file.write("MORE=1\n")
     with pytest.raises(Conflict, match="has changed since"):
-        fixing.plan_undo(tree.state, planned.finding.id)
+        fixed.plan_undo(tree.state, planned.finding.id)
 
 
 def test_another_value_is_not_put_back_for_it(tree):
     planned = tree.fix("secret-in-compose-file")
     targets.put(tree.state, "db_password", Secret("a newer one"))
     with pytest.raises(Conflict, match="no longer those that stood there"):
-        fixing.plan_undo(tree.state, planned.finding.id)
+        fixed.plan_undo(tree.state, planned.finding.id)
 
 
 # --- what is refused -------------------------------------------------------------------------------
@@ -450,14 +450,14 @@ def test_an_id_names_no_file(tree, id):
     with pytest.raises(InvalidRequest, match="no id of a finding"):
         fixing.look(tree.asked, id)
     with pytest.raises(InvalidRequest, match="no id of a finding"):
-        fixing.plan_undo(tree.state, id)
+        fixed.plan_undo(tree.state, id)
 
 
 def test_an_id_leads_to_no_file_elsewhere(tree):
     (tree.state / "keys/fixes").mkdir(parents=True)
     (tree.state / "keys/other.json").write_text('{"finding": "", "files": []}')
     with pytest.raises(InvalidRequest, match="no id of a finding"):
-        fixing.plan_undo(tree.state, "../other")
+        fixed.plan_undo(tree.state, "../other")
 
 
 @pytest.mark.parametrize("name", ["../other", "A", ""])
@@ -483,7 +483,7 @@ def test_a_state_directory_that_others_see_is_refused(tree):
     tree.state.mkdir(mode=0o755)
     planned, before = tree.plan("dotenv-committed"), tree.everything()
     with pytest.raises(InvalidRequest, match="open to others"):
-        fixing.apply(planned, tree.state)
+        fixed.apply(planned, tree.state)
     assert tree.everything() == before
 
 
@@ -507,14 +507,14 @@ def test_a_cloud_key_of_a_pipeline_is_patched_on_request_and_put_back(tree):
     before, planned = tree.everything(), tree.plan("static-cloud-key-in-pipeline")
     text = "\n".join(planned.diff())
     assert "+    permissions:" in text and "+      id-token: write" in text and "-      AWS_SECRET" in text
-    fixing.apply(planned, tree.state)
+    fixed.apply(planned, tree.state)
     assert tree.everything() == before, "it is written on request alone"
-    fixing.apply(planned, tree.state, pipelines=True)
+    fixed.apply(planned, tree.state, pipelines=True)
     assert (tree.place / WORKFLOW).read_bytes() == planned.pipelines[0].after
     assert tree.ids("static-cloud-key-in-pipeline") == []
-    undo = fixing.plan_undo(tree.state, planned.finding.id)
+    undo = fixed.plan_undo(tree.state, planned.finding.id)
     assert not undo.has_secrets
-    fixing.undo(undo, tree.state)
+    fixed.undo(undo, tree.state)
     assert tree.everything() == before
 
 
@@ -524,10 +524,10 @@ def test_a_literal_key_of_a_pipeline_is_kept_nowhere(tree):
     tree.write(WORKFLOW, text)
     planned = tree.plan("static-cloud-key-in-pipeline")
     assert secret not in "\n".join(planned.diff())
-    fixing.apply(planned, tree.state, pipelines=True)
+    fixed.apply(planned, tree.state, pipelines=True)
     assert not [one for one in tree.state.rglob("*") if one.is_file() and secret.encode() in one.read_bytes()]
     with pytest.raises(Conflict, match="kept nowhere"):
-        fixing.plan_undo(tree.state, planned.finding.id)
+        fixed.plan_undo(tree.state, planned.finding.id)
 
 
 def test_what_an_agent_and_a_pipeline_share_is_split_with_each_step_told(tree):
@@ -539,7 +539,7 @@ def test_what_an_agent_and_a_pipeline_share_is_split_with_each_step_told(tree):
     write = f"{WORKFLOW}:6: write ${{{{ secrets.GH_PAT }}}}"
     for step in ("gh secret set GH_PAT", write, "delete it: its owner's Settings"):
         assert step in told
-    fixing.apply(planned, tree.state)
+    fixed.apply(planned, tree.state)
     assert TOKEN.encode() not in (tree.place / ".mcp.json").read_bytes()
     assert TOKEN.encode() in (tree.place / WORKFLOW).read_bytes(), "that part is a person's"
 
@@ -553,7 +553,7 @@ def test_a_cloud_key_that_both_hold_is_split_by_oidc(tree):
     assert [moved.path for _, moved in planned.files] == [".mcp.json"]
     assert [one.path for one in planned.pipelines] == [WORKFLOW]
     assert any("aws iam update-access-key" in step for step in planned.steps)
-    fixing.apply(planned, tree.state, pipelines=True)
+    fixed.apply(planned, tree.state, pipelines=True)
     assert secret.encode() not in (tree.place / ".mcp.json").read_bytes()
     assert b"AWS_" not in (tree.place / WORKFLOW).read_bytes().replace(b"AWS_ROLE", b"").replace(b"vars.AWS_", b"")
     assert tree.ids("credential-shared-agent-and-ci") == []
@@ -572,12 +572,12 @@ class Server:
         self.killed.append(login)
 
 
-LOGIN = fixing.Login("database_url", "postgresql", "app", Secret(PASSWORD))
+LOGIN = logins.Login("database_url", "postgresql", "app", Secret(PASSWORD))
 
 
 async def test_the_old_login_is_ended_where_it_is_let_in_and_seen_dead():
     server: Any = Server("alive", "dead", "dead")
-    assert "was let in before, and is refused now" in await fixing.end_login(server, LOGIN)
+    assert "was let in before, and is refused now" in (await logins.end_login(server, LOGIN)).says
     assert server.killed == ["app"]
 
 
@@ -592,28 +592,28 @@ async def test_the_old_login_is_ended_where_it_is_let_in_and_seen_dead():
 async def test_what_is_not_seen_dead_is_not_said_to_be(answers, says, killed):
     server: Any = Server(*answers)
     with pytest.raises(Conflict, match=says) as refused:
-        await fixing.end_login(server, LOGIN)
+        await logins.end_login(server, LOGIN)
     assert server.killed == killed and PASSWORD not in str(refused.value)
 
 
 async def test_a_server_whose_check_of_passwords_is_not_known_here_is_asked_all_the_same():
     """LDAP and PAM refuse in words of their own."""
     server: Any = Server("alive", "unknown", "dead")
-    await fixing.end_login(server, LOGIN)
+    await logins.end_login(server, LOGIN)
     assert server.killed == ["app"]
 
 
 async def test_the_login_of_everybody_is_not_ended():
     server: Any = Server("alive")
     with pytest.raises(Conflict, match="everybody"):
-        await fixing.end_login(server, fixing.Login("cache", "redis", "default", Secret("x")))
+        await logins.end_login(server, logins.Login("cache", "redis", "default", Secret("x")))
     assert server.killed == []
 
 
 def test_which_logins_were_taken_out(tree):
     planned = tree.fix("dotenv-committed")
-    assert [(one.scheme, one.name) for one in fixing.logins(tree.state, planned.finding.id)] == [("postgresql", "app")]
-    assert fixing.logins(tree.state, planned.finding.id)[0].password.reveal() == PASSWORD
+    assert [(one.scheme, one.name) for one in logins.logins(tree.state, planned.finding.id)] == [("postgresql", "app")]
+    assert logins.logins(tree.state, planned.finding.id)[0].password.reveal() == PASSWORD
     planned = tree.fix("secret-in-compose-file")
     with pytest.raises(Conflict, match="no login"):
-        fixing.logins(tree.state, planned.finding.id)
+        logins.logins(tree.state, planned.finding.id)

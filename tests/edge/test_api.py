@@ -436,6 +436,24 @@ async def test_findings_are_raised_accepted_and_told(doors):
         assert (answer.status, answer.json["error"]) == (403, "not_permitted")
 
 
+async def test_what_is_done_about_a_finding_is_recorded_as_it_begins_and_as_it_ends(doors):
+    body = {"finding": "0123456789ab", "act": "kill", "issuer": "redis://localhost:6379", "login": "cart"}
+    answer = await doors.ask("POST", "/v1/fixes", body)
+    assert answer.status == 200 and answer.json.keys() == {"begun"} and answer.json["begun"].startswith("r")
+    path = f"/v1/fixes/{answer.json['begun']}/end"
+    end = {"finding": "0123456789ab", "before": "alive", "after": "dead"}
+    answer = await doors.ask("POST", path, end)
+    assert (answer.status, answer.json) == (200, {"kind": "login.ended"})
+    assert doors.rig.store.events[-1].detail["login"] == "cart"
+    assert (await doors.ask("POST", path, end)).status == 409
+    assert (await doors.ask("POST", "/v1/fixes/r1/end", end)).status == 404
+    assert (await doors.ask("POST", "/v1/fixes", body | {"act": "burn"})).status == 400
+    task = await doors.task()
+    for asked, sent in (("/v1/fixes", body), (path, end)):
+        answer = await doors.ask("POST", asked, sent, handle=task["handle"])
+        assert (answer.status, answer.json["error"]) == (403, "not_permitted")
+
+
 async def test_an_offboarding_is_told_before_and_after(doors):
     login = {"issuer": "postgresql://elsewhere:5432", "login": "shop"}
     why = "cannot be verified: postgresql://elsewhere:5432 (it is no server of taskbound.toml)"
@@ -668,6 +686,8 @@ async def test_no_route_lets_in_who_shows_nothing_or_what_is_no_longer_good(door
         "/v1/identities": {"name": "agent/evil", "owner": "human/alice", "attestor": "unix", "when": {"uid": 0}},
         "/v1/findings/{id}/accept": {"owner": "human/alice", "until": "2026-12-01T00:00:00Z", "reason": "x"},
         "/v1/offboardings": {"name": "agent/helper"},
+        "/v1/fixes": {"finding": "0123456789ab", "act": "fix"},
+        "/v1/fixes/{id}/end": {"finding": "0123456789ab"},
         "/v1/audit/export": {"directory": "/tmp/x"},
         "/v1/bodies/erase": {"older_than_s": 0},
     }

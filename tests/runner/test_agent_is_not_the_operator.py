@@ -270,6 +270,7 @@ for way in ("socket", "gateway"):
             ("close a finding", "POST", "/v1/findings", {"gone": ["f" + "a" * 20]}),
             ("offboard", "POST", "/v1/offboardings", {"name": "agent/nobody", "dry_run": True}),
             ("offboard in earnest", "POST", "/v1/offboardings", {"name": "agent/nobody"}),
+            ("begin a fix", "POST", "/v1/fixes", {"finding": finding["seen_as"], "act": "fix"}),
             ("read findings", "GET", "/v1/findings", None),
             ("accept a risk", "POST", "/v1/findings/" + finding["seen_as"] + "/accept",
              {"owner": about["operator"], "until": about["soon"], "reason": "mine"}),
@@ -308,6 +309,7 @@ ACTS = (
     "accept a risk",
     "offboard",
     "offboard in earnest",
+    "begin a fix",
 )
 WALLS = [pytest.param((), id="all"), pytest.param((MASKED,), id="no-pids"), pytest.param((NO_NAMESPACES,), id="none")]
 

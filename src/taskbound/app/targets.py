@@ -2,14 +2,13 @@
 
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from taskbound.app.places import load_config, static_folder
+from taskbound.app.replace import write_whole
 from taskbound.core.config_file import NAME
 from taskbound.core.errors import Conflict, InvalidRequest, TargetUnavailable
 from taskbound.core.refusal import quoted
@@ -147,31 +146,3 @@ def _append(state: Path, new: Mapping[str, str]) -> None:
     except InvalidRequest:
         write_whole(file, before, 0o600)
         raise
-
-
-def write_whole(file: Path, data: bytes, mode: int) -> None:
-    """Put a file in the place of one, whole or not at all, durably. Raises OSError."""
-    with replacing(file) as new:
-        new.write(data)
-        new.flush()
-        os.fchmod(new.fileno(), mode)
-        os.fsync(new.fileno())
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[BinaryIO]:
-    """Yield a new file, written and synced within, that takes the place of one; nothing is left where that fails."""
-    number, fresh = tempfile.mkstemp(dir=file.parent, prefix=".taskbound-")
-    try:
-        with open(number, "wb") as new:
-            yield new
-        os.replace(fresh, file)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(fresh)
-        raise
-    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

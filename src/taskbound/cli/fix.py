@@ -1,14 +1,19 @@
 """`taskbound fix`: a finding's literal secrets become references, and its pipelines sign in without a key."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from taskbound.cli import answer
 from taskbound.cli.discover import Progress
+from taskbound.core.errors import TaskboundError
+from taskbound_sdk import Refused, Unreachable
 
 if TYPE_CHECKING:
     from taskbound.app.fix import Fix, Looked
@@ -55,7 +60,8 @@ def main(words: Sequence[str]) -> int:
 
 def _fix(asked: argparse.Namespace) -> int:
     looked = _look(asked)
-    from taskbound.app.fix import apply, plan
+    from taskbound.app.fix import plan
+    from taskbound.app.fixed import apply
 
     state = answer.state_directory()
     fix = plan(looked, state)
@@ -65,7 +71,9 @@ def _fix(asked: argparse.Namespace) -> int:
         is_shown_only = bool(fix.pipelines) and not asked.dry_run
         answer.say(*_told(fix), *(["to write it: the same with --write"] if is_shown_only else []))
         return answer.DONE
-    apply(fix, state, pipelines=asked.write)
+    files = [file for file, _ in fix.files] + [one.file for one in fix.pipelines if asked.write]
+    with recorded("fix", asked.finding, files=_shown(files), targets=list(fix.targets)):
+        apply(fix, state, pipelines=asked.write)
     if fix.files:
         answer.say(*_did(fix))
     if fix.pipelines:
@@ -84,17 +92,17 @@ def _told(fix: "Fix") -> Iterator[str]:
 
 def _kill(asked: argparse.Namespace) -> int:
     import asyncio
-    import os
 
-    from taskbound.app.fix import end_login, journal, logins
+    from taskbound.app.fixed import journal
     from taskbound.app.issuers import configured, sparing, to_look_at
+    from taskbound.app.logins import end_login, logins
     from taskbound.app.places import load_config
 
     state = answer.state_directory()
     scheme = "postgresql" if asked.postgres else "redis"
     found = [one for one in logins(state, asked.finding) if one.scheme == scheme]
     named = to_look_at([asked.postgres] if asked.postgres else [], [asked.redis] if asked.redis else [], os.environ)
-    (issuer,) = sparing(named, configured(load_config(None, state), os.environ)).values()
+    ((called, issuer),) = sparing(named, configured(load_config(None, state), os.environ)).items()
     names = [one.name for one in found]
     if not names or not (asked.yes or _agreed(f"{', '.join(names)} would be ended for everybody who uses it")):
         answer.say("nothing was changed")
@@ -102,8 +110,10 @@ def _kill(asked: argparse.Namespace) -> int:
     # Before, and not after it: what one of several left undone stops the others, and none ends unrecorded.
     journal(state, f"ending {', '.join(names)} at {issuer.name}", asked.finding, [], secrets=False)
     for login in found:
-        answer.say(asyncio.run(end_login(issuer, login)))
-        answer.say(f"target {login.target} has the dead value: taskbound target put {login.target}")
+        with recorded("kill", asked.finding, issuer=called, login=login.name) as seen:
+            ended = asyncio.run(end_login(issuer, login))
+            seen |= {"before": ended.before, "after": "dead"}
+        answer.say(ended.says, f"target {login.target} has the dead value: taskbound target put {login.target}")
     journal(state, f"ended {', '.join(names)} at {issuer.name}", asked.finding, [], secrets=False)
     return answer.DONE
 
@@ -134,7 +144,7 @@ def _did(fix: "Fix") -> Iterator[str]:
 
 
 def _undo(asked: argparse.Namespace) -> int:
-    from taskbound.app.fix import plan_undo, undo
+    from taskbound.app.fixed import plan_undo, undo
 
     state = answer.state_directory()
     planned = plan_undo(state, asked.finding)
@@ -150,12 +160,64 @@ def _undo(asked: argparse.Namespace) -> int:
     if planned.has_secrets and not (asked.yes or _agreed(f"literal secrets would stand in {', '.join(names)} again")):
         answer.say("nothing was changed")
         return answer.REFUSED
-    undo(planned, state)
+    files = _shown([file for file, _, _ in planned.files])
+    with recorded("undo", asked.finding, files=files, with_secrets=planned.has_secrets):
+        undo(planned, state)
     with_what = ", with the secrets that stood there" if planned.has_secrets else ""
     answer.say(*(f"put back {name}{with_what}" for name in names))
     if planned.has_secrets:
-        answer.say("their targets keep the values; this is written down in fixes.jsonl of the state directory")
+        answer.say("their targets keep the values; this is written down in fixes.jsonl, and in the log where up runs")
     return answer.DONE
+
+
+@contextmanager
+def recorded(act: str, finding: str, **about: Any) -> Iterator[dict[str, Any]]:
+    """Record an act in the log of the `up` of this machine: that it begins, and how it ended.
+
+    Where none runs, and inside a task, it stands in fixes.jsonl alone. Yields where it is put what was seen meanwhile.
+    Raises Refused, Unreachable, and nothing is begun, where an `up` runs and does not record it.
+    """
+    begun, seen = _begun({"act": act, "finding": finding, **about}), dict[str, Any]()
+    try:
+        yield seen
+    except BaseException as error:  # an interrupt too
+        _ended(begun, {"finding": finding, "failed": _why(error), **seen})
+        raise
+    _ended(begun, {"finding": finding, **seen})
+
+
+def _begun(asked: dict[str, Any]) -> str:
+    """Return the request in which it was recorded; "" where nobody records."""
+    # os.path: a state directory that is another user's is as good as none.
+    if answer.within_task() or not os.path.exists(answer.state_directory() / "run/api.sock"):
+        return ""
+    try:
+        return str(answer.client().request("POST", "/v1/fixes", asked)["begun"])
+    except Unreachable as error:
+        if isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError):  # nobody listens
+            return ""
+        raise
+
+
+def _ended(begun: str, said: dict[str, Any]) -> None:
+    if not begun:
+        return
+    try:
+        answer.client().request("POST", f"/v1/fixes/{quote(begun, safe='')}/end", said)
+    except (Refused, Unreachable) as lost:
+        answer.say(f"in the log it stands as begun, and not how it ended: {lost}")
+
+
+def _why(error: BaseException) -> str:
+    """Return what is recorded of a failure: our own sentence, or what the system calls it; foreign text is left out."""
+    if isinstance(error, TaskboundError):
+        return str(error)[:1000]
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+
+
+def _shown(files: Sequence[Path]) -> list[str]:
+    """Return paths as they can be kept: a file's name may be no Unicode."""
+    return [os.fsencode(file.absolute()).decode(errors="backslashreplace") for file in files]
 
 
 def _agreed(question: str) -> bool:

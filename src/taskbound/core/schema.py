@@ -34,6 +34,7 @@ RESOURCE_TYPES: Mapping[str, str] = {
     "offboarding/run": "System",
     "finding/raise": "System",
     "finding/accept": "System",
+    "finding/fix": "System",
     "audit/read": "System",
     "body/erase": "System",
     "key/rotate": "System",

@@ -67,6 +67,8 @@ ROUTES = (
     Route("GET",  "/v1/findings",                            findings.get_findings,  ASKS, members.LISTING),
     Route("POST", "/v1/findings",                            findings.post_findings, ASKS, members.FINDINGS),
     Route("POST", "/v1/findings/{id}/accept",                findings.post_accept,   ASKS, members.ACCEPT),
+    Route("POST", "/v1/fixes",                               findings.post_fix,      ASKS, members.FIX),
+    Route("POST", "/v1/fixes/{id}/end",                      findings.post_fix_end,  ASKS, members.FIX_END),
     Route("GET",  "/v1/events",                              admin.get_events,       ASKS, members.EVENTS),
     Route("POST", "/v1/audit/export",                        admin.post_export,      ASKS, members.EXPORT),
     Route("POST", "/v1/bodies/erase",                        admin.post_erase,       ASKS, members.ERASE),

@@ -1,4 +1,4 @@
-"""Findings and offboarding: what scans saw goes in, who answers for what comes out, who leaves holds nothing."""
+"""Findings: what scans saw goes in, what is done about it too; who answers comes out, and who leaves holds nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +19,7 @@ from taskbound.steps.offboard_identity import (
     require_room,
 )
 from taskbound.steps.raise_findings import FindingAsk, raise_findings
+from taskbound.steps.record_fix import FixAsk, begin_fix, end_fix
 
 NAMES = ("seen_as", "case", "severity", "says", "owner", "next")
 FINDING = {
@@ -53,6 +54,18 @@ async def post_accept(knock: Knock) -> Response:
     return json_response(
         finding_view(await accept_risk(knock.world, knock.door, knock.asker, id, owner, until, reason))
     )
+
+
+async def post_fix(knock: Knock) -> Response:
+    ask = FixAsk(**fields(knock.body, knock.takes))
+    return json_response({"begun": await begin_fix(knock.world, knock.door, knock.asker, ask)})
+
+
+async def post_fix_end(knock: Knock) -> Response:
+    asked = fields(knock.body, knock.takes)
+    finding, failed, begun = asked.pop("finding"), asked.pop("failed", ""), knock.params["id"]
+    kind = await end_fix(knock.world, knock.door, knock.asker, finding, begun, failed, **asked)
+    return json_response({"kind": kind})
 
 
 async def post_offboard(knock: Knock) -> Response:

@@ -76,6 +76,21 @@ ACCEPT: Takes = {
     "until": Member(moment, "until when, a year at most; then it is open again", required=True),
     "reason": Member(text, "why it is left so", required=True),
 }
+FIX: Takes = {
+    "finding": Member(text, "the id that reports give it", required=True),
+    "act": Member(text, "fix, undo or kill", required=True),
+    "files": Member(texts, "whose bytes are about to change: absolute paths, at most 1000"),
+    "targets": Member(texts, "the static targets that get what stood in them"),
+    "with_secrets": Member(flag, "whether literal secrets are put back into files"),
+    "issuer": Member(text, "with kill: the server, postgresql://host:port or redis://host:port"),
+    "login": Member(text, "with kill: whose login is about to be ended there"),
+}
+FIX_END: Takes = {
+    "finding": Member(text, "the id that reports give it", required=True),
+    "failed": Member(text, "why it is not done, without any value; it is done without"),
+    "before": Member(text, "of a login: what its server said of it: alive, dead or unknown"),
+    "after": Member(text, "of a login: what its server says of it now"),
+}
 OFFBOARD: Takes = {
     "name": Member(text, "who: human/NAME, agent/NAME, service/NAME, or as a list has them", required=True),
     "logins": Member(objects, "logins found in their hands, at most 500: {issuer, login}"),

@@ -1,0 +1,158 @@
+"""Fixed: a fix is done and put back, in an order in which nothing is lost.
+
+The values are kept in their targets first, durably, then what undoes it all is written down, and only then are the
+files replaced, each whole or not at all. Whatever fails before leaves every file as it was; what fails between two of
+them puts the first ones back. Nothing that is written here but the targets' own files holds a value.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from taskbound.app import targets
+from taskbound.app.fix import Fix, Pipeline, require_id
+from taskbound.app.places import login
+from taskbound.app.replace import read_file, replace_all, write_whole
+from taskbound.core.errors import Conflict, NotFound
+from taskbound.posture.detection import Detector
+from taskbound.posture.moved import Move, Moved, undone
+
+RECORDS = "keys/fixes"  # of the state directory: what undoes each fix; no value stands there
+JOURNAL = "fixes.jsonl"  # in the state directory: what was fixed, put back and ended, by whom and when
+
+
+def apply(fix: Fix, state: Path, *, pipelines: bool = False) -> None:
+    """Do it, with the pipelines where that is asked for. Raises Conflict where a file has changed meanwhile, OSError;
+    then every file is as it was."""
+    targets.require_private(state)
+    written = fix.pipelines if pipelines else ()
+    record = _record(fix.finding.id, fix.files, written, fix.detector)
+    _set_aside(state, fix.finding.id)
+    for name, value in fix.names.new.items():
+        targets.put_new(state, name, value)
+    targets.add(state, {name: fix.names.environments[name] for name in fix.targets})
+    _write_record(state, fix.finding.id, record)
+    every = [(file, moved.before, moved.after) for file, moved in fix.files]
+    every += [(one.file, one.before, one.after) for one in written]
+    named = [file for file, _, _ in every]
+    journal(state, "fixing", fix.finding.id, named, secrets=False)
+    replace_all(every)
+    with suppress(OSError):  # it is done, and said to be begun
+        journal(state, "fixed", fix.finding.id, named, secrets=False)
+
+
+# --- putting back ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What puts back what a fix has changed."""
+
+    id: str
+    files: tuple[tuple[Path, bytes, bytes], ...] = field(repr=False)  # now, and as it was
+    has_secrets: bool
+
+
+def plan_undo(state: Path, id: str) -> Undo:
+    """Return what puts a fix back. Changes nothing. Raises NotFound, Conflict, OSError."""
+    record = written(state, id, hint="its id is that of the finding")
+    files = []
+    for one in record["files"]:
+        file = Path(one["file"])
+        now = read_file(file)
+        if _digest(now) == one["before"]:  # the fix was cut off before it, or it was put back by hand
+            continue
+        if _digest(now) != one["after"]:
+            raise Conflict(f"{file} has changed since it was fixed", hint="a later fix of it is put back first")
+        if one.get("is_kept") is False:
+            raise Conflict(f"{file} held a literal secret, which was kept nowhere", hint=f"git checkout -- {file}")
+        before = (
+            one["text"].encode()
+            if "text" in one
+            else undone(now, [Move(**each) for each in one["moves"]], partial(value_of, state))
+        )
+        if _digest(before) != one["before"]:
+            raise Conflict(f"the values of {file} are no longer those that stood there", hint="taskbound target list")
+        files.append((file, now, before))
+    return Undo(id, tuple(files), any(one.get("moves") for one in record["files"]))
+
+
+def undo(planned: Undo, state: Path) -> None:
+    """Put back what was fixed, and write down that it was. Raises Conflict, OSError; then every file is as it was."""
+    # Before, and not after it: a literal secret never comes back unrecorded.
+    journal(state, "put back", planned.id, [file for file, _, _ in planned.files], secrets=planned.has_secrets)
+    replace_all(planned.files)
+    (state / RECORDS / f"{planned.id}.json").unlink(missing_ok=True)
+
+
+def written(state: Path, id: str, hint: str) -> Mapping[str, Any]:
+    """Return what is written down about the last fix of a finding. Raises NotFound, InvalidRequest, OSError."""
+    require_id(id)
+    try:
+        record: Mapping[str, Any] = json.loads((state / RECORDS / f"{id}.json").read_bytes())
+    except FileNotFoundError:
+        raise NotFound(f"nothing is written down about a fix of {id}", hint=hint) from None
+    return record
+
+
+def value_of(state: Path, name: str) -> str:
+    """Return what a target has in the place of what stood in a file. Raises Conflict, TargetUnavailable."""
+    value = targets.value_of(state, name)
+    if value is None:
+        raise Conflict(f"the target {name} has no value any more", hint=f"taskbound target put {name}")
+    return value.reveal()
+
+
+def _record(
+    id: str, files: Sequence[tuple[Path, Moved]], pipelines: Sequence[Pipeline], detector: Detector
+) -> Mapping[str, Any]:
+    told: list[dict[str, Any]] = []
+    for file, moved in files:
+        moves = [{"at": one.at, "target": one.target, "spelling": one.spelling, "new": one.new} for one in moved.moves]
+        told.append({**_about(file, moved.before, moved.after), "moves": moves})
+    for one in pipelines:
+        has_secret = any(not hit.is_identifier for hit in detector.in_text(one.before))
+        kept: dict[str, Any] = {"is_kept": False} if has_secret else {"text": one.before.decode()}
+        told.append({**_about(one.file, one.before, one.after), **kept})
+    return {"finding": id, "files": told}
+
+
+def _about(file: Path, before: bytes, after: bytes) -> dict[str, str]:
+    return {"file": str(file.absolute()), "before": _digest(before), "after": _digest(after)}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _set_aside(state: Path, id: str) -> None:
+    """Keep what puts back an earlier fix of the same finding under another name."""
+    file = state / RECORDS / f"{id}.json"
+    if file.exists():
+        file.replace(file.with_suffix(f".{datetime.now(UTC):%Y%m%dT%H%M%S}.json"))
+
+
+def _write_record(state: Path, id: str, record: Mapping[str, Any]) -> None:
+    folder = state / RECORDS
+    for one in (folder.parent, folder):
+        one.mkdir(mode=0o700, exist_ok=True)
+    write_whole(folder / f"{id}.json", json.dumps(record, indent=1).encode(), 0o600)
+
+
+def journal(state: Path, what: str, finding: str, files: Sequence[Path], *, secrets: bool) -> None:
+    """Write down, durably, what was done, by whom and when. Raises OSError."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    named = [str(file.absolute()) for file in files]
+    line = {"at": at, "by": login(), "what": what, "finding": finding, "files": named, "with_secrets": secrets}
+    number = os.open(state / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with open(number, "ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
