@@ -7,7 +7,7 @@ import pytest
 
 from taskbound.posture.catalogues import postgres, redis
 from taskbound.posture.catalogues.postgres import Catalogue, Grant, Line, Role
-from taskbound.posture.catalogues.server import server
+from taskbound.posture.catalogues.server import is_one_everywhere, server
 from taskbound.posture.findings import Finding, find
 from taskbound.posture.graph import IDENTITY, TARGET, build, reach
 from taskbound.posture.inventory import texts
@@ -233,3 +233,17 @@ def test_what_a_user_may_do_is_said_in_the_words_of_the_acl_without_its_digests(
 @pytest.mark.parametrize("line", ["", "user", "user x", "users app on", "ERR"])
 def test_what_is_no_user_is_none(line: str) -> None:
     assert redis.user(line) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "everywhere"),
+    [
+        *((one, True) for one in ("db.shop.example", "DB.Shop.Example.", "8.8.8.8", "[2606:4700::1111]")),
+        *((one, False) for one in ("localhost", "127.0.0.1", "[::1]", "0.0.0.0", "", "db", "postgres")),
+        *((one, False) for one in ("10.0.0.7", "172.17.0.1", "192.168.1.4", "169.254.1.1", "100.64.0.1", "[fd00::7]")),
+        *((one, False) for one in ("db.local", "db.shop.internal", "host.docker.internal", "shop.lan", "x.home.arpa")),
+        *((one, False) for one in ("db.shop.svc", "db.shop.svc.cluster.local", "a.localhost", "db.localdomain")),
+    ],
+)
+def test_a_name_means_one_server_everywhere_or_another_in_each_network(host: str, everywhere: bool) -> None:
+    assert is_one_everywhere(f"postgresql://{host}:5432") is everywhere

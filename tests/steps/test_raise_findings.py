@@ -13,7 +13,8 @@ from taskbound.steps.raise_findings import MOST, FindingAsk, Raised, raise_findi
 from tests.rig import ALICE, Rig
 from tests.stories.story import REFUND, claim_of
 
-DB = "postgresql://localhost:5432"
+DB = "postgresql://db.shop.example:5432"
+NEAR = "postgresql://localhost:5432"
 SHOP = Issued("0" * 16, "postgres-password", DB, "shop")
 TOKEN = Issued("1" * 16, "github-pat", "GitHub")
 ASK = FindingAsk(
@@ -178,3 +179,55 @@ async def test_more_credentials_than_a_finding_has_room_for_never_close_it(rig):
     await rig.scan(replace(ASK, issued=(marks[MANY],)))
     assert len(rig.finding().issued) == MANY
     assert (await rig.scan(gone=[ASK.id])).closed == []
+
+
+# --- localhost -------------------------------------------------------------------------------------
+
+HERE = replace(SHOP, issuer=NEAR)
+LOCAL = replace(ASK, issued=(HERE,))
+FOREIGN = replace(HERE, issuer=f"{NEAR} of another machine")
+
+
+def near(**logins: str) -> Findings:
+    rig = Findings(**logins)
+    rig.world = replace(rig.world, issuers={NEAR: rig.server})
+    return rig
+
+
+@pytest.mark.parametrize("standing", ["dead", "unknown"])
+async def test_what_localhost_never_let_in_is_another_machine_s_and_not_closed_by_this_one(standing):
+    rig = near(shop=standing)
+    await rig.people()
+    await rig.scan(LOCAL)
+    assert rig.finding().issued == (FOREIGN,)
+    assert (await rig.scan(LOCAL)).known == [ASK.id], "it is the same again"
+    rig.server.logins["shop"] = "dead"
+    assert (await rig.scan(gone=[ASK.id])).kept == {ASK.id: f"cannot be verified: {FOREIGN.issuer}"}
+
+
+async def test_what_localhost_let_in_is_closed_once_it_is_gone_and_dead_there():
+    rig = near(shop="alive")
+    await rig.people()
+    await rig.scan(LOCAL)
+    rig.server.logins["shop"] = "dead"
+    assert (await rig.scan(LOCAL)).known == [ASK.id], "it lies there still"
+    assert rig.finding().issued == (HERE,)
+    assert (await rig.scan(gone=[ASK.id])).closed == [ASK.id]
+
+
+async def test_what_localhost_lets_in_after_all_is_its_own():
+    rig = near(shop="unknown")
+    await rig.people()
+    await rig.scan(LOCAL)
+    rig.server.logins["shop"] = "alive"
+    await rig.scan(LOCAL)
+    assert rig.finding().issued == (HERE,)
+    assert rig.kinds() == [Kind.FINDING_RAISED] * 2
+
+
+async def test_no_server_is_asked_for_who_may_raise_nothing():
+    rig = near(shop="alive")
+    await rig.people()
+    with pytest.raises(Denied):
+        await rig.scan(LOCAL, asker=ALICE)
+    assert rig.server.asked == 0

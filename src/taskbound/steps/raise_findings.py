@@ -4,10 +4,13 @@ What is new is raised, and what was closed and is there again; what is known sta
 in it that was not there before: nobody answers for that yet, and it is to be dead too. What is gone from all
 its places is closed where every credential in it is dead at its issuer, which is asked here, between two
 transactions; else it is raised once more, with the reason: `cannot be verified: <issuer>`.
+
+`localhost` in a file may be another machine. Where the server of that name that we may ask does not let such a login in
+when it is first seen, it is taken for another one: that it is dead here says nothing of it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from taskbound.asking import standings
 from taskbound.core.call import Decision, decide
@@ -17,9 +20,11 @@ from taskbound.core.finding import MANY, NAME, SEVERITIES, TEXT, Finding, Issued
 from taskbound.core.identity import Claim, Identity
 from taskbound.core.thing import advance
 from taskbound.ports import Standing, Transaction, World
+from taskbound.posture.catalogues.server import is_one_everywhere
 from taskbound.prove import gather, prove, refuse
 
 MOST = 200  # findings in one request
+ELSEWHERE = " of another machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +78,21 @@ async def raise_findings(
     """
     if len(seen) > MOST or len(gone) > MOST:
         raise InvalidRequest(f"at most {MOST} findings in one request")
-    told = Raised()
-    missing: list[Finding] = []
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         denied = await _denied(world, tx, caller)
-        if denied is None:
-            for ask in {one.id: one for one in seen}.values():
-                await _seen(tx, caller, ask, told)
-            for id in gone:
-                if (finding := await _known(tx, id)) is not None and finding.is_open and id not in told.known:
-                    missing.append(finding)
+        known = [await _known(tx, ask.id) for ask in seen] if denied is None else []
     if denied is not None:
         denied.require_permit()
+    elsewhere = await _elsewhere(world, seen, known)
+    told = Raised()
+    missing: list[Finding] = []
+    async with world.store.transaction(door) as tx:
+        for ask in {one.id: one for one in seen}.values():
+            await _seen(tx, caller, ask, elsewhere, told)
+        for id in gone:
+            if (finding := await _known(tx, id)) is not None and finding.is_open and id not in told.known:
+                missing.append(finding)
     # A crash here leaves open what is gone: the next scan misses it again.
     standings = await standings_of(world, {one for finding in missing for one in finding.issued})
     for finding in missing:
@@ -111,10 +118,26 @@ async def _known(tx: Transaction, id: str) -> Finding | None:
         return None
 
 
-async def _seen(tx: Transaction, caller: Identity, ask: FindingAsk, told: Raised) -> None:
+async def _elsewhere(world: World, seen: Sequence[FindingAsk], known: Sequence[Finding | None]) -> frozenset[Issued]:
+    """Return what was issued under a name that each machine has for itself, and by none that we ever saw let it in."""
+    near = {one for ask in seen for one in ask.issued if one.issuer in world.issuers}
+    near = {one for one in near if not is_one_everywhere(one.issuer)}
+    near -= {one for finding in known if finding is not None for one in finding.issued}
+    said = await standings_of(world, near)
+    return frozenset(one for one in near if said[one] != "alive")
+
+
+def _foreign(one: Issued) -> Issued:
+    """Return what is issued by a server of that name elsewhere: nobody here can be asked about it."""
+    return replace(one, issuer=f"{one.issuer[: NAME - len(ELSEWHERE)]}{ELSEWHERE}")
+
+
+async def _seen(tx: Transaction, caller: Identity, ask: FindingAsk, elsewhere: frozenset[Issued], told: Raised) -> None:
     known = await _known(tx, ask.id)
     before = known.issued if known is not None and known.is_open else ()
-    has_more = not set(ask.issued) <= set(before)
+    issued = tuple(_foreign(one) if one in elsewhere else one for one in ask.issued)
+    before = tuple(one for one in before if one not in {_foreign(other) for other in issued})  # it is here after all
+    has_more = not set(issued) <= set(before)
     if known is not None and known.is_open and not has_more and not (known.state == "raised" and known.kept):
         told.known.append(known.id)
         return
@@ -127,7 +150,7 @@ async def _seen(tx: Transaction, caller: Identity, ask: FindingAsk, told: Raised
         says=ask.says,
         subjects=ask.subjects,
         places=ask.places,
-        issued=_bounded(tuple(dict.fromkeys((*before, *ask.issued)))),
+        issued=_bounded(tuple(dict.fromkeys((*before, *issued)))),
         owner=ask.owner,
         next=ask.next,
         raised=tx.now,
