@@ -603,13 +603,6 @@ async def test_a_server_whose_check_of_passwords_is_not_known_here_is_asked_all_
     assert server.killed == ["app"]
 
 
-async def test_the_login_of_everybody_is_not_ended():
-    server: Any = Server("alive")
-    with pytest.raises(Conflict, match="everybody"):
-        await logins.end_login(server, logins.Login("cache", "redis", "default", Secret("x")))
-    assert server.killed == []
-
-
 def test_which_logins_were_taken_out(tree):
     planned = tree.fix("dotenv-committed")
     assert [(one.scheme, one.name) for one in logins.logins(tree.state, planned.finding.id)] == [("postgresql", "app")]

@@ -460,7 +460,7 @@ async def test_an_offboarding_is_told_before_and_after(doors):
     said = {"before": "unknown", "after": "unknown", "why": why}
     task = await doors.task()
     told = {"name": "agent/support", "state": "registered", "groups": [], "owned": [], "tasks": [task["task"]]}
-    told |= {"leases": [], "accepted": [], "logins": [login | said]}
+    told |= {"leases": [], "accepted": [], "logins": [login | said], "servers": []}
     body = {"name": "agent/support", "logins": [login], "dry_run": True}
     answer = await doors.ask("POST", "/v1/offboardings", body, handle=task["handle"])
     assert (answer.status, answer.json["error"]) == (403, "not_permitted")

@@ -71,6 +71,17 @@ async def at(redis: Server) -> AsyncIterator[Place]:  # noqa: F811
         one.writer.close()
 
 
+async def test_the_login_of_everybody_who_names_none_is_not_ended(at: Place) -> None:
+    assert at.server.ask("ACL", "SETUSER", "default", "on", f">{WORD}") == "OK"
+    try:
+        assert await at.issuer().probe("default", Secret(WORD)) == "alive"
+        with pytest.raises(Unavailable, match="that of everybody"):
+            await at.issuer().kill("default")
+        assert await at.issuer().probe("default", Secret(WORD)) == "alive"
+    finally:
+        at.server.ask("ACL", "SETUSER", "default", "off", "resetpass")
+
+
 async def test_who_is_off_is_off_after_a_restart(at: Place) -> None:
     await at.make("contract_kept", WORD)
     at.server.ask("ACL", "SAVE")

@@ -31,7 +31,7 @@ def has(who, *seen):
 def test_an_agents_credential_is_its_own_and_its_login_can_be_ended():
     found = has("agent/orders", held("aaaa0001", AGENT, **DB), held("bbbb0002", OTHER_AGENT))
     assert [(one.what, one.others) for one in found.held] == [("postgres-password …0001", ())]
-    assert found.logins() == [LOGIN]
+    assert found.logins() == [LOGIN | {"proof": ""}]
 
 
 def test_what_others_hold_too_is_told_with_them_and_never_ended_by_itself():
@@ -80,7 +80,7 @@ def test_a_key_whose_value_lies_in_a_file_is_one():
 
 
 def test_a_login_that_a_server_tells_of_is_theirs_by_its_name():
-    assert has("human/rosa", ROLE).logins() == [{"issuer": "postgresql://localhost:5433", "login": "rosa"}]
+    assert has("human/rosa", ROLE).logins() == [LOGIN | {"login": "rosa", "proof": "listed"}]
     assert has("human/ros", ROLE).logins() == []
 
 

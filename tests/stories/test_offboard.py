@@ -2,7 +2,12 @@
 
 # ruff: noqa: F811 - fixtures are imported by name
 
+import asyncio
 import json
+import os
+import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +15,10 @@ import pytest
 
 from taskbound.app.places import login as login_name
 from taskbound_sdk import Client
+from tests.app.test_fix import forms
 from tests.postgres.server import Server, server  # noqa: F401
 from tests.redis.server import redis  # noqa: F401
-from tests.stories.place import ANY, Place, until
+from tests.stories.place import ANY, COMMAND, Place, until
 from tests.stories.test_findings import WORD, ground, login, place  # noqa: F401
 
 PROFILE = """
@@ -29,14 +35,18 @@ POLICY = """
 """
 
 
-@pytest.fixture
-def work(ground: Path, server: Server) -> Path:
-    """What an agent is started with: an MCP server that holds a login of the application."""
+def started_with(ground: Path, url: str) -> Path:
+    """Write what an agent is started with: an MCP server that holds a login of the application."""
     folder = ground / "nightly"
     folder.mkdir()
-    env = {"DATABASE_URL": server.url("shop_app", WORD)}
+    env = {"DATABASE_URL": url}
     (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"shop": {"command": "shop", "env": env}}}))
     return folder
+
+
+@pytest.fixture
+def work(ground: Path, server: Server) -> Path:
+    return started_with(ground, server.url("shop_app", WORD))
 
 
 def begun(place: Place, operator: str) -> tuple[str, dict[str, Any]]:
@@ -141,6 +151,77 @@ def test_a_login_of_a_redis_that_the_configuration_names_is_ended_too(place, red
         told = place.done("offboard", "agent/nightly", str(folder))
     assert f"cart at redis://localhost:{redis.port}  alive -> dead" in told
     assert not redis.lets_in("cart", WORD)
+
+
+@pytest.mark.parametrize("word", ["q7%Vb2+xT9m:Zr@4Lw", WORD], ids=["percent-encoded", "plain"])
+async def test_a_login_ends_where_what_was_found_of_it_is_let_in(place, server, login, ground, word):
+    await login.execute(f"ALTER ROLE shop_app PASSWORD '{word}'")
+    started_with(ground, server.url("shop_app", word))
+    with_policy(place)
+    with place.up() as about:
+        place.done("identity", "register", "agent/nightly", "--owner", about["operator"], "--environment", "dev")
+        told = place.done("offboard", "agent/nightly", str(ground / "nightly"))
+        assert f"shop_app at postgresql://localhost:{server.port}  alive -> dead" in told
+        assert not await server.lets_in("shop_app", word)
+        assert logged(place) == ["login.fell_due", "login.ended"]
+        again = place.done("offboard", "agent/nightly", str(ground / "nightly"))
+        assert f"shop_app at postgresql://localhost:{server.port}  dead -> dead" in again
+    stored = b"".join(file.read_bytes() for file in place.state.glob("taskbound.db*"))
+    assert not [one for one in forms(word) if one in stored]
+
+
+async def test_a_login_of_that_name_lives_where_the_file_means_another_machine(place, server, login, redis, ground):
+    """Each who reads localhost in a checkout stands before a machine of their own."""
+    assert redis.ask("ACL", "SETUSER", "cart", "on", "resetpass", f">{WORD}", "~*", "+@all") == "OK"
+    env = {"DATABASE_URL": server.url("shop_app", "x9Kq2ZtR5wXc9Lm7")}
+    env |= {"REDIS_URL": redis.url("cart", "u8Kq2ZtR5wXc9Lm3")}
+    folder, admin = ground / "nightly", place.state / "redis"
+    folder.mkdir()
+    (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"shop": {"command": "shop", "env": env}}}))
+    admin.write_text(redis.admin.reveal())
+    admin.chmod(0o600)
+    text = (place.state / "taskbound.toml").read_text()
+    (place.state / "taskbound.toml").write_text(f'servers = ["file:{admin}"]\n{text}')
+    with_policy(place)
+    with place.up() as about:
+        place.done("identity", "register", "agent/nightly", "--owner", about["operator"], "--environment", "dev")
+        for more in (("--dry-run",), ()):
+            told = place.done("offboard", "agent/nightly", str(folder), *more)
+            for one in (f"postgresql://localhost:{server.port}", f"redis://localhost:{redis.port}"):
+                assert (
+                    f"cannot be verified: {one} (what was found is refused there: it may be of another machine)" in told
+                )
+        assert logged(place) == []
+    assert await server.lets_in("shop_app", WORD) and redis.lets_in("cart", WORD)
+
+
+async def test_what_was_cut_off_in_the_middle_is_in_the_log_and_the_next_run_ends_it(place, server, login, work):
+    """The process dies while the server does not let it end the login; the file is gone when it is done again."""
+    with_policy(place)
+    with place.up(stop=signal.SIGKILL) as about:
+        begun(place, about["operator"])
+        async with login.transaction():
+            await login.execute("ALTER ROLE shop_app CONNECTION LIMIT 7")  # holds the role: nobody else alters it
+            running = await asyncio.create_subprocess_exec(
+                *COMMAND, "offboard", "agent/nightly", work, env=place.environ
+            )
+            until(lambda: logged(place) == ["login.fell_due"], within=30)
+            os.kill(about["pid"], signal.SIGKILL)
+            await asyncio.wait_for(running.wait(), 30)
+    (work / ".mcp.json").unlink()
+    assert await server.lets_in("shop_app", WORD)
+    with place.up():
+        told = place.done("offboard", "agent/nightly")
+        assert f"shop_app at postgresql://localhost:{server.port}  alive -> dead" in told
+        until(lambda: kinds(place).count("identity.offboarded") == 1)
+        assert logged(place) == ["login.fell_due", "login.fell_due", "login.ended"]
+    assert not await server.lets_in("shop_app", WORD)
+
+
+def logged(place: Place) -> list[str]:
+    """Return what is recorded of logins, sealed or not."""
+    with closing(sqlite3.connect(f"file:{place.state}/taskbound.db?mode=ro", uri=True)) as at:
+        return [kind for (kind,) in at.execute("SELECT kind FROM events WHERE noun = 'login' ORDER BY id")]
 
 
 def kinds(place: Place) -> list[str]:

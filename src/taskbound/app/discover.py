@@ -123,7 +123,11 @@ def looked_at(asked: Discovery, seen: Gathered) -> Looked:
 
 def scanner(key: bytes) -> Scan:
     """Return what scans a file, for one process. Rules are compiled here, once."""
-    mark = partial(mark_of, key)
+    return scanner_of(partial(mark_of, key))
+
+
+def scanner_of(mark: Callable[[str], str]) -> Scan:
+    """Return what scans a file and calls what it finds by these marks."""
     return partial(_scan, Detector(mark), mark)
 
 

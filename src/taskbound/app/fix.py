@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taskbound.app import targets
 from taskbound.app.discover import Discovery, findings_of, gather, mark_key, mark_of, roots_of
-from taskbound.app.replace import read_file
+from taskbound.app.replace import read_file, real_path
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound
 from taskbound.core.secret import Secret
 from taskbound.plugins.discoverers.files import Root
@@ -183,13 +183,3 @@ def _ended(finding: Finding, about: Sequence[Credential]) -> Iterator[str]:
                 break
         else:
             yield f"revoke it at its issuer ({kind}); what is a password is changed there"
-
-
-def real_path(roots: Sequence[Root], path: str) -> Path:
-    """Return where a path of a report is. Raises NotFound."""
-    for root in sorted(roots, key=lambda one: -len(one.shown)):
-        if path == root.shown or (not root.place.is_dir() and path == (root.shown or root.place.name)):
-            return root.place
-        if not root.shown or path.startswith(f"{root.shown}/"):
-            return root.place / path.removeprefix(f"{root.shown}/" if root.shown else "")
-    raise NotFound(f"{path} is not below what was named")

@@ -1,7 +1,7 @@
 """Servers that are asked about their own logins: from addresses to plug-ins, and what all of them say."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -64,6 +64,13 @@ def configured(config: Config, environment: Mapping[str, str]) -> list[PostgresI
         with suppress(InvalidRequest):
             found.append(issuer(secret(reference), environment))
     return found
+
+
+def nearby(address: str) -> Iterator[PostgresIssuer | RedisIssuer]:
+    """Yield what shows logins to a server of this machine, by what it is called; nothing for one beyond it."""
+    scheme, _, place = address.partition("://")
+    if place.startswith("localhost:"):
+        yield RedisIssuer(Secret(address)) if scheme == "redis" else PostgresIssuer(Secret(f"{address}/postgres"))
 
 
 def called(asks: PostgresIssuer | RedisIssuer) -> str:

@@ -63,8 +63,6 @@ async def end_login(issuer: Issuer, login: Login) -> Ended:
     if before == "dead":
         says = f"{login.name} is dead already: the server that was named refuses it with what stood in the file"
         return Ended(before, says)
-    if login.scheme == "redis" and login.name == "default":
-        raise Conflict("the login default is that of everybody who names none", hint="change its password by hand")
     if await issuer.probe(login.name, Secret(token_urlsafe())) == "alive":
         raise Conflict(
             f"the server lets {login.name} in with whatever password, so it may be another one: nothing was changed",

@@ -1,4 +1,4 @@
-"""Replace: other bytes in the place of a file, whole or not at all, durably; of several files all of them or none."""
+"""Replace: the files that reports name, and other bytes in their place: whole or not at all, durably; all or none."""
 
 import os
 import stat
@@ -8,8 +8,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from taskbound.core.errors import Conflict
+from taskbound.core.errors import Conflict, NotFound
+from taskbound.plugins.discoverers.files import Root
 from taskbound.posture.splice import LARGEST
+
+
+def real_path(roots: Sequence[Root], path: str) -> Path:
+    """Return where a path of a report is. Raises NotFound."""
+    for root in sorted(roots, key=lambda one: -len(one.shown)):
+        if path == root.shown or (not root.place.is_dir() and path == (root.shown or root.place.name)):
+            return root.place
+        if not root.shown or path.startswith(f"{root.shown}/"):
+            return root.place / path.removeprefix(f"{root.shown}/" if root.shown else "")
+    raise NotFound(f"{path} is not below what was named")
 
 
 def read_file(file: Path) -> bytes:

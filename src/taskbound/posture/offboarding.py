@@ -61,10 +61,15 @@ class Belongings:
     held: tuple[Held, ...]
 
     def logins(self) -> list[dict[str, str]]:
-        """Return the logins that may be ended by us: nobody else holds them."""
+        """Return the logins that may be ended by us: nobody else holds them. Listed: its server itself told of it."""
         mine = {(one.issuer, one.login): None for one in self.held if one.can_be_asked and not one.others}
         shared = {(one.issuer, one.login) for one in self.held if one.others}
-        return [{"issuer": issuer, "login": login} for issuer, login in mine if (issuer, login) not in shared]
+        listed = {(one.issuer, one.login) for one in self.held if one.kind in LOGINS}
+        return [
+            {"issuer": key[0], "login": key[1], "proof": "listed" if key in listed else ""}
+            for key in mine
+            if key not in shared
+        ]
 
 
 def belongings(who: Sequence[str], sightings: Iterable[Sighting], as_of: date) -> Belongings:

@@ -16,7 +16,6 @@ from taskbound.steps.offboard_identity import (
     begin_offboarding,
     finish_offboarding,
     look_at_offboarding,
-    require_room,
 )
 from taskbound.steps.raise_findings import FindingAsk, raise_findings
 from taskbound.steps.record_fix import FixAsk, begin_fix, end_fix
@@ -29,7 +28,7 @@ FINDING = {
     "issued": Member(objects, "", required=True),
 }
 PLACE = {"path": Member(text, "", required=True), "line": Member(number, "", required=True)}
-LOGIN = {name: Member(text, "", required=True) for name in ("issuer", "login")}
+LOGIN = {**{name: Member(text, "", required=True) for name in ("issuer", "login")}, "proof": Member(text, "")}
 ISSUED = {name: Member(text, "", required=True) for name in ("mark", "kind", "issuer", "login")}
 
 
@@ -73,11 +72,10 @@ async def post_offboard(knock: Knock) -> Response:
     name, world, door, asker = asked["name"], knock.world, knock.door, knock.asker
     logins = [LoginAsk(**fields(one, LOGIN)) for one in asked.get("logins", ())]
     if asked.get("dry_run"):
-        return json_response(offboarding_view(await look_at_offboarding(world, door, asker, name, logins)))
-    require_room(logins)  # nothing is begun that could not be finished and recorded
-    held = await begin_offboarding(world, door, asker, name)
+        return json_response(offboarding_view(world, await look_at_offboarding(world, door, asker, name, logins)))
+    held = await begin_offboarding(world, door, asker, name, logins)
     knock.site.wake()  # what fell due is cut at once
-    return json_response(offboarding_view(await finish_offboarding(world, door, asker, held, logins)))
+    return json_response(offboarding_view(world, await finish_offboarding(world, door, held)))
 
 
 def _ask(one: Mapping[str, Any]) -> FindingAsk:

@@ -93,6 +93,6 @@ FIX_END: Takes = {
 }
 OFFBOARD: Takes = {
     "name": Member(text, "who: human/NAME, agent/NAME, service/NAME, or as a list has them", required=True),
-    "logins": Member(objects, "logins found in their hands, at most 500: {issuer, login}"),
+    "logins": Member(objects, "logins in their hands, at most 500: {issuer, login, proof: let_in, listed or refused}"),
     "dry_run": Member(flag, "say what would be done, and change nothing"),
 }

@@ -8,6 +8,7 @@ from taskbound.core.grant import Grant, render, said
 from taskbound.core.identity import Registration, name_of
 from taskbound.core.lease import Lease
 from taskbound.core.task import Task
+from taskbound.ports import World
 from taskbound.steps.look_up import Life
 from taskbound.steps.offboard_identity import Offboarding
 
@@ -111,7 +112,7 @@ def finding_view(one: Finding) -> dict[str, Any]:
     }
 
 
-def offboarding_view(held: Offboarding) -> dict[str, Any]:
+def offboarding_view(world: World, held: Offboarding) -> dict[str, Any]:
     return {
         "name": held.name,
         "state": held.registration.state if held.registration else None,
@@ -129,4 +130,5 @@ def offboarding_view(held: Offboarding) -> dict[str, Any]:
             {"issuer": one.issuer, "login": one.login, "before": one.before, "after": one.after, "why": one.why}
             for one in held.logins
         ],
+        "servers": sorted(world.issuers),  # at which logins end, and to which a found one is shown first
     }

@@ -18,6 +18,7 @@ from taskbound.posture.catalogues import redis as catalogue
 from taskbound.posture.seen import Seen, Unread
 
 WITHIN = 10.0  # seconds for each thing that is asked for, connecting included
+EVERYBODY = "default"  # the user of who names none, with a password of its own or without one
 LOOK = 0.02  # between two looks at what is to be gone
 FOREIGN = (OSError, TimeoutError, EOFError, resp.Garbled)  # of ssl too, which are OSError
 
@@ -54,6 +55,9 @@ class RedisIssuer:
             async with asyncio.timeout(WITHIN), self._administered() as server:
                 if login == self._admin.user:
                     raise Unavailable("that is the login it is asked with", hint="ask with another login")
+                if login == EVERYBODY:
+                    hint = "change its password by hand"
+                    raise Unavailable("the login default is that of everybody who names none", hint=hint)
                 if await _asked(server, "ACL", "GETUSER", login) is None:
                     return  # SETUSER would make it
                 await _asked(server, "ACL", "SETUSER", login, "off")
