@@ -1,7 +1,10 @@
 """`taskbound fix` and `taskbound target` as they are typed: what is said, asked and refused. No value is repeated."""
 
+import base64
+import hashlib
 import io
 import re
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -54,6 +57,31 @@ def test_discover_names_the_command_and_it_does_what_it_says(tree, say):
         assert said in err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["."], ["a b"], ["./a b"], ["a b/.env", "other"], ["a b", "--export", "the lists"], ["--home"], ["--", "-x"]],
+)
+def test_what_is_printed_is_typed_as_it_is(tree, say, monkeypatch, words):
+    """Each command that `discover` prints leads to its finding, wherever it was told to look."""
+    for folder in ("a b", "-x", "other", "the lists"):
+        tree.write(f"{folder}/.env", f"# {folder}\nGITHUB_TOKEN={TOKEN}\n")
+    monkeypatch.setenv("HOME", str(tree.place / "home"))
+    tree.write(
+        "home/.claude.json", f'{{"mcpServers": {{"a": {{"command": "x", "env": {{"GITHUB_TOKEN": "{TOKEN}"}}}}}}}}'
+    )
+    out = say("discover", *words)[1]
+    printed = re.findall(r"^(?:next:|  fix  ) (taskbound fix .*?)(?:  \(.*|$)", out, re.MULTILINE)
+    assert len(printed) >= 2, out
+    for command in printed[:2]:
+        taskbound, *typed = shlex.split(command)
+        status, shown, err = say(*typed, *([] if "--dry-run" in typed else ["--dry-run"]))
+        assert (taskbound, status, shown.startswith("--- a/")) == ("taskbound", 0, True), (command, err)
+
+
+def test_a_name_that_is_missing_is_told_alone(tree, say):
+    assert say("fix") == (2, "", "the following arguments are required: FINDING\nhint: taskbound fix --help\n")
+
+
 def test_secrets_come_back_when_they_are_asked_for_and_somebody_says_yes(tree, say, monkeypatch):
     before, id = tree.everything(), tree.ids("dotenv-committed")[0]
     say("fix", id)
@@ -96,8 +124,19 @@ def test_a_workflow_is_shown_and_written_on_request(tree, say):
     assert file.read_bytes() == before
     status, _, err = say("fix", id, "--write")
     assert status == 0 and b"role-to-assume" in file.read_bytes() and "step 1 is yours:" in err
+    assert err.endswith(f"to put it back: taskbound fix {id} --undo\n")
     assert say("fix", id, "--undo")[0] == 0
     assert file.read_bytes() == before
+
+
+def test_a_workflow_whose_key_is_kept_nowhere_is_put_back_by_what_is_said(tree, say):
+    literal = base64.b64encode(hashlib.sha256(b"a workflow").digest()).decode()[:40]
+    keys = f"    env:\n      AWS_SECRET_ACCESS_KEY: {literal}\n"
+    file = tree.write(".github/workflows/a.yml", f"on: push\njobs:\n  a:\n{keys}    steps:\n      - run: make\n")
+    id = tree.ids("static-cloud-key-in-pipeline")[0]
+    status, _, err = say("fix", id, "--write")
+    assert literal not in err and status == 0 and err.endswith(f"to put it back: git checkout -- {file}\n")
+    assert say("fix", id, "--undo", "--with-secrets", "--yes")[0] == 1, "what is not said is not possible"
 
 
 def test_a_value_is_put_in_from_standard_input_and_listed_without_it(tree, say, monkeypatch):

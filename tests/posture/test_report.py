@@ -87,6 +87,32 @@ def test_of_findings_as_bad_the_one_about_more_comes_first():
     assert told.open == (many, few)
 
 
+def test_of_findings_as_bad_the_one_that_more_files_say_together_comes_first():
+    alone = finding("token", "high", (Place("a", 1), Place("a", 2)), ("x", "y"))
+    joined = finding("token", "high", (Place("z", 1), Place("b", 1)))
+    told = Report(".", DAY, Gathered(), judge([alone, joined], None, (), DAY), 0.1)
+    assert told.open == (joined, alone)
+
+
+def test_what_can_be_mended_is_told_with_the_words_that_look_at_the_same():
+    here = finding("dotenv-committed", "critical", (Place(".env", 1),))
+    packed = finding("dotenv-committed", "high", (Place("a.zip!/.env", 1),))
+    standing = judge([here, packed, finding("no-owner", "low", (Place("x", 1),))], None, (), DAY)
+    told = Report("shop", DAY, Gathered(), standing, 0.1, again="'a b' --export lists", within="a b")
+    command = f"taskbound fix {here.id} 'a b' --export lists"
+    lines = list(as_table(told))
+    assert lines[4] == f"next: {command} --dry-run" and lines[6] == "paths are relative to a b"
+    assert [one for one in lines if one.startswith("  fix")] == [
+        f"  fix   {command}  (--dry-run shows what it would change)"
+    ]
+    assert [one["fix"] for one in as_json(told, "1")["findings"]] == [command, "", ""]
+    page = as_html(told)
+    assert page.count("<dt>fix</dt>") == 1 and "relative to <code>a b</code>" in page
+    without = replace(told, again="", within="")
+    assert first_lines(without)[4] == f"next: taskbound fix {here.id} --dry-run"
+    assert not [one for one in as_table(without) if "relative to" in one] and "relative to" not in as_html(without)
+
+
 def test_a_suppression_that_has_expired_is_told_and_hides_nothing():
     one = report(credential("x", 1, AGENT)).open[0]
     late = Suppression(one.id, "later", date(2026, 10, 31))
@@ -189,7 +215,8 @@ def test_the_page_runs_nothing_loads_nothing_and_escapes_what_came_from_files():
     text = as_html(told)
     page = _Page()
     page.feed(text)
-    assert "script" not in page.tags and page.links == [] and "\x1b" not in text and "<secret>" not in text
+    assert page.links and all(one.startswith("#") and f'id="{one[1:]}"' in text for one in page.links)
+    assert "script" not in page.tags and "\x1b" not in text and "<secret>" not in text
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 5
     assert 'content="width=device-width' in text and "prefers-color-scheme:dark" in text
     for line in first_lines(told):

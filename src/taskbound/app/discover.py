@@ -2,6 +2,7 @@
 
 import hmac
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -53,10 +54,12 @@ def discover(asked: Discovery) -> Report:
     began = monotonic()
     baseline = read_baseline(str(asked.baseline), _read(asked.baseline)) if asked.baseline else None
     suppressions = _suppressions(asked)
+    within = _within(asked)
     seen = gather(asked)
     findings = findings_of(asked, seen)
     standing = judge(findings, baseline, suppressions, asked.as_of)
-    return Report(_where(asked), asked.as_of, seen, standing, monotonic() - began)
+    seconds = monotonic() - began
+    return Report(_where(asked), asked.as_of, seen, standing, seconds, _again(asked), within)
 
 
 def findings_of(asked: Discovery, seen: Gathered) -> list[Finding]:
@@ -217,6 +220,26 @@ def _where(asked: Discovery) -> str:
     named = [str(one) for one in asked.paths] + (["~"] if asked.home else [])
     named += [str(asked.export)] if asked.export else []
     return ", ".join((*named, *asked.postgres, *asked.redis))
+
+
+def _again(asked: Discovery) -> str:
+    """Return the words by which a command of a shell looks at the same files; "" where it is this folder alone."""
+    named = () if asked.paths == (Path("."),) and not (asked.home or asked.export) else asked.paths
+    words = [_word(one) for one in named] + (["--home"] if asked.home else [])
+    words += ["--export", _word(asked.export)] if asked.export else []
+    return " ".join(words)
+
+
+def _word(path: Path) -> str:
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+
+
+def _within(asked: Discovery) -> str:
+    """Return the one folder that paths are relative to, where it is not this one."""
+    roots = roots_of(asked) if len(asked.paths) == 1 else []
+    alone = next((one.place for one in roots if not one.shown and one.place == asked.paths[0]), None)
+    is_elsewhere = alone and alone.is_dir() and os.path.realpath(alone) != os.path.realpath(".")
+    return str(alone) if is_elsewhere else ""
 
 
 def _suppressions(asked: Discovery) -> tuple[Suppression, ...]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from taskbound.cli import answer
 from taskbound.cli.discover import Progress
-from taskbound.core.errors import TaskboundError
+from taskbound.core.errors import Conflict, TaskboundError, hint_of
 from taskbound_sdk import Refused, Unreachable
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def main(words: Sequence[str]) -> int:
     """Run `taskbound fix`."""
     parser = answer.Parser("taskbound fix", description=ABOUT)
     parser.add_argument("finding", metavar="FINDING", help="its id, as discover prints it")
-    parser.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files (this folder)")
+    parser.add_argument(
+        "paths", metavar="PATH", type=Path, nargs="*", default=(), help="folders and files (this folder)"
+    )
     parser.add_argument("--home", action="store_true", help="this person's own places, as discover --home")
     parser.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
@@ -79,8 +81,22 @@ def _fix(asked: argparse.Namespace) -> int:
     if fix.pipelines:
         said = "changed {}" if asked.write else "not written, see above: {} (--write)"
         answer.say(*(said.format(one.path) for one in fix.pipelines))
-    answer.say(*_told(fix), f"to put it back: taskbound fix {fix.finding.id} --undo --with-secrets")
+    answer.say(*_told(fix), *_back(fix, state))
     return answer.DONE
+
+
+def _back(fix: "Fix", state: Path) -> Iterator[str]:
+    """Yield how what was done is put back: asked of what does it, so that what is said is possible."""
+    from taskbound.app.fix import plan_undo
+
+    command = f"taskbound fix {fix.finding.id} --undo"
+    try:
+        with_secrets = " --with-secrets" if plan_undo(state, fix.finding.id).has_secrets else ""
+    except Conflict as error:  # a workflow held a literal secret, which is kept nowhere
+        yield f"to put it back: {hint_of(error)}"
+        yield from [f"then: {command} --with-secrets"] if fix.files else []
+    else:
+        yield f"to put it back: {command}{with_secrets}"
 
 
 def _told(fix: "Fix") -> Iterator[str]:
@@ -127,7 +143,7 @@ def _would(fix: "Fix") -> Iterator[str]:
 def _did(fix: "Fix") -> Iterator[str]:
     """Yield what was done and what a person does next, in order."""
     for file, moved in fix.files:
-        yield f"changed {file}: {len(moved.moves)} references"
+        yield f"changed {file}: {answer.counted(len(moved.moves), 'reference')}"
     for name in fix.targets:
         yield f"target {name}: standing, in the state directory, for one task at a time"
     grants = " ".join(f'[[grant]] lease = "{name}/value"' for name in fix.targets)

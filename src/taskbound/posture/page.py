@@ -5,7 +5,7 @@ from html import escape
 
 from taskbound.posture.cases import CASES, SEVERITIES
 from taskbound.posture.findings import Finding
-from taskbound.posture.report import Held, Report, first_lines, totals
+from taskbound.posture.report import Held, Report, first_lines, fix, totals
 from taskbound.posture.sighting import Place
 
 STYLE = """
@@ -24,7 +24,8 @@ article{margin:0 0 1rem;padding:.9rem 1rem;background:var(--card);border:1px sol
 border-left:4px solid var(--tone);border-radius:8px}
 .critical{--tone:var(--critical)}.high{--tone:var(--high)}.medium{--tone:var(--medium)}.low{--tone:var(--low)}
 .tag{font-weight:600;color:var(--tone);text-transform:uppercase;font-size:.8rem;letter-spacing:.03em}
-code{font:.875rem/1.5 ui-monospace,monospace}
+code{font:.875rem/1.5 ui-monospace,monospace}a{color:var(--low)}
+nav{display:flex;flex-wrap:wrap;gap:.25rem 1rem;margin:1rem 0 0}
 dl{display:grid;grid-template-columns:4.5rem 1fr;gap:.25rem .75rem;margin:0}dt{color:var(--dim)}dd{margin:0}
 ul{margin:0;padding:0;list-style:none}.list li{padding:.4rem 0;border-top:1px solid var(--line)}
 @media(max-width:34rem){dl{grid-template-columns:1fr;gap:0}dt{margin-top:.4rem}body{padding-top:1rem}}
@@ -47,15 +48,28 @@ def _lines(report: Report) -> Iterator[str]:
     yield '<ol class="first">'
     yield from (f"<li>{spelled(line)}</li>" for line in first_lines(report))
     yield "</ol>"
-    for severity in SEVERITIES:
-        some = [one for one in report.open if one.severity == severity]
-        if some:
-            yield f"<h2>{severity.capitalize()}: {len(some)}</h2>"
-            for finding in some:
-                yield from _finding(finding)
-    yield from _section("Credentials with more than one holder", [_held(one) for one in report.shared])
-    others = [one for one in report.credentials if len(one.holders) == 1]
-    yield from _section("Credentials with one holder", [_held(one) for one in others])
+    found = {one: [each for each in report.open if each.severity == one] for one in SEVERITIES}
+    lists = dict(_lists(report))
+    counts = [(one, len(some)) for one, some in (*found.items(), *lists.items()) if some]
+    yield "<nav>"
+    yield from (f'<a href="#{_anchor(title)}">{title.capitalize()}: {count:,}</a>' for title, count in counts)
+    yield "</nav>"
+    yield f"<p class=dim>Paths are relative to {_code(report.within)}.</p>" if report.within else ""
+    for severity, some in found.items():
+        yield _heading(severity, f": {len(some):,}") if some else ""
+        yield from (line for one in some for line in _finding(one, fix(report, one)))
+    for title, rows in lists.items():
+        if rows:
+            yield f'{_heading(title)}\n<ul class="list">'
+            yield from (f"<li>{row}</li>" for row in rows)
+            yield "</ul>"
+    yield "</body>\n</html>"
+
+
+def _lists(report: Report) -> Iterator[tuple[str, list[str]]]:
+    """Yield what is told beside the findings, by title: who holds what, what was set aside, what was not read."""
+    yield "Credentials with more than one holder", [_held(one) for one in report.shared]
+    yield "Credentials with one holder", [_held(one) for one in report.credentials if len(one.holders) == 1]
     standing = report.standing
     aside = [f"{_code(one.id)} until {why.until}: {spelled(why.reason)}" for one, why in standing.suppressed]
     aside += [
@@ -68,12 +82,19 @@ def _lines(report: Report) -> Iterator[str]:
     ]
     aside += [f"{_code(one.id)} hides nothing: there is no such finding" for one in standing.idle]
     aside += [f"{_code(one.id)} in the baseline: {spelled(CASES[one.case].title)}" for one in standing.known]
-    yield from _section("Set aside", aside)
-    yield from _section("Not read", [f"{_code(one.path)} {spelled(one.why)}" for one in report.seen.unread])
-    yield "</body>\n</html>"
+    yield "Set aside", aside
+    yield "Not read", [f"{_code(one.path)} {spelled(one.why)}" for one in report.seen.unread]
 
 
-def _finding(finding: Finding) -> Iterator[str]:
+def _heading(title: str, more: str = "") -> str:
+    return f'<h2 id="{_anchor(title)}">{title.capitalize()}{more}</h2>'
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _finding(finding: Finding, command: str) -> Iterator[str]:
     case = CASES[finding.case]
     yield f'<article class="{finding.severity}" id="{spelled(finding.id)}">'
     yield f'<span class="tag">{finding.severity}</span> '
@@ -82,14 +103,9 @@ def _finding(finding: Finding) -> Iterator[str]:
     yield f"<dt>where</dt><dd>{'<br>'.join(map(_at, finding.places))}</dd>"
     yield f"<dt>what</dt><dd>{spelled(finding.says)}</dd>\n<dt>why</dt><dd>{spelled(case.why)}</dd>"
     yield f"<dt>owner</dt><dd>{spelled(finding.owner or 'not known')}</dd>"
-    yield f"<dt>next</dt><dd>{_code(finding.next)}</dd>\n</dl>\n</article>"
-
-
-def _section(title: str, rows: list[str]) -> Iterator[str]:
-    if rows:
-        yield f'<h2>{title}</h2>\n<ul class="list">'
-        yield from (f"<li>{row}</li>" for row in rows)
-        yield "</ul>"
+    yield f"<dt>next</dt><dd>{spelled(finding.next)}</dd>"
+    yield f"<dt>fix</dt><dd>{_code(command)}</dd>" if command else ""
+    yield "</dl>\n</article>"
 
 
 def _held(held: Held) -> str:

@@ -83,6 +83,8 @@ class Report:
     seen: Gathered
     standing: Standing
     seconds: float
+    again: str = ""  # the words by which a command looks at the same; "": it does so without any
+    within: str = ""  # the folder that paths are relative to, where it is not this one
 
     @cached_property
     def credentials(self) -> tuple[Held, ...]:
@@ -113,9 +115,10 @@ def _kind(some: Sequence[Credential]) -> str:
     return next((one.kind for one in some if not one.kind.startswith("generic")), some[0].kind)
 
 
-def _rank(finding: Finding) -> tuple[int, int, Place, str]:
-    """The worst first; of two that are as bad the one that is about more: it is the one that nobody else sees."""
-    return SEVERITIES.index(finding.severity), -len(finding.subjects), finding.places[0], finding.case
+def _rank(finding: Finding) -> tuple[int, int, int, Place, str]:
+    """The worst first; of two that are as bad the one that more files say together: nobody who reads one sees it."""
+    files = {one.path for one in finding.places}
+    return SEVERITIES.index(finding.severity), -len(files), -len(finding.subjects), finding.places[0], finding.case
 
 
 # --- for people ------------------------------------------------------------------------------------
@@ -128,8 +131,16 @@ def first_lines(report: Report) -> tuple[str, ...]:
         _what(report),
         _shared(report),
         _worst(report),
-        f"next: {report.open[0].next if report.open else _nothing_left(report)}",
+        f"next: {_next(report)}",
     )
+
+
+def fix(report: Report, finding: Finding) -> str:
+    """Return the command that mends a finding, as it is typed where this report was asked for; "": there is none."""
+    is_packed = any("!/" in one.path for one in finding.places)  # in an archive, or in what git keeps
+    if finding.case not in FIXABLE or is_packed:
+        return ""
+    return " ".join(filter(None, ("taskbound fix", finding.id, report.again)))
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -184,6 +195,14 @@ def _worst(report: Report) -> str:
     return f"worst: {worst.severity}: {CASES[worst.case].title}, {_at(worst.places[0])}"
 
 
+def _next(report: Report) -> str:
+    """Return what to type: what shows how the worst is mended and changes nothing, else what a person does about it."""
+    if not report.open:
+        return _nothing_left(report)
+    command = fix(report, report.open[0])
+    return f"{command} --dry-run" if command else report.open[0].next
+
+
 def _nothing_left(report: Report) -> str:
     if report.seen.unread:
         return "see what was not read"
@@ -196,6 +215,8 @@ def _at(place: Place) -> str:
 
 def detail_lines(report: Report) -> Iterator[str]:
     """Yield what comes after the first lines: findings, who shares what, what was set aside, what was not read."""
+    if report.within and report.open:
+        yield from ("", f"paths are relative to {report.within}")
     for finding in report.open:
         case = CASES[finding.case]
         yield ""
@@ -208,8 +229,8 @@ def detail_lines(report: Report) -> Iterator[str]:
         yield f"  why   {case.why}"
         yield f"  owner {finding.owner or 'not known'}"
         yield f"  next  {finding.next}"
-        if finding.case in FIXABLE:
-            yield f"  fix   taskbound fix {finding.id}  (--dry-run shows what it would change)"
+        if command := fix(report, finding):
+            yield f"  fix   {command}  (--dry-run shows what it would change)"
     if report.shared:
         yield from ("", "SHARED CREDENTIALS")
     for held in report.shared:
@@ -285,10 +306,10 @@ def as_json(report: Report, version: str) -> dict[str, Any]:
             "findings": {one: sum(f.severity == one for f in report.open) for one in SEVERITIES},
         },
         "findings": [
-            *(_finding(one, "open") for one in report.open),
-            *(_finding(one, "known") for one in sorted(standing.known, key=_rank)),
+            *(_finding(report, one, "open") for one in report.open),
+            *(_finding(report, one, "known") for one in sorted(standing.known, key=_rank)),
             *(
-                {**_finding(one, "suppressed"), "reason": why.reason, "until": why.until.isoformat()}
+                {**_finding(report, one, "suppressed"), "reason": why.reason, "until": why.until.isoformat()}
                 for one, why in standing.suppressed
             ),
         ],
@@ -312,7 +333,7 @@ def as_json(report: Report, version: str) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding, standing: str) -> dict[str, Any]:
+def _finding(report: Report, finding: Finding, standing: str) -> dict[str, Any]:
     case = CASES[finding.case]
     return {
         "id": finding.id,
@@ -327,6 +348,7 @@ def _finding(finding: Finding, standing: str) -> dict[str, Any]:
         "places": [_place(one) for one in finding.places],
         "owner": finding.owner,
         "next": finding.next,
+        "fix": fix(report, finding),
     }
 
 
