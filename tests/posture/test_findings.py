@@ -141,8 +141,10 @@ def test_a_password_in_a_connection_url_is_told_as_one_where_it_is_plain() -> No
 @pytest.mark.parametrize(
     ("path", "begins"),
     [
-        ("~/.ssh/id_x", "Give it a passphrase, and lend it for an hour at a time: ssh-keygen -p -f '~/.ssh/id_x'"),
+        ("~/.ssh/id_x", "Give it a passphrase, and lend it for an hour at a time: ssh-keygen -p -f ~/.ssh/id_x;"),
+        ("~/.ssh/a b", "Give it a passphrase, and lend it for an hour at a time: ssh-keygen -p -f ~/'.ssh/a b';"),
         ("~/.netrc", "Let a keyring answer"),
+        ("~/.kube/config", "Sign in as who you are"),
         ("shop/.ssh/id_x", "Let shop/.ssh/id_x refer to it"),
     ],
 )

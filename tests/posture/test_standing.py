@@ -62,6 +62,7 @@ def test_a_baseline_is_read_as_it_was_written():
 def test_what_is_no_baseline_is_refused(data):
     with pytest.raises(InvalidRequest, match="f is no baseline") as refused:
         read_baseline("f", data)
+    assert refused.value.hint == "taskbound discover --write-baseline FILE", "f is not to be written over"
     assert refused.value.code == "invalid_config"
 
 

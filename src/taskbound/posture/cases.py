@@ -136,7 +136,7 @@ CASES: Mapping[str, Case] = {
         CRITICAL,
         "Credentials in an environment file",
         "The file was meant for one machine; here it can be read by everybody who has a copy of the folder.",
-        "git rm --cached {path}, add it to .gitignore, then make new ones at their issuers and revoke these.",
+        "Make new ones at their issuers and revoke these, add it to .gitignore, then: git rm --cached {path}",
     ),
     "dotenv-on-this-machine": Case(
         2,
@@ -623,7 +623,8 @@ CASES: Mapping[str, Case] = {
         HIGH,
         "Access key that was not rotated for long",
         "Every copy that was ever made of it still works.",
-        "Make a second key, move its users over, then: aws iam update-access-key --user-name {name} --status Inactive",
+        "Make a second key, move its users over, then: "
+        "aws iam update-access-key --user-name {name} --status Inactive --access-key-id …",
     ),
     "token-without-expiry": Case(
         7,
@@ -658,7 +659,8 @@ CASES: Mapping[str, Case] = {
         HIGH,
         "Key or token that nobody has used for long",
         "Nobody would miss it, and nobody would notice a stranger who uses it.",
-        "Switch it off now, delete it in two weeks: aws iam update-access-key --user-name {name} --status Inactive",
+        "Switch it off now, delete it in two weeks: "
+        "aws iam update-access-key --user-name {name} --status Inactive --access-key-id …",
     ),
     "never-used-access-key": Case(
         1,
@@ -686,7 +688,7 @@ CASES: Mapping[str, Case] = {
         HIGH,
         "A person signs in as a service user",
         "Whatever is done then is logged as the service; and a password, here without need, can be guessed or stolen.",
-        "aws iam delete-login-profile --user-name {name}; people come in by single sign-on.",
+        "Let people come in by single sign-on, then: aws iam delete-login-profile --user-name {name}",
     ),
     "personal-token-used-by-agent": Case(
         10,

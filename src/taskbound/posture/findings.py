@@ -82,9 +82,14 @@ AT_HOME: Mapping[str, str] = {
     "~/.ssh/": "Give it a passphrase, and lend it for an hour at a time: ssh-keygen -p -f {path}; ssh-add -t 1h {path}",
     "~/.aws/": "Sign in for a day instead: aws configure sso, then aws iam delete-access-key --access-key-id …",
     "~/.netrc": "Let a keyring answer instead (git config --global credential.helper libsecret), then revoke this one.",
+    "~/.git-credentials": "Let a keyring answer instead, then revoke this one: "
+    "git config --global credential.helper libsecret",
+    "~/.config/gh/": "Let the keyring of the system have it: gh auth logout; gh auth login",
+    "~/.npmrc": "Sign in for the day instead, then take it out of {path} and: npm token revoke …",
+    "~/.kube/": "Sign in as who you are instead (exec: kubelogin, aws, gcloud or az), then revoke this one.",
     "~/.pgpass": "Lease it for a task instead (a target of taskbound.toml), then: ALTER ROLE … PASSWORD NULL",
-    "~/.docker/": "Let a keyring answer instead (credsStore in {path}), then: docker logout, docker login",
-    "~/.config/gcloud/": "gcloud auth application-default revoke, and sign in as who you are: gcloud auth login",
+    "~/.docker/": "Let a keyring answer instead (credsStore in {path}), then: docker logout; docker login",
+    "~/.config/gcloud/": "Sign in as who you are instead: gcloud auth application-default revoke; gcloud auth login",
 }
 
 
@@ -192,4 +197,6 @@ def _next(draft: Draft, usual: str) -> str:
 
 def _word(text: str) -> str:
     """Return a text as one word of a shell and no option: it comes from a file, and a person will paste it."""
+    if text.startswith("~/"):  # this person's own place: within quotes a shell would look for a folder of that name
+        return f"~/{shlex.quote(text[2:])}"
     return shlex.quote(f"./{text}" if text.startswith("-") else text)

@@ -125,7 +125,7 @@ def read_baseline(file: str, data: bytes) -> Baseline:
             raise ValueError("of another version")
         return {str(one["id"]): tuple(map(str, one["holds"])) for one in content["findings"]}
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise _refused(f"{file} is no baseline", hint=f"taskbound discover --write-baseline {file}") from None
+        raise _refused(f"{file} is no baseline", hint="taskbound discover --write-baseline FILE") from None
 
 
 def render_baseline(findings: Iterable[Finding]) -> bytes:
