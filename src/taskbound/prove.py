@@ -37,7 +37,8 @@ async def registered(tx: Transaction, spiffe_id: str) -> Registration:
     found = await tx.find(Registration, spiffe_id=spiffe_id)
     if not found:
         name = name_of(spiffe_id)
-        hint = f"taskbound identity register {name} --owner human/NAME (POST /v1/identities)"
+        how = "--when uid=N" if name.startswith("human/") else "--owner human/NAME"  # a human owns itself
+        hint = f"taskbound identity register {name} {how} (POST /v1/identities)"
         raise NotFound(f"{name} is not registered", hint=hint)
     return found[0]
 

@@ -24,6 +24,7 @@ def place(monkeypatch, tmp_path):
     monkeypatch.setenv("TASKBOUND_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("taskbound.app.discover.Detector", Detector)
     monkeypatch.setattr("taskbound.app.discover.find", find)
+    monkeypatch.setattr("taskbound.cli.discover.SAID_AFTER", 600.0)  # a busy machine has no more to say
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     Path("a.conf").write_text(f"agent.TOKEN={TOKEN}\n")
@@ -150,6 +151,14 @@ def test_a_report_goes_to_a_file_of_its_owner_and_the_first_lines_are_said(say, 
 def test_a_day_that_is_none_and_words_that_are_not_known_are_usage(say):
     assert say("--as-of", "yesterday")[0] == 2 and say("--format", "pdf")[0] == 2 and say("--fail-on", "bad")[0] == 2
     assert "--fail-on" in say("--fail-onn", "high")[2]
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_looked_at(say, monkeypatch):
+    monkeypatch.setattr("taskbound.app.discover.discover", None)
+    for option in ("--output", "--write-baseline"):
+        assert say(option, "no where/x") == (
+            1, "", "there is no folder no where (invalid_request)\nhint: mkdir -p 'no where'\n",
+        )  # fmt: skip
 
 
 # --- what counts -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskbound.core.errors import Conflict, Denied, InvalidRequest, NotFound
+from taskbound.core.errors import Conflict, Denied, InvalidRequest, NotFound, Refused, hint_of
 from taskbound.core.event import Kind
 from taskbound.core.finding import Finding, Spot
 from taskbound.steps.accept_risk import accept_risk, reopen_expired
@@ -100,6 +100,23 @@ async def test_what_will_not_do_is_refused_and_nothing_happens(rig, change, erro
     with pytest.raises(error, match=says):
         await accept(rig, **change)
     assert len(rig.store.events) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"owner": "human/nobody"}, "taskbound identity register human/nobody --when uid=N (POST /v1/identities)"),
+        (
+            {"owner": "agent/nobody"},
+            "taskbound identity register agent/nobody --owner human/NAME (POST /v1/identities)",
+        ),
+        ({"reason": "  "}, "say what it waits for, in some words"),
+    ],
+)
+async def test_the_hint_of_a_refusal_is_what_can_be_done(rig, change, hint):
+    with pytest.raises(Refused) as refused:
+        await accept(rig, **change)
+    assert hint_of(refused.value) == hint
 
 
 async def test_what_is_closed_is_not_accepted(rig):

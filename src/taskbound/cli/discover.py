@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -14,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from taskbound.cli import answer
+from taskbound.core.errors import InvalidRequest
 from taskbound.posture.cases import SEVERITIES
 from taskbound_sdk import Refused, Unreachable, plain
 
@@ -50,7 +52,7 @@ WIDTH = 24  # characters of the bar
 def main(words: Sequence[str]) -> int:
     """Run `taskbound discover`."""
     parser = answer.Parser("taskbound discover", description=ABOUT, epilog=EPILOG)
-    parser.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files")
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="*", default=(), help="folders and files")
     parser.add_argument("--home", action="store_true", help="this person's own places: agents, shells, clouds, keys")
     parser.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
     with_servers(parser)
@@ -66,6 +68,8 @@ def main(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     paths = tuple(asked.paths) or (() if asked.home or asked.export or asked.postgres or asked.redis else (Path("."),))
 
+    for file in filter(None, (asked.output, asked.write_baseline)):
+        require_room(file)
     progress = Progress()
     progress.begin()
     from taskbound.app.discover import Discovery, discover
@@ -187,6 +191,12 @@ def _rendered(report: "Report", form: str) -> str:
         return "".join(f"{plain(line)}\n" for line in told.as_table(report))
     made = told.as_json if form == "json" else told.as_sarif
     return json.dumps(made(report, installed_version()), indent=1) + "\n"
+
+
+def require_room(file: Path) -> None:
+    """Refuse a file in a folder that there is not, before anything is looked at. Raises InvalidRequest."""
+    if not file.parent.is_dir():
+        raise InvalidRequest(f"there is no folder {file.parent}", hint=f"mkdir -p {shlex.quote(str(file.parent))}")
 
 
 def write(file: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taskbound.cli import answer
-from taskbound.cli.discover import Progress, with_servers, write
+from taskbound.cli.discover import Progress, require_room, with_servers, write
 from taskbound.core.errors import Conflict
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def main(words: Sequence[str]) -> int:
         else:
             verb.add_argument("subject", metavar="AGENT|CREDENTIAL", help="as discover prints it: name, last four, id")
             verb.add_argument("--format", choices=FORMATS, default="table")
-        verb.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files (this folder)")
+        verb.add_argument(
+            "paths", metavar="PATH", type=Path, nargs="*", default=(), help="folders and files (this folder)"
+        )
         verb.add_argument("--home", action="store_true", help="this person's own places, as discover --home")
         verb.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
         with_servers(verb)
@@ -58,6 +60,7 @@ def _answer(asked: argparse.Namespace) -> int:
 
 
 def _draw(asked: argparse.Namespace) -> int:
+    require_room(asked.out)
     _require_ours(asked.out)
     graph = _graph(asked)
     from taskbound.app.graph import picture

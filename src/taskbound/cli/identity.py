@@ -40,7 +40,9 @@ def main(words: Sequence[str]) -> int:
     )
     verbs["join"].add_argument("--life", metavar="TIME", type=answer.duration, help="at most 10m, which it is without")
     stats = verbs["stats"]
-    stats.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files that discover looks at")
+    stats.add_argument(
+        "paths", metavar="PATH", type=Path, nargs="*", default=(), help="folders and files that discover looks at"
+    )
     stats.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists, as discover --export")
     stats.add_argument("--format", choices=("table", "json"), default="table")
     asked = parser.parse_args(words)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskbound.cli import answer
-from taskbound.cli.discover import Progress, with_servers, write
+from taskbound.cli.discover import Progress, require_room, with_servers, write
 
 if TYPE_CHECKING:
     from taskbound.app.discover import Discovery
@@ -28,7 +28,9 @@ def main(words: Sequence[str]) -> int:
     """Run `taskbound offboard`."""
     parser = answer.Parser("taskbound offboard", description=ABOUT)
     parser.add_argument("name", metavar="PERSON|AGENT", help="human/NAME, agent/NAME, or as a list has them")
-    parser.add_argument("paths", metavar="PATH", type=Path, nargs="*", help="folders and files that discover looks at")
+    parser.add_argument(
+        "paths", metavar="PATH", type=Path, nargs="*", default=(), help="folders and files that discover looks at"
+    )
     parser.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists, as discover --export")
     with_servers(parser)
     parser.add_argument("--history", action="store_true", help="also what git keeps of each repository below a PATH")
@@ -36,6 +38,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the record there too, readable by you alone")
     parser.add_argument("--json", action="store_true", help="print one JSON value")
     asked = parser.parse_args(words)
+    if asked.output:
+        require_room(asked.output)
 
     client = answer.client(answer.PATIENCE)
     plan = client.request("POST", "/v1/offboardings", {"name": asked.name, "dry_run": True})

@@ -28,7 +28,7 @@ async def accept_risk(
     """
     bounded("the reason", reason, 1024)
     if not reason.strip():
-        raise InvalidRequest("why is it left so? the reason is missing")
+        raise InvalidRequest("why is it left so? the reason is missing", hint="say what it waits for, in some words")
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
         denied = await _denied(world, tx, caller, id)
