@@ -78,6 +78,18 @@ def test_what_is_printed_is_typed_as_it_is(tree, say, monkeypatch, words):
         assert (taskbound, status, shown.startswith("--- a/")) == ("taskbound", 0, True), (command, err)
 
 
+def test_of_one_credential_for_several_the_command_is_told_that_splits_it(tree, say):
+    server = f'{{"mcpServers": {{"a": {{"command": "x", "env": {{"GITHUB_TOKEN": "{TOKEN}"}}}}}}}}'
+    compose = f"services:\n  web:\n    image: web\n    environment:\n      GITHUB_TOKEN: {TOKEN}\n"
+    for name, text in (("a/.mcp.json", server), ("b/.cursor/mcp.json", server), ("b/compose.yml", compose)):
+        tree.write(f"several/repos/{name}", text)
+    out = say("discover", "several")[1]
+    worst, command = (re.search(rf"^{of}: (.*)$", out, re.MULTILINE) for of in ("worst", "next"))
+    assert worst and command and worst[1].startswith("critical: One credential for an agent and a running service")
+    status, shown, err = say(*shlex.split(command[1])[1:])
+    assert (status, shown.count("--- a/")) == (0, 3) and "give each holder its own" in err
+
+
 def test_a_name_that_is_missing_is_told_alone(tree, say):
     assert say("fix") == (2, "", "the following arguments are required: FINDING\nhint: taskbound fix --help\n")
 

@@ -45,7 +45,7 @@ def shared(**more) -> Report:
 
 def test_the_first_five_lines_say_who_what_shared_worst_and_next():
     told = first_lines(shared(holders=[Holder("agent", "mcp:other@bot", "bot")]))
-    assert told[0] == "2 agents and MCP servers, 1 pipeline, 1 identity in 7 files of 1 repository (., 0.2 s)"
+    assert told[0] == "2 agents and MCP servers, 1 pipeline, 1 identity in 7 files of 1 repository (this folder, 0.2 s)"
     assert told[1] == "1 credential lies open in 2 places of 2 files"
     assert told[2] == "1 is shared: github-pat …a1b2 by mcp:github@bot and ci:build.yml@bot"
     assert told[3] == "worst: critical: A credential is shared, .mcp.json:10"
@@ -55,7 +55,7 @@ def test_the_first_five_lines_say_who_what_shared_worst_and_next():
 def test_where_nothing_is_found_five_lines_say_that():
     told = first_lines(report())
     assert told[0].startswith("no agent, pipeline or workload in 7 files") and told[1] == "no credential lies open"
-    assert told[3:] == ("worst: nothing that is open", "next: taskbound discover --home")
+    assert told[3:] == ("worst: no finding is open", "next: taskbound discover --home")
     assert first_lines(report(unread=[Unread("x", "why")]))[4] == "next: see what was not read"
 
 

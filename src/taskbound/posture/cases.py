@@ -788,5 +788,6 @@ FIXABLE = frozenset(
         "password-in-connection-url",
         "static-cloud-key-in-pipeline",
     }
-    | {"credential-shared-agent-and-ci"}
+    | {"credential-shared-agent-and-ci", "credential-shared-agent-and-workload"}
+    | {"credential-shared-between-agents", "credential-shared-across-repositories"}
 )

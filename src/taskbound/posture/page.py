@@ -50,9 +50,9 @@ def _lines(report: Report) -> Iterator[str]:
     yield "</ol>"
     found = {one: [each for each in report.open if each.severity == one] for one in SEVERITIES}
     lists = dict(_lists(report))
-    counts = [(one, len(some)) for one, some in (*found.items(), *lists.items()) if some]
+    counts = {title: len(some) for title, some in found.items()} | {title: len(rows) for title, rows in lists.items()}
     yield "<nav>"
-    yield from (f'<a href="#{_anchor(title)}">{title.capitalize()}: {count:,}</a>' for title, count in counts)
+    yield from (f'<a href="#{_anchor(one)}">{one.capitalize()}: {n:,}</a>' for one, n in counts.items() if n)
     yield "</nav>"
     yield f"<p class=dim>Paths are relative to {_code(report.within)}.</p>" if report.within else ""
     for severity, some in found.items():

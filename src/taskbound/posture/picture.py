@@ -42,13 +42,16 @@ p{margin:.15rem 0 0}.dim{color:var(--dim)}
 .bar{display:flex;flex-wrap:wrap;gap:.5rem;margin-top:.6rem;align-items:center}
 input,button{font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);border-radius:6px;
 padding:.25rem .6rem;min-height:2rem}
-input{flex:1 1 10rem;max-width:20rem}button{cursor:pointer}
+input{flex:1 1 10rem;max-width:20rem}input[aria-invalid=true]{border-color:var(--target);color:var(--target)}
+button{cursor:pointer}
 button[aria-pressed=false]{opacity:.5;text-decoration:line-through}
 :focus-visible{outline:2px solid var(--holder);outline-offset:1px}
 .dot{display:inline-block;width:.7rem;height:.7rem;margin-right:.4rem;background:var(--tone)}
 .owner{--tone:var(--owner)}.holder{--tone:var(--holder)}.credential{--tone:var(--credential)}
 .identity{--tone:var(--identity)}.target{--tone:var(--target)}
 .dot.owner,.dot.holder{border-radius:50%}.dot.holder,.dot.target{border-radius:2px}.dot.identity{border-radius:50%}
+.dot.credential{transform:rotate(45deg) scale(.85)}
+
 main{flex:1;display:flex;min-height:0}
 #drawing{flex:1;min-width:0;min-height:0;position:relative}
 aside{width:23rem;overflow:auto;padding:1rem;border-left:1px solid var(--line);background:var(--card)}
@@ -71,14 +74,19 @@ data.edges.forEach((one) => { byEnd.get(one.source).push(one); byEnd.get(one.tar
 const aside = document.querySelector("aside");
 const shape = {owner: "ellipse", holder: "round-rectangle", credential: "diamond", identity: "hexagon",
   target: "rectangle"};
-const cut = (text) => text.length > 34 ? text.slice(0, 20) + "…" + text.slice(-12) : text;
-const short = (text) => text.length > 20 ? cut(text).replace(/(@| …)/, "\n$1") : text;
+const isPhone = () => innerWidth <= 704;
+const cut = (text, most) => text.length > most ? text.slice(0, most - 8) + "…" + text.slice(-7) : text;
+const short = (text) => {  // a name in two lines: what it is, and where it is or how it ends
+  const most = isPhone() ? 20 : 31;
+  const [, what, where] = text.length > (isPhone() ? 14 : 20) ? text.match(/^(.*?)((?:@| …).*)?$/s) : [text, text];
+  return cut(what, most) + (where ? "\n" + cut(where.trim(), most) : "");
+};
 const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const look = () => [
   {selector: "node", style: {label: "data(short)", color: tone("ink"), "font-size": 12, "text-valign": "bottom",
     "text-margin-y": 4, "text-background-color": tone("paper"), "text-background-opacity": 0.85,
     "text-background-padding": 1, "text-wrap": "wrap", "text-overflow-wrap": "anywhere",
-    "text-max-width": innerWidth > 704 ? 180 : 120, width: 24, height: 24,
+    "text-max-width": isPhone() ? 140 : 190, width: 24, height: 24,
     "border-width": 0, "min-zoomed-font-size": 4}},
   ...Object.keys(shape).map((kind) => ({selector: "node." + kind,
     style: {shape: shape[kind], "background-color": tone(kind)}})),
@@ -92,8 +100,7 @@ const look = () => [
 ];
 // Each part that hangs together is a block of columns, what leads to others on the left; blocks stand in shelves.
 const columns = () => {
-  const phone = innerWidth <= 704;
-  const wide = phone ? 135 : 200, high = 58;
+  const wide = isPhone() ? 148 : 200, high = 58;
   const order = {owner: 0, holder: 2, credential: 3, identity: 4, target: 5};
   const starts = new Set(data.edges.filter((one) => one.says === "starts").map((one) => one.source));
   const column = (one) => starts.has(one.id) ? 1 : order[one.kind];
@@ -159,6 +166,7 @@ const cy = cytoscape({
   style: look(), layout: {name: "preset"}, minZoom: 0.05, maxZoom: 3, boxSelectionEnabled: false,
 });
 const LEAST = 0.65;  // below it nobody reads the names: then it begins at the top left, to be moved
+const FEWER = 0.5;  // where the others have faded
 const arrange = () => {
   const place = columns();
   cy.nodes().positions((node) => place[node.id()]);
@@ -180,8 +188,12 @@ const go = (id) => {
   cy.elements().unselect();
   const node = cy.getElementById(id);
   node.select();
-  if (!node.hasClass("off")) { cy.animate({center: {eles: node}, duration: 150}); }
+  if (node.hasClass("off")) { return; }
+  const all = chain(node), box = all.boundingBox();
+  const zoom = Math.min((cy.width() - 60) / box.w, (cy.height() - 60) / box.h, 1.3);
+  cy.animate(zoom < FEWER ? {center: {eles: node}, duration: 150} : {zoom, center: {eles: all}, duration: 150});
 };
+const chain = (chosen) => chosen.union(chosen.successors()).union(chosen.predecessors());
 const kinds = {owner: "owner", holder: "holder", credential: "credential", identity: "identity", target: "target"};
 const tell = (id) => {
   const one = nodes.get(id);
@@ -212,7 +224,7 @@ const near = () => {
   const chosen = cy.$("node:selected");
   cy.elements().removeClass("far near");
   if (!chosen.length) { return; }
-  const kept = chosen.union(chosen.successors()).union(chosen.predecessors());
+  const kept = chain(chosen);
   cy.elements().not(kept).addClass("far");
   kept.edges().addClass("near");
 };
@@ -231,6 +243,7 @@ document.getElementById("fit").addEventListener("click", () => cy.fit(cy.nodes("
 document.getElementById("find").addEventListener("input", (event) => {
   const wanted = event.target.value.trim().toLowerCase();
   const found = wanted && data.things.find((one) => (one.label + " " + one.name).toLowerCase().includes(wanted));
+  event.target.setAttribute("aria-invalid", String(Boolean(wanted && !found)));
   if (found) { go(found.id); } else { cy.elements().unselect(); }
 });
 aside.addEventListener("click", (event) => {

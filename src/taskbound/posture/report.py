@@ -159,7 +159,8 @@ def _where(report: Report) -> str:
     seen = report.seen
     within = f" of {counted(len(seen.repositories), 'repository', 'repositories')}" if seen.repositories else ""
     asked = f" and {counted(seen.servers, 'server')}" if seen.servers else ""
-    return f"{counted(seen.files, 'file')}{within}{asked} ({report.where}, {report.seconds:.1f} s)"
+    where = "this folder" if report.where == "." else report.where
+    return f"{counted(seen.files, 'file')}{within}{asked} ({where}, {report.seconds:.1f} s)"
 
 
 def _what(report: Report) -> str:
@@ -190,7 +191,7 @@ def names(holders: Sequence[Holder]) -> str:
 
 def _worst(report: Report) -> str:
     if not report.open:
-        return "worst: nothing that is open"
+        return "worst: no finding is open"
     worst = report.open[0]
     return f"worst: {worst.severity}: {CASES[worst.case].title}, {_at(worst.places[0])}"
 
