@@ -70,6 +70,19 @@ def test_a_person_reaches_what_they_own() -> None:
     assert [one.name for one in reach(graph, person).of(IDENTITY)] == ["aws:user/stock"]
 
 
+def test_a_person_reaches_what_the_agents_that_they_own_hold() -> None:
+    lee = Principal("lee", "owner", Place("shop/CODEOWNERS", 1), {"pattern": ".mcp.json", "owner": "lee@shop.example"})
+    graph = build([*world(), lee], DAY)
+    (person,) = graph.named("lee")
+    assert graph.named("lee@shop.example") == (person,) and graph.named("le") == ()
+    reached = reach(graph, person)
+    assert [one.name for one in reached.of(HOLDER)] == ["mcp:orders@shop"]
+    assert {one.name for one in reached.of(CREDENTIAL)} == {"key-0001", "pass-0002"}
+    both = Principal("lee", "owner", Place("shop/CODEOWNERS", 1), {"pattern": ".mcp.json", "owner": "amy@shop.example"})
+    graph = build([*world(), lee, both], DAY)
+    assert graph.owner(*graph.named("mcp:orders@shop")) == "amy@shop.example, lee@shop.example"
+
+
 def test_a_credential_is_named_by_its_last_four_and_has_all_its_holders() -> None:
     graph = build(world(), DAY)
     (credential,) = graph.named("…0001", CREDENTIAL)

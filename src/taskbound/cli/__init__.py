@@ -16,7 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "run one node of several, on a PostgreSQL database",
     "run": "run a program inside a task of its own",
     "task": "open, list, show, end tasks",
-    "identity": "register, list, suspend, resume, retire identities; join tokens",
+    "identity": "register, list, count, suspend, resume, retire identities; join tokens",
     "policy": "write a first policy directory; check, test, explain, load it",
     "call": "list calls, and which were denied",
     "tools": "derive and pin the tools of an upstream, list them",

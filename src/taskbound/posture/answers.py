@@ -30,6 +30,7 @@ from taskbound.posture.sighting import Place, Use
 
 SAYS = {  # what an edge says, by the kinds at its ends
     (OWNER, IDENTITY): "owns",
+    (OWNER, HOLDER): "owns",
     (HOLDER, CREDENTIAL): "holds",
     (HOLDER, IDENTITY): "runs as",
     (HOLDER, HOLDER): "starts",

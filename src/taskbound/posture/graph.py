@@ -1,6 +1,6 @@
 """Graph: identities, credentials, holders, targets and owners, and what leads to what. From sightings alone.
 
-owner -> identity           owns
+owner -> identity, holder   owns (by a list, or by the CODEOWNERS of the file that tells of it)
 holder -> credential        holds
 holder -> identity          runs as
 holder -> holder            starts (an agent the MCP servers of its repository)
@@ -95,15 +95,17 @@ class Graph:
 
     def owner(self, number: int) -> str:
         """Return who answers for a thing: its owner, else that of the first file that tells of it; "" for nobody."""
-        for before in self.led_from[number]:
-            if self.things[before].kind == OWNER:
-                return self.things[before].name
+        if owners := [self.things[one].name for one in self.led_from[number] if self.things[one].kind == OWNER]:
+            return ", ".join(owners)
         seen = [place for to in self.leads_to[number] for place in self.seen_at(number, to)]
         seen += [place for before in self.led_from[number] for place in self.seen_at(before, number)]
         return next((owner for place in sorted(seen) if (owner := self.owners.get(place.path))), "")
 
     def named(self, name: str, *kinds: str) -> tuple[int, ...]:
-        """Return what a person means: by name, label or id, else by what a label ends in (last four characters)."""
+        """Return what a person means: by name, label or id, else by what a label ends in (last four characters).
+
+        People are meant by what stands before the @ too.
+        """
         kinds = kinds or (HOLDER, CREDENTIAL, IDENTITY, TARGET, OWNER)
         exact = [self.numbers[kind, name] for kind in kinds if (kind, name) in self.numbers]
         if exact:
@@ -118,7 +120,8 @@ class Graph:
                 for number, one in enumerate(self.things)
                 if one.kind == CREDENTIAL and any(mark.startswith(name) for mark in one.name.split("+"))
             ]
-        return tuple(exact)
+        people = [self.numbers[of] for of in self.numbers if of[0] == OWNER in kinds and of[1].startswith(f"{name}@")]
+        return tuple(exact or people)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +340,8 @@ def _principals(inventory: Inventory, drawing: _Drawing) -> None:
     for one in inventory.all_principals:
         if one.kind in RUNNERS:
             holder = drawing.thing(HOLDER, one.id, role=RUNNERS[one.kind], environment=text(one, "environment"))
+            for owner in filter(None, inventory.owner_of(one.place).split(", ")):
+                drawing.edge(drawing.thing(OWNER, owner), holder, one.place)
             if account := text(one, "service_account"):
                 drawing.edge(holder, drawing.thing(IDENTITY, account), one.place)
             for server in servers.get(text(one, "repository"), ()) if one.kind == "agent" else ():
