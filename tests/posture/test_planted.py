@@ -1,11 +1,16 @@
 """Findings on the planted organisations: all that was planted, nothing where nothing may fire."""
 
+import json
 import random
+import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from taskbound.cli import main
 from taskbound.posture.findings import PLACES, find
-from tests.posture.planted import AS_OF, ORGANISATIONS, key, scored, seen
+from tests.posture.planted import AS_OF, ORGANISATIONS, PLANTED, key, scored, seen
 
 
 @pytest.mark.parametrize("organisation", ORGANISATIONS)
@@ -51,3 +56,31 @@ def test_the_score_notices_what_is_missed_and_what_is_false() -> None:
     found = find(seen(organisation), AS_OF)
     less = scored(organisation, [one for one in found if one.case != "iam-star-star"])
     assert [one.partition(" ")[2] for one in less.missed] == ["iam-star-star"]
+
+
+@pytest.mark.parametrize("organisation", ORGANISATIONS)
+def test_each_result_in_sarif_has_one_number_one_place_and_at_most_eight_others(organisation, capsys, monkeypatch):
+    monkeypatch.chdir(PLANTED / organisation / "files")
+    words = ["repos", "--export", "exports", "--as-of", AS_OF.isoformat(), "--format", "sarif"]
+    assert main(["discover", *words]) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    results = run["results"]
+    assert len(results) >= len(key(organisation)["findings"])
+    assert [one for one in results if wrong_in(one)] == []
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"properties": {"tags": [*results[0]["properties"]["tags"], "NHI5:2025"]}},
+        {"properties": {"tags": []}},
+        {"locations": results[0]["locations"] * 2},
+        {"locations": [{"physicalLocation": {"artifactLocation": {"uri": "a"}}}]},
+        {"relatedLocations": results[0]["locations"] * 9},
+        {"relatedLocations": [{"physicalLocation": {"artifactLocation": {"uri": "a"}, "region": {}}}]},
+    )
+    assert [one for one in wrongs if not wrong_in({**results[0], **one})] == []
+
+
+def wrong_in(result: Mapping[str, Any]) -> bool:
+    """Tell whether a result has not exactly one number and one place, or a place without a line, or too many others."""
+    places, others = result["locations"], result.get("relatedLocations", [])
+    lines = [one["physicalLocation"].get("region", {}).get("startLine", 0) for one in (*places, *others)]
+    numbers = [tag for tag in result["properties"]["tags"] if re.fullmatch(r"NHI([1-9]|10):2025", tag)]
+    return len(numbers) != 1 or len(places) != 1 or len(others) > 8 or min(lines) < 1
