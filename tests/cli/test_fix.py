@@ -78,6 +78,14 @@ def test_what_is_printed_is_typed_as_it_is(tree, say, monkeypatch, words):
         assert (taskbound, status, shown.startswith("--- a/")) == ("taskbound", 0, True), (command, err)
 
 
+def test_what_starts_the_program_names_the_file_as_it_is_found_from_here(tree, say):
+    tree.write("a b/.env", f"GITHUB_TOKEN={TOKEN}\n")
+    command = re.search(r"^next: (.*) --dry-run$", say("discover", "a b")[1], re.MULTILINE)
+    assert command
+    err = say(*shlex.split(command[1])[1:])[2]
+    assert "taskbound run --profile PROFILE --resolve 'a b/.env' -- PROGRAM" in err
+
+
 def test_of_one_credential_for_several_the_command_is_told_that_splits_it(tree, say):
     server = f'{{"mcpServers": {{"a": {{"command": "x", "env": {{"GITHUB_TOKEN": "{TOKEN}"}}}}}}}}'
     compose = f"services:\n  web:\n    image: web\n    environment:\n      GITHUB_TOKEN: {TOKEN}\n"

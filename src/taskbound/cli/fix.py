@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -147,7 +148,7 @@ def _did(fix: "Fix") -> Iterator[str]:
     for name in fix.targets:
         yield f"target {name}: standing, in the state directory, for one task at a time"
     grants = " ".join(f'[[grant]] lease = "{name}/value"' for name in fix.targets)
-    files = " ".join(f"--resolve {moved.path}" for _, moved in fix.files)
+    files = " ".join(f"--resolve {shlex.quote(str(file))}" for file, _ in fix.files)
     yield f"next, grant it in a profile: {grants}"
     yield "then start taskbound up again, which reads its targets when it starts, and: taskbound policy load"
     yield f"then start what reads the file so: taskbound run --profile PROFILE {files} -- PROGRAM"
