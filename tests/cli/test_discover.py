@@ -184,6 +184,18 @@ def test_a_baseline_makes_what_is_there_known(say):
     assert TOKEN not in Path("base.json").read_text()
 
 
+def test_a_baseline_is_written_over_a_baseline_alone(say):
+    for name in ("new.json", "new.json"):
+        assert say("--write-baseline", name)[0] == 0
+    Path("empty").touch()
+    assert say("--write-baseline", "empty")[0] == 0
+    before = Path("a.conf").read_bytes()
+    assert say("--write-baseline", "a.conf") == (
+        1, "", "a.conf exists, and is no baseline (conflict)\nhint: choose another file, or remove it\n",
+    )  # fmt: skip
+    assert Path("a.conf").read_bytes() == before
+
+
 def test_ids_depend_on_no_key(say):
     assert ids(say) == ids(say)
 

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from taskbound.cli import answer
-from taskbound.core.errors import InvalidRequest
+from taskbound.core.errors import Conflict, InvalidRequest
 from taskbound.posture.cases import SEVERITIES
 from taskbound_sdk import Refused, Unreachable, plain
 
@@ -70,6 +70,8 @@ def main(words: Sequence[str]) -> int:
 
     for file in filter(None, (asked.output, asked.write_baseline)):
         require_room(file)
+    if asked.write_baseline:
+        _require_baseline(asked.write_baseline)
     progress = Progress()
     progress.begin()
     from taskbound.app.discover import Discovery, discover
@@ -197,6 +199,16 @@ def require_room(file: Path) -> None:
     """Refuse a file in a folder that there is not, before anything is looked at. Raises InvalidRequest."""
     if not file.parent.is_dir():
         raise InvalidRequest(f"there is no folder {file.parent}", hint=f"mkdir -p {shlex.quote(str(file.parent))}")
+
+
+def _require_baseline(file: Path) -> None:
+    """Raises Conflict where a file is there that holds something else than a baseline: that is not written over."""
+    if not file.is_file():
+        return
+    with file.open("rb") as there:
+        begins = there.read(1024)
+    if begins and b'"taskbound_baseline"' not in begins:
+        raise Conflict(f"{file} exists, and is no baseline", hint="choose another file, or remove it")
 
 
 def write(file: Path, data: bytes) -> None:
