@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.posture.readers.made import cases, document, held, principals, reading, weaknesses
+from tests.posture.whole import places
 
 PATH = "deploy/app.yaml"
 
@@ -204,3 +205,13 @@ def test_images_of_a_chart():
     assert cases(HELM, {"image": {"repository": "acme/mcp", "tag": "1.2.3"}}) == []
     assert cases(HELM, {"image": {"repository": "acme/mcp", "tag": ""}}) == []
     assert cases(HELM, {"image": {"repository": "acme/pay", "tag": "latest"}}) == []
+
+
+@pytest.mark.parametrize("path", ["kubeconfig", ".kube/config", "deploy/ci.kubeconfig", "access.yaml"])
+def test_what_people_sign_in_with_is_no_workload(path):
+    token = f"q8{'Zt7vK2mW9rBx4LpN' * 2}"
+    text = f"apiVersion: v1\nkind: Config\nusers:\n- name: ada\n  user:\n    token: {token}\n"
+    assert places("secret-in-config-file", {path: text}) == {(path, 6)}
+    assert places("secret-in-workload-manifest", {path: text}) == set()
+    other = text.replace("users:\n", "spec:\n")  # of some API that has a kind of that name
+    assert places("secret-in-workload-manifest", {path: other}) == {(path, 6)}

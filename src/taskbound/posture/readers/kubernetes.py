@@ -67,7 +67,12 @@ class _Accounts:
 
 def is_manifest(document: Document) -> bool:
     """Whether one of the roots is an object of the API."""
-    return any(root.at("apiVersion").text and root.at("kind").text for root in document.roots)
+    return any(root.at("apiVersion").text and root.at("kind").text and not _is_login(root) for root in document.roots)
+
+
+def _is_login(root: Node) -> bool:
+    """Tell whether it is a kubeconfig: nothing that a cluster is given, but what people and programs sign in with."""
+    return root.at("kind").text == "Config" and bool(root.at("users").list or root.at("contexts").list)
 
 
 def read(document: Document, repository: str) -> Reading:
