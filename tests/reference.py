@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import taskbound
@@ -80,6 +82,8 @@ def members() -> Iterator[str]:
 
 def codes() -> Iterator[tuple[str, ...]]:
     """Yield each code of an answer, its status where a class of errors fixes it, and the modules that know it."""
+    for module in walk_packages(taskbound.__path__, "taskbound."):  # what nobody imported has no class yet
+        import_module(module.name)
     statuses = {one.code: str(one.status) for one in _classes(errors.TaskboundError)}
     said = defaultdict[str, set[str]](set)
     for path, text in _texts():

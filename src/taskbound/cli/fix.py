@@ -88,7 +88,7 @@ def _fix(asked: argparse.Namespace) -> int:
 
 def _back(fix: "Fix", state: Path) -> Iterator[str]:
     """Yield how what was done is put back: asked of what does it, so that what is said is possible."""
-    from taskbound.app.fix import plan_undo
+    from taskbound.app.fixed import plan_undo
 
     command = f"taskbound fix {fix.finding.id} --undo"
     try:
