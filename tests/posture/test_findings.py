@@ -201,6 +201,12 @@ def test_an_environment_file_is_everybodys_in_its_repository() -> None:
     ]
 
 
+@pytest.mark.parametrize(("environment", "expected"), [("production", 1), ("staging", 1), ("development", 0), ("", 0)])
+def test_an_environment_file_of_what_is_deployed_is_that_workloads(environment: str, expected: int) -> None:
+    deployed = held("a", replace(DOTENV, environment=environment), "dotenv")
+    assert cases(held("a", AGENT, "mcp-env"), deployed).count("credential-shared-agent-and-workload") == expected
+
+
 def test_settings_and_servers_of_one_repository_are_one_agent() -> None:
     assert "credential-shared-between-agents" not in cases(
         held("a", AGENT, "mcp-env"), held("a", SETTINGS, "agent-permission")
@@ -235,6 +241,10 @@ def test_encodings_differ_where_a_search_for_the_text_would_miss_one() -> None:
     assert "credential-reused-across-encodings" not in cases(
         plain, replace(plain, encoding="base64", place=Place("x", 1))
     )
+    in_address = held("a", SERVICE, "compose", encoding="url")
+    both = only("credential-reused-across-encodings", in_address, hidden)
+    assert set(both.places) == {in_address.place, hidden.place}
+    assert "credential-reused-across-encodings" not in cases(replace(in_address, encoding="base64"), hidden)
 
 
 @pytest.mark.parametrize(

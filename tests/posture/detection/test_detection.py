@@ -262,6 +262,12 @@ def test_a_value_is_in_no_representation():
     assert SECRET[:8] not in repr(hit)
 
 
+def test_a_percent_sign_of_a_password_is_no_encoding():
+    password = "Kq#9vhQo3B6tI1@7w%D1Lj"
+    marks = [DETECTOR.in_value("mysql-password", b64(password)), DETECTOR.in_value("DB_PASSWORD", password)]
+    assert [[hit.mark for hit in hits] for hits in marks] == [[password], [password]]
+
+
 def test_no_more_encodings_than_three_are_undone():
     inner = PAT
     for _ in range(4):

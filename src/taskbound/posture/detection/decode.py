@@ -78,7 +78,7 @@ def decodings(data: bytes) -> Iterator[tuple[str, bytes]]:
         plain = from_base64(data)
         if plain:
             yield "base64", plain
-    if _URL.search(data):
-        yield "url", unquote_to_bytes(data)
+    if _URL.search(data) and is_text(plain := unquote_to_bytes(data)):  # else a percent sign is one
+        yield "url", plain
     if _JSON.search(data):
         yield "json", unescape(data)

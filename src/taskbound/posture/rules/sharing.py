@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from taskbound.posture.inventory import Inventory, Unit
+from taskbound.posture.inventory import Inventory, Unit, grouped
 from taskbound.posture.readers.agents import client_of
 from taskbound.posture.rules.draft import Draft, label, labels, listed, places_of
 from taskbound.posture.sighting import Credential
@@ -11,6 +11,7 @@ from taskbound.posture.sighting import Credential
 # What an agent is told or has said, and what it may do: no holder beside the agent of the same repository itself.
 SAME_AGENT = frozenset({"agent-permission", "agent-instructions", "transcript"})
 ENVIRONMENT_FILES = frozenset({"dotenv", "dotenv-local"})
+DEPLOYED = frozenset({"production", "staging"})
 OUTSIDE = frozenset({"staging", "development", "test", "research"})
 PRODUCTION = frozenset({"prod", "prd", "production"})
 DATABASE = re.compile(
@@ -42,15 +43,15 @@ def shared(inventory: Inventory) -> Iterator[Draft]:
 
 
 def encoded(inventory: Inventory) -> Iterator[Draft]:
-    """Yield what lies here as text and there in an encoding, with different holders."""
+    """Yield what lies here as text, or in one encoding, and there in another one, with different holders."""
     for unit in inventory.units:
-        forms: dict[bool, list[Credential]] = {}
-        for one in unit.secrets:
-            forms.setdefault(not UNSEEN.isdisjoint(re.split(r"\W+", one.encoding)), []).append(one)
+        forms = grouped(unit.secrets, lambda one: UNSEEN.intersection(re.split(r"\W+", one.encoding)))
         if len(forms) > 1 and len({one.holder.name for one in unit.secrets}) > 1:
-            hidden = {one.place for one in forms[True]}
-            first = [forms[False][0], forms[True][0]]
-            rest = [one for one in unit.secrets if one.place not in hidden] + forms[True]
+            ordered = sorted(forms, key=sorted)  # what is text comes first
+            hidden = {one.place for form in ordered[1:] for one in forms[form]}
+            first = [forms[form][0] for form in ordered]
+            rest = [one for one in unit.secrets if one.place not in hidden]
+            rest += [one for form in ordered[1:] for one in forms[form]]
             yield _draft(inventory, unit, "credential-reused-across-encodings", [*first, *rest])
 
 
@@ -79,8 +80,15 @@ def _counts(unit: Unit) -> bool:
 
 
 def _of(unit: Unit, kind: str) -> tuple[Credential, ...]:
-    """Return the places that holders of a kind have. An environment file is everybody's in its repository."""
-    return tuple(one for one in unit.credentials if one.holder.kind == kind and one.spot not in ENVIRONMENT_FILES)
+    """Return the places that holders of a kind have.
+
+    An environment file is everybody's in its repository; one of an environment that is deployed is that workload's.
+    """
+    return tuple(
+        one
+        for one in unit.credentials
+        if one.holder.kind == kind and (one.spot not in ENVIRONMENT_FILES or one.holder.environment in DEPLOYED)
+    )
 
 
 def _agents(agents: Sequence[Credential]) -> tuple[Credential, ...]:
