@@ -66,11 +66,12 @@ def test_no_information_on_a_keys_use_is_not_never() -> None:
     ],
 )
 def test_key_lists_tell_the_identifier_by_its_mark_alone(path: str, text: str) -> None:
-    (key,) = principals(read(path, text)).values()
+    user, key = principals(read(path, text)).values()
+    assert (user.id, user.facts) == ("aws:user/stock-svc", {})
     assert key.facts["mark"] == mark("AKIAQQQQWWWWEEEERRRR")
     assert (key.facts["of"], key.facts["active"]) == ("aws:user/stock-svc", True)
     assert key.facts["created"] == datetime(2030, 2, 1, tzinfo=UTC)
-    assert "AKIAQQQQ" not in repr(key)
+    assert "AKIAQQQQ" not in repr((user, key))
 
 
 @pytest.mark.parametrize(

@@ -312,6 +312,8 @@ def test_a_key_of_which_two_lists_tell_is_one() -> None:
         ({"scopes": ("repo", "read:org")}, ""),
         ({"permissions": ("administration:write",), "selection": "all"}, "token-scopes-too-wide"),
         ({"permissions": ("contents:write",), "selection": "all"}, ""),
+        ({"created": days(10), "expires": NOW + timedelta(days=357)}, "token-with-long-life"),
+        ({"created": days(10), "expires": NOW + timedelta(days=355)}, ""),
         ({"expires": days(2), "scopes": ("admin:org",)}, ""),
     ],
 )
@@ -337,6 +339,17 @@ def test_a_persons_token_in_an_agents_hand() -> None:
     assert case not in cases(token(), held("x", SERVICE, "compose", tail="tail-1"))
     assert case in cases(held("x", AGENT, "mcp-env", kind="github-pat"))
     assert len([one for one in cases(token(), replace(in_agent, kind="github-pat")) if one == case]) == 1
+
+
+def test_a_persons_token_in_a_pipeline() -> None:
+    in_pipeline = held("x", PIPELINE, "workflow", tail="tail-1")
+    case = "personal-token-used-by-ci"
+    assert case in cases(token(), in_pipeline)
+    assert case not in cases(token(bounded=True), in_pipeline)
+    assert case not in cases(token(personal=False), in_pipeline)
+    assert case in cases(held("x", PIPELINE, "workflow", kind="github-pat"))
+    assert case not in cases(held("x", AGENT, "mcp-env", kind="github-pat"))
+    assert len([one for one in cases(token(), replace(in_pipeline, kind="github-pat")) if one == case]) == 1
 
 
 def test_client_secrets_that_outlive_everybody() -> None:

@@ -540,6 +540,13 @@ CASES: Mapping[str, Case] = {
         "It may give itself and others any role: whoever takes over its maker takes over the organisation.",
         "Ask its maker what it needs, consent to that alone, and take the rest back from {name}.",
     ),
+    "application-rules-the-directory": Case(
+        5,
+        CRITICAL,
+        "Application that can make anybody an administrator",
+        "Whoever holds its secret gives itself any role: it is as good as the first administrator, and never signs in.",
+        "Find out what {name} really calls, consent to that alone, and take the rest back.",
+    ),
     "webhook-unchecked": Case(
         4,
         MEDIUM,
@@ -696,6 +703,13 @@ CASES: Mapping[str, Case] = {
         "An agent works with a person's token",
         "All that it does is logged as that person's, with all rights that the person has.",
         "Make a GitHub app, or a fine-grained token for what the agent needs, and let {path} refer to it.",
+    ),
+    "personal-token-used-by-ci": Case(
+        10,
+        HIGH,
+        "A pipeline works with a person's token",
+        "All that it does is logged as that person's, with all rights that the person has, and stops when they leave.",
+        "Let the job use the token that it is given for itself, or an app's; then let {owner} delete this one.",
     ),
     "service-key-used-from-workstation": Case(
         10,

@@ -91,7 +91,9 @@ class Inventory:
         self.uses.sort(key=lambda one: (one.at, one.place, one.principal, one.by, one.address))
         remarks.sort(key=lambda one: (one.topic, one.of, one.place, repr(sorted(one.facts.items()))))
         self.remarks: Mapping[str, Sequence[Remark]] = grouped(remarks, lambda one: one.topic)
-        principals = [_joined(of) for _, of in sorted(told.items())]
+        principals = [
+            _person(of) if kind == "person" and len(of) > 1 else _joined(of) for (kind, _), of in sorted(told.items())
+        ]
         self.all_principals = principals
         self.principals = {one.id: one for one in principals}
         self.by_kind: Mapping[str, Sequence[Principal]] = grouped(principals, lambda one: one.kind)
@@ -234,6 +236,9 @@ def at(one: Principal | Remark, *members: str) -> tuple[Place, ...]:
     )
 
 
+_UNKNOWN = datetime.max.replace(tzinfo=UTC)
+
+
 def _joined(of: Sequence[Principal]) -> Principal:
     """Put together what several lists say of one; the place is where most is said."""
     if len(of) == 1:
@@ -245,10 +250,36 @@ def _joined(of: Sequence[Principal]) -> Principal:
     return Principal(best.id, best.kind, best.place, facts)
 
 
+def _person(of: Sequence[Principal]) -> Principal:
+    """Put together what several lists say of a person: gone is who is gone by one of them, an application's aside.
+
+    A table that has a person twice, gone and here, tells of two employments.
+    """
+    lists = grouped([one for one in of if not one.facts.get("account")] or of, lambda one: one.place.path).values()
+    gone = [list(filter(None, map(_gone_since, rows))) for rows in lists if all(map(_gone_since, rows))]
+    left_on = min((max((day for day in days if day != _UNKNOWN), default=_UNKNOWN) for days in gone), default=None)
+    facts = {
+        "left": left_on == _UNKNOWN,
+        "left_on": None if left_on == _UNKNOWN else left_on,
+        "logins": tuple(dict.fromkeys(login for one in of for login in texts(one, "logins"))),
+        "account": all(one.facts.get("account") for one in of),
+    }
+    joined = _joined(of)
+    return Principal(joined.id, joined.kind, joined.place, {**joined.facts, **facts})
+
+
+def _gone_since(one: Principal) -> datetime | None:
+    """Return when somebody has left by one list, or is to leave; _UNKNOWN where it says no day."""
+    return moment(one, "left_on") or (_UNKNOWN if one.facts.get("left") else None)
+
+
 def _people(people: Sequence[Principal]) -> Iterator[tuple[str, Principal]]:
     """Yield each person by every name: mail, logins, the mail's local part; one that several share names nobody."""
     names: dict[str, set[str]] = defaultdict(set)
     by_id = {one.id: one for one in people}
+    nameless = {one.id for one in people if one.facts.get("account") and "@" not in one.id}
+    accounts = [one for one in people if one.id in nameless]
+    people = [one for one in people if one.id not in nameless]
     for one in people:
         for name in (one.id.removeprefix("person:"), *texts(one, "logins")):
             names[name.lower()].add(one.id)
@@ -257,6 +288,11 @@ def _people(people: Sequence[Principal]) -> Iterator[tuple[str, Principal]]:
         local = one.id.removeprefix("person:").partition("@")[0]
         for name in {local, re.sub(r"[._+-]", "", local)} - told:
             names[name].add(one.id)
+    for one in accounts:  # without an address it is somebody's whose login, or name, it has
+        called = [name.lower() for name in (one.id.removeprefix("person:"), *texts(one, "logins"))]
+        whose = next((names[name] for name in called if name in names), {one.id})
+        for name in called:
+            names[name] |= whose
     taken = set(names)
     for one in people:  # jdoe and janed of jane.doe, where nobody else could be meant
         for name in set(_initialled(one.id.removeprefix("person:"))) - taken:

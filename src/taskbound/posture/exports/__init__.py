@@ -35,7 +35,7 @@ from taskbound.posture.exports import (
     tokens,
     trail,
 )
-from taskbound.posture.exports.rows import folded, rows
+from taskbound.posture.exports.rows import folded, inside, rows
 from taskbound.posture.sighting import Mark, Sighting
 
 Reader = Callable[[str, Node, Mark], Iterator[Sighting]]
@@ -54,7 +54,6 @@ READERS: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
     *gitlab.READERS,
     *entra.READERS,
     *gcp.READERS,
-    *repositories.READERS,
 )
 # The same for tables that people write too: names without case and punctuation.
 TABLES: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
@@ -62,9 +61,15 @@ TABLES: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
     *trail.TABLES,
     *audits.TABLES,
     *consents.TABLES,
+    *federation.TABLES,
+    *entra.TABLES,
+    *gcp.TABLES,
     *logins.TABLES,
+    *repositories.TABLES,
     *people.TABLES,
     *tokens.TABLES,
+    *consents.PERMISSIONS,
+    *google_policy.TABLES,
 )
 
 
@@ -74,12 +79,18 @@ def read_export(document: Document, mark: Mark) -> tuple[Sighting, ...]:
         return ()
     known: dict[tuple[str, ...], Reader | None] = {}
     seen: list[Sighting] = [*aws.read_tags(document), *google_policy.read_policy(document)]
-    for row in rows(document):
+
+    def reader_of(row: Node) -> Reader | None:
         members = tuple(row.items)
         if members not in known:
             known[members] = _reader(READERS, row.items) or _reader(TABLES, folded(row))
-        if reader := known[members]:
-            seen += reader(document.path, row, mark)
+        return known[members]
+
+    answers = {id(root) for root in document.roots if document.format in ("json", "yaml")}
+    for row in rows(document):
+        for one in inside(row) if id(row) in answers and not reader_of(row) else (row,):
+            if reader := reader_of(one):
+                seen += reader(document.path, one, mark)
     return tuple(aws.newest(seen))
 
 

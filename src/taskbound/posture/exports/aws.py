@@ -1,13 +1,19 @@
 """AWS: credential report, access keys, tags and CloudTrail, as the IAM and CloudTrail references write them."""
 
+import csv
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 
-from taskbound.posture.document import Document, Node
+from taskbound.posture.document import NOTHING, Document, Node
+from taskbound.posture.exports.columns import NAMES, plain
 from taskbound.posture.exports.rows import elsewhere, first, folded, moment, yes
-from taskbound.posture.sighting import Mark, Place, Principal, Sighting, Use
+from taskbound.posture.sighting import Mark, Place, Principal, Sighting, Use, Weakness
 
-OWNER_TAGS = ("owner", "owneremail", "ownedby", "contact", "maintainer", "responsible")  # the first counts
+OWNER_TAGS = (  # the first counts
+    *("owner", "owneremail", "ownedby", "ownername", "technicalowner", "serviceowner", "applicationowner", "contact"),
+    *("maintainer", "responsible"),
+)
 NOBODY = frozenset({"", "-", "none", "n/a", "na", "null", "unknown", "tbd", "todo", "nobody"})
 TEMPORARY = "ASIA"  # keys of a session that end by themselves
 ROOT = "<root_account>"
@@ -47,52 +53,94 @@ AGENTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def read_report(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
-    """Read a line of the credential report: a user and up to two keys.
+    """Read a line of the credential report: a user and up to two keys, as far as there are columns for them.
 
     `N/A` for the last use of a key that exists: it was never used (or not since 2015).
     """
-    name, place = row.at("user").text, Place(path, row.line)
-    identity = f"aws:root/{_account(row.at('arn').text)}" if name == ROOT else f"aws:user/{name}"
-    facts: dict[str, object] = {"console": yes(row.at("password_enabled"))}
-    if created := moment(row.at("user_creation_time").text):
+    columns = folded(row)
+    name, place = first(columns, "user", "username").text, Place(path, row.line)
+    arn = first(columns, "arn", "userarn").text
+    identity = f"aws:root/{_account(arn)}" if name == ROOT else f"aws:user/{name}"
+    facts: dict[str, object] = {"console": yes(columns.get("passwordenabled", NOTHING))}
+    if created := moment(first(columns, "usercreationtime").text):
         facts["created"] = created
-    if used := moment(row.at("password_last_used").text):
+    if used := moment(first(columns, "passwordlastused").text):
         facts["console_used"] = used
     yield Principal(identity, "aws-root" if name == ROOT else "aws-iam-user", place, facts)
     for slot in ("1", "2"):
-        rotated = moment(row.at(f"access_key_{slot}_last_rotated").text)
-        active = yes(row.at(f"access_key_{slot}_active"))
+        rotated = moment(first(columns, f"accesskey{slot}lastrotated").text)
+        active = yes(columns.get(f"accesskey{slot}active", NOTHING))
         if not (active or rotated):
             continue
         key: dict[str, object] = {"of": identity, "active": active, "created": rotated}
-        last = row.at(f"access_key_{slot}_last_used_date").text
-        if last.lower() not in ("no_information", "not_supported"):
-            key["used"] = moment(last)
+        last = columns.get(f"accesskey{slot}lastuseddate")
+        if last and last.text.lower() not in ("no_information", "not_supported"):
+            key["used"] = moment(last.text)
         yield Principal(f"aws-key:{name}/{slot}", "aws-access-key", place, key)
 
 
+def read_answer(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read the credential report as the API answers it: the table is one text in base64, and all of it is one line."""
+    line = row.at("Content").line
+    try:
+        table = csv.DictReader(b64decode(row.at("Content").text, validate=True).decode().splitlines())
+        for told in table:
+            members = {name: Node(text, line) for name, text in told.items() if name and isinstance(text, str)}
+            if "user" in members and "arn" in members:
+                yield from read_report(path, Node(members, line), mark)
+    except (ValueError, csv.Error):
+        return
+
+
 def read_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
-    """Read an access key of a list: ListAccessKeys, or the same as a table."""
+    """Read an access key of a list: ListAccessKeys, or the same as a table. Whose it is is a user, if no list tells."""
     members = folded(row)
-    name, key = first(members, "username", "user").text, first(members, "accesskeyid")
+    name, key = first(members, *_KEYS_USERS).text, first(members, *_KEY_IDS)
+    status = first(members, *_KEYS_STATUS)
     facts: dict[str, object] = {
         "of": f"aws:user/{name}",
         "mark": mark(key.text),
-        "active": first(members, "status").text.lower() == "active",
+        "active": plain(status.text) in ("active", "enabled") or yes(status),
     }
-    if created := moment(first(members, "createdate", "created", "createdat").text):
+    if created := moment(first(members, "createdate", "created", "createdat", "createdon", "creationdate").text):
         facts["created"] = created
-    if used := first(members, "lastuseddate", "lastused", "lastusedat"):
+    used = next((members[one] for one in _KEYS_USED if one in members), NOTHING)
+    if used.text:
         facts["used"] = moment(used.text)
+    if name != ROOT:
+        yield Principal(f"aws:user/{name}", "aws-iam-user", Place(path, key.line))
     yield Principal(f"aws-key:{name}/{key.text[-4:]}", "aws-access-key", Place(path, key.line), facts)
+
+
+def read_unused(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read what IAM Access Analyzer found of a key: since when nobody uses it, or in a list that nobody does."""
+    identity, said = _identity(row.at("resource").text), row.at("findingType")
+    if said.text != "UnusedIAMUserAccessKey" or not identity or row.at("status").text != "ACTIVE":
+        return
+    details = [found for one in row.at("findingDetails").list if (found := one.at("unusedIamUserAccessKeyDetails"))]
+    for key in details:
+        id, used = key.at("accessKeyId"), moment(key.at("lastAccessed").text)
+        facts = {"of": identity, "mark": mark(id.text), "active": True, "used": used}
+        yield Principal(
+            f"aws-key:{identity.rpartition('/')[2]}/{id.text[-4:]}", "aws-access-key", Place(path, id.line), facts
+        )
+    if not details:
+        says = f"A key of {identity} is used by nobody, as IAM Access Analyzer says."
+        yield Weakness("stale-access-key", identity, Place(path, row.at("resource").line), says)
 
 
 def read_user(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read a user or a tagged resource: ListUsers, GetAccountAuthorizationDetails, GetResources."""
-    tags = _tags(row.at("Tags"))
     name = row.at("UserName").text or row.at("ResourceARN").text or row.at("Arn").text
-    if identity := _identity(name):
-        yield from _tagged(identity, tags, Place(path, row.line))
+    identity, place = _identity(name), Place(path, row.line)
+    if not identity:
+        return
+    if "Tags" in row.items:
+        yield from _tagged(identity, _tags(row.at("Tags")), place)
+    if "UserId" in row.items:
+        made, used = moment(row.at("CreateDate").text), moment(row.at("PasswordLastUsed").text)
+        facts = {"created": made} | ({"console": True, "console_used": used} if used else {})
+        yield Principal(identity, "aws-iam-user", place, {name: said for name, said in facts.items() if said})
 
 
 def read_tags(document: Document) -> Iterator[Sighting]:
@@ -108,6 +156,21 @@ def read_tags(document: Document) -> Iterator[Sighting]:
     yield Principal("owners:aws-iam-user", "owner-list", Place(document.path, document.roots[0].line))
     for name, node in users.items():
         yield from _tagged(_identity(name), _tags(node), Place(document.path, node.line), listed=False)
+
+
+def read_tag(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read one tag of a table that has a line for each, or an identity of one that has a column for the owner."""
+    members = folded(row)
+    resource, kind = first(members, *RESOURCES), first(members, "resourcetype", "type").text.lower()
+    is_identity = _IDENTITY_KIND.fullmatch(kind) if kind else not first(members, *_ANY).text
+    if not (identity := _identity(resource.text)) or not (resource.text.startswith("arn:") or is_identity):
+        return
+    if kind.removesuffix("s").endswith("role") and not resource.text.startswith("arn:"):
+        identity = f"aws:role/{resource.text}"
+    key, value = first(members, *TAG_KEYS), first(members, *TAG_VALUES)
+    tags = {key.text: value} if key else {name.removeprefix("tag"): node for name, node in members.items()}
+    listed = not set(OWNER_TAGS).isdisjoint(map(_folded, tags))
+    yield from _tagged(identity, tags, Place(path, resource.line), listed=listed)
 
 
 def _tags(node: Node) -> Mapping[str, Node]:
@@ -196,12 +259,36 @@ def _account(arn: str) -> str:
 
 
 def _folded(tag: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", tag.lower())
+    return NAMES.get(plain(tag), plain(tag))
 
 
+# Tables of tags: whose a tag is, what it is called, what it says.
+_ANY = (
+    "resource",
+    "resourceid",
+    "resourcename",
+)  # whatever these name: an identity only where a type or an ARN says so
+RESOURCES = ("resourcearn", "arn", "username", "iamuser", "rolename", *_ANY)
+TAG_KEYS = ("tagkey", "key", "tagname")
+TAG_VALUES = ("tagvalue", "value")
+_IDENTITY_KIND = re.compile(r"(?:aws[.:/]*)?(?:iam)?[.:/ ]*(?:user|role)s?")
 READERS = (
-    ((frozenset({"user"}), frozenset({"arn"}), frozenset({"access_key_1_active"})), read_report),
+    ((frozenset({"Content"}), frozenset({"ReportFormat"})), read_answer),
     ((frozenset({"eventTime"}), frozenset({"eventName"}), frozenset({"userIdentity"})), read_event),
     ((frozenset({"Tags"}), frozenset({"UserName", "ResourceARN"})), read_user),
+    ((frozenset({"UserName"}), frozenset({"UserId"}), frozenset({"Arn"}), frozenset({"CreateDate"})), read_user),
+    ((frozenset({"findingType"}), frozenset({"resource"}), frozenset({"analyzedAt", "findingDetails"})), read_unused),
 )
-TABLES = (((frozenset({"accesskeyid"}), frozenset({"user", "username"}), frozenset({"status"})), read_key),)
+_KEY_IDS = ("accesskeyid", "accesskey")
+_KEYS_USERS = ("username", "user", "iamuser", "iamusername")
+_KEYS_STATUS = ("status", "active", "enabled", "isactive", "state")
+_KEYS_USED = ("lastuseddate", "lastused", "lastusedat", "lastusedon", "accesskeylastuseddate")
+_SLOTS = frozenset({"accesskey1active", "accesskey1lastrotated", "accesskey2active"})
+_OWNED = frozenset((*OWNER_TAGS, *(f"tag{name}" for name in OWNER_TAGS)))
+TABLES = (
+    ((frozenset({"user", "username"}), frozenset({"arn", "userarn"}), _SLOTS), read_report),
+    ((frozenset(_KEY_IDS), frozenset(_KEYS_USERS), frozenset(_KEYS_STATUS)), read_key),
+    ((frozenset(RESOURCES), frozenset(TAG_KEYS), frozenset(TAG_VALUES)), read_tag),
+    ((frozenset({"resourcearn", "arn", "iamuser"}), _OWNED), read_tag),
+    ((frozenset({"username", "rolename"}), _OWNED, frozenset({"resourcetype", "costcenter", "createdate"})), read_tag),
+)

@@ -3,7 +3,9 @@
 Entra ID (`oauth2PermissionGrants`, `servicePrincipals`, `appRoleAssignments` of Microsoft Graph), Google Workspace
 (tokens of the Directory API, domain-wide delegation), and tables of the same for any directory or marketplace.
 
-Topic `consent`, of the application: `everybody` (not one person alone), `scopes`, `lines`.
+Topic `consent`, of the application: `everybody` (not one person alone), `application` (it acts as itself, and
+nobody need be signed in), `scopes`, `name`, `lines`.
+Topic `right`, of a role of the directory: `names` (people who hold it by name), `what`.
 Topic `service-principal`, of its object: `name`, `app`, `tenant` (whose it is), `verified`, `enabled`, `own`.
 """
 
@@ -12,7 +14,8 @@ from collections.abc import Iterator
 
 from taskbound.posture.document import Node
 from taskbound.posture.exports import entra
-from taskbound.posture.exports.rows import below, first, folded
+from taskbound.posture.exports.columns import plain
+from taskbound.posture.exports.rows import below, first, folded, words
 from taskbound.posture.sighting import Mark, Place, Remark, Sighting
 
 # Application permissions of Microsoft Graph and Exchange by their ids (Graph permissions reference).
@@ -30,6 +33,14 @@ ROLES = {
     "741f803b-c850-494e-b5df-cde7c675a1ca": "User.ReadWrite.All",
     "62a82d76-70ea-41e2-9197-370581804d09": "Group.ReadWrite.All",
     "dc890d15-9560-4a4c-9b7f-a736ec74ec40": "full_access_as_app",
+}
+# Roles of the directory that can make anybody an administrator, by their ids and names (Entra built-in roles).
+ADMINISTRATORS = {
+    "62e90394-69f5-4237-9190-012177145e10": "Global Administrator",
+    "e8611ab8-c189-46e8-94e1-60213ab1f814": "Privileged Role Administrator",
+    "7be44c8a-adaf-4e2a-84d6-ab2649e08a13": "Privileged Authentication Administrator",
+    "9b895d92-2cd3-44c7-9d02-a6ac2d5ea5c3": "Application Administrator",
+    "158c047a-c907-4556-b7ef-446551a6b5f7": "Cloud Application Administrator",
 }
 _EVERYBODY = re.compile(
     r"allprincipals|admin|tenant|organi[sz]ation|everyone|everybody|all users|domain|workspace", re.IGNORECASE
@@ -96,10 +107,50 @@ def read_role(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     if row.at("principalType").text in ("", "ServicePrincipal") and (name := ROLES.get(role.text.lower())):
         facts = {
             "everybody": True,
+            "application": True,
             "scopes": (name,),
+            "name": row.at("principalDisplayName").text,
             "lines": tuple(below(role.line, name=row.at("principalDisplayName")).values()),
         }
         yield Remark("consent", row.at("principalId").text, Place(path, role.line), facts)
+
+
+def read_directory_role(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read who has a role of the directory: `roleAssignments` of Microsoft Graph, or a table of the same."""
+    members, principal = folded(row), row.at("principal")
+    role = first(members, "roledefinitionid", "role", "rolename", "roledisplayname")
+    said = first(row.at("roleDefinition").items, "displayName", "templateId") or role
+    kind = plain(principal.at("@odata.type").text or first(members, "principaltype", "objecttype", "type").text)
+    name = first(principal.items, "displayName", "appId") or first(members, *_HOLDERS)
+    if kind.endswith("serviceprincipal") or kind == "application":
+        facts: dict[str, object] = {
+            "everybody": True,
+            "application": True,
+            "scopes": (ADMINISTRATORS.get(said.text, said.text),),
+            "name": name.text,
+            "lines": tuple(below(said.line, name=name).values()),
+        }
+        yield Remark("consent", name.text, Place(path, said.line), facts)
+    elif (who := first(principal.items, "userPrincipalName", "mail") or name) and kind.endswith("user"):
+        names: dict[str, object] = {"names": (who.text.lower(),), "what": ADMINISTRATORS.get(said.text, said.text)}
+        yield Remark("right", f"entra:{names['what']}", Place(path, who.line), names)
+
+
+def read_permission(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a line of a table of permissions, each with the application that has it, by name or by Graph's id."""
+    members = folded(row)
+    name, said = first(members, *_APPS), first(members, *_PERMISSIONS)
+    kind = plain(first(members, *_KINDS).text)
+    application = kind in ("application", "approle", "role", "serviceprincipal", "apponly")
+    if kind in ("user", "group") or not name:
+        return
+    facts: dict[str, object] = {
+        "everybody": application or bool(_EVERYBODY.search(first(members, *_CONSENT).text)),
+        "application": application,
+        "scopes": tuple(ROLES.get(one.text.lower(), one.text) for one in words(said)),
+        "name": name.text,
+    }
+    yield Remark("consent", name.text, Place(path, said.line), facts)
 
 
 def read_principal(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
@@ -142,7 +193,19 @@ def read_table(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Remark("consent", name.text, Place(path, name.line), facts)
 
 
+# A table of permissions: whose they are, what they are, and whether an application has them as itself.
+_APPS = (
+    *("clientdisplayname", "appdisplayname", "applicationname", "appname", "serviceprincipalname", "serviceprincipal"),
+    *("principaldisplayname", "principalname", "application", "app"),
+)
+_PERMISSIONS = (
+    *("permission", "permissions", "permissionname", "approlevalue", "approlename", "approle", "rolevalue"),
+    *("apipermission", "apipermissions", "approleid"),
+)
+_KINDS = ("permissiontype", "granttype", "typeofpermission", "type", "principaltype")
+_HOLDERS = ("principal", "principalname", "principaldisplayname", "member", "displayname", "userprincipalname")
 READERS = (
+    ((frozenset({"roleDefinitionId"}), frozenset({"principal"}), frozenset({"principalId"})), read_directory_role),
     ((frozenset({"consentType"}), frozenset({"clientId"}), frozenset({"scope"})), read_grant),
     (
         (frozenset({"appRoleId"}), frozenset({"principalId"}), frozenset({"resourceId", "resourceDisplayName"})),
@@ -158,3 +221,15 @@ READERS = (
     ),
 )
 TABLES = (((frozenset(_NAMES), frozenset(_SCOPES), frozenset(_VERIFIED), frozenset(_CONSENT)), read_table),)
+# After all that has more of its own: many tables have an application, a kind and a permission.
+PERMISSIONS = (
+    ((frozenset(_APPS), frozenset(_PERMISSIONS), frozenset(_KINDS)), read_permission),
+    (
+        (
+            frozenset({"role", "rolename", "roledisplayname"}),
+            frozenset(_HOLDERS),
+            frozenset({"principaltype", "objecttype"}),
+        ),
+        read_directory_role,
+    ),
+)

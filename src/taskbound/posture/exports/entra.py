@@ -1,9 +1,10 @@
 """Entra ID: applications and service principals, as Microsoft Graph lists them."""
 
+import re
 from collections.abc import Iterator
 
 from taskbound.posture.document import Node
-from taskbound.posture.exports.rows import below, first, moment
+from taskbound.posture.exports.rows import below, first, folded, moment
 from taskbound.posture.sighting import Mark, Place, Principal, Sighting
 
 KINDS = {"passwordCredentials": "entra-client-secret", "keyCredentials": "entra-certificate"}
@@ -42,4 +43,40 @@ def _implicit(row: Node) -> Node:
     return row.at("web", "implicitGrantSettings", "enableAccessTokenIssuance") or row.at("oauth2AllowImplicitFlow")
 
 
+def read_secret(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a line of a table of applications' secrets and certificates, as scripts for the portal write them."""
+    members = folded(row)
+    name, ends = first(members, *_NAMES), first(members, *_ENDS)
+    identity, expires = f"entra-app:{name.text}", moment(ends.text)
+    owner = first(members, "owner", "owners", "ownerupn", "owneremail").text
+    owners = tuple(one for one in re.split(r"[;,|\s]+", owner) if "@" in one) or tuple(filter(None, (owner,)))
+    yield Principal(identity, "entra-app", Place(path, name.line), {"owners": owners} if owners else {})
+    if not expires:
+        return
+    kind = "entra-certificate" if "cert" in first(members, *_KINDS_SAID).text.lower() else "entra-client-secret"
+    secret = first(members, "secretname", "credentialname", "keyid", "secretid").text
+    key: dict[str, object] = {"of": identity, "active": True, "name": secret, "expires": expires}
+    if created := moment(first(members, *_BEGINS).text):
+        key["created"] = created
+    yield Principal(f"{kind}:{name.text}/{secret}", kind, Place(path, ends.line), key)
+
+
+_NAMES = ("applicationname", "appname", "appdisplayname", "appregistration", "application")
+_ENDS = (
+    *("secretenddate", "secretexpiry", "secretexpirydate", "secretexpires", "certificateenddate", "certenddate"),
+    *("credentialenddate", "credentialexpiry", "enddatetime", "enddate", "expirydate", "expires", "expireson"),
+)
+_BEGINS = ("secretstartdate", "certificatestartdate", "startdatetime", "startdate", "created", "createdon")
+_KINDS_SAID = ("type", "credentialtype", "keytype")
+TABLES = (
+    (
+        (
+            frozenset(_NAMES),
+            frozenset({"applicationid", "appid", "clientid", "applicationobjectid"}),
+            frozenset({"secretname", "credentialname", "credentialtype", "keyid", "secretid", "secretenddate"}),
+            frozenset(_ENDS),
+        ),
+        read_secret,
+    ),
+)
 READERS = ((((frozenset({"appId"}), frozenset(KINDS))), read_application),)

@@ -2,14 +2,16 @@
 
 Microsoft Graph's federatedIdentityCredentials (`az ad app federated-credential list`, `az identity federated-credential
 list`), `az role assignment list`.
+
+Topic `right`, of a role: `names` (people who hold it by name), `what`.
 """
 
 import re
 from collections.abc import Iterator
 
 from taskbound.posture.document import Node
-from taskbound.posture.exports.rows import first
-from taskbound.posture.sighting import Mark, Place, Sighting, Weakness
+from taskbound.posture.exports.rows import first, folded
+from taskbound.posture.sighting import Mark, Place, Remark, Sighting, Weakness
 
 # What a subject ends in when whoever opens a pull request, or pushes a branch of any name, gets the token.
 _PULL = re.compile(r":pull_request$|:ref_type:branch:ref:\*$|:ref:refs/pull/|:ref:refs/heads/\*$")
@@ -38,14 +40,17 @@ def read_credential(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
 
 
 def read_assignment(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
-    """Read a role assignment: programs that own a whole subscription."""
-    role, scope = row.at("roleDefinitionName"), row.at("scope")
-    name = first(row.items, "principalName", "displayName", "principalId")
-    if (
-        row.at("principalType").text in ("ServicePrincipal", "MSI")
-        and role.text in _RULING
-        and _WHOLE.fullmatch(scope.text)
-    ):
+    """Read a role assignment: programs that own a whole subscription, and what people have by name."""
+    members = folded(row)
+    role, scope = first(members, "roledefinitionname", "role", "rolename"), first(members, "scope")
+    kind = first(members, "principaltype", "objecttype").text
+    name = first(members, "principalname", "displayname", "principalid", "objectid")
+    if kind == "User":
+        who = first(members, "signinname", "userprincipalname", "principalname", "mail")
+        if "@" in who.text:
+            names, of = {"names": (who.text.lower(),), "what": role.text}, f"azure:{role.text} of {scope.text}"
+            yield Remark("right", of, Place(path, who.line), names)
+    elif kind in ("ServicePrincipal", "MSI") and role.text in _RULING and _WHOLE.fullmatch(scope.text):
         of = f"entra-app:{name.text}"
         says = f"{of} is {role.text} of {scope.text}: whoever holds its credentials owns it."
         yield Weakness(
@@ -58,5 +63,10 @@ READERS = (
         (frozenset({"issuer"}), frozenset({"subject", "claimsMatchingExpression"}), frozenset({"audiences"})),
         read_credential,
     ),
-    ((frozenset({"roleDefinitionName"}), frozenset({"scope"}), frozenset({"principalType"})), read_assignment),
+)
+TABLES = (
+    (
+        (frozenset({"roledefinitionname", "role"}), frozenset({"scope"}), frozenset({"principaltype", "objecttype"})),
+        read_assignment,
+    ),
 )

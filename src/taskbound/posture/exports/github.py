@@ -1,10 +1,14 @@
-"""GitHub: tokens, keys and app installations of an organisation, as its REST API lists them."""
+"""GitHub: tokens, keys and app installations of an organisation, as its REST API lists them.
+
+Topic `right`, of a member: `names` (by which the person may be known), `what`.
+"""
 
 from collections.abc import Iterator
 
 from taskbound.posture.document import Node
-from taskbound.posture.exports.rows import below, first, moment, yes
-from taskbound.posture.sighting import Mark, Place, Principal, Sighting
+from taskbound.posture.exports.columns import plain
+from taskbound.posture.exports.rows import below, first, moment, words, yes
+from taskbound.posture.sighting import Mark, Place, Principal, Remark, Sighting
 
 READ = frozenset({"read", "none", ""})
 
@@ -17,13 +21,16 @@ def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     if row.at("credential_type").text not in ("", "personal access token"):
         return
     items = row.items
-    owner = row.at("owner", "login") or first(items, "login", "owner", "user")
+    mail = first(items, "saml_name_id", "email", "owner_email")  # who it is; a login tells that only where a list does
+    owner = mail if "@" in mail.text else row.at("owner", "login") or first(items, "login", "owner", "user")
     name = first(items, "token_name", "name", "authorized_credential_note", "note")
     last = row.at("token_last_eight")
     at = first(items, "token_last_eight", "token_name", "token_id", "credential_id").line or row.line
-    scopes = tuple(scope for scope in row.at("scopes").list if scope.text)
-    permissions = [(f"{names[-1]}:{level.text}", level) for names, level in row.at("permissions").scalars()]
-    fine = bool(permissions) or row.at("type").text.replace("_", "-") == "fine-grained"
+    told = words(row.at("scopes"))
+    permissions = _permissions(row)
+    fine = bool(permissions) or plain(first(items, "type", "token_type").text) == "finegrained"
+    scopes = () if fine else told
+    permissions += [(one.text, one) for one in told if fine]  # a table may have one column for both
     facts: dict[str, object] = {
         "owner": owner.text,
         "personal": True,
@@ -43,7 +50,7 @@ def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
         if any(member in items for member in members):
             facts[fact] = moment(first(items, *members).text)
     facts["active"] = not yes(row.at("token_expired"))
-    writes = any(level.text not in READ for _, level in permissions)
+    writes = any(one.rpartition(":")[2] not in READ for one, _ in permissions)
     facts["bounded"] = fine and not writes and facts.get("expires") is not None
     expires = next(
         (items[one] for one in ("token_expires_at", "authorized_credential_expires_at") if one in items), None
@@ -57,10 +64,17 @@ def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     )
 
 
+def _permissions(row: Node) -> list[tuple[str, Node]]:
+    """Return permissions with where they stand: a table, or the words of a text (`contents:read`)."""
+    said = row.at("permissions")
+    if said.items:
+        return [(f"{names[-1]}:{level.text}", level) for names, level in said.scalars()]
+    return [(one.text.replace("=", ":"), one) for one in words(said) if ":" in one.text or "=" in one.text]
+
+
 def read_installation(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read the installation of an app."""
-    slug = row.at("app_slug")
-    permissions = [(f"{names[-1]}:{level.text}", level) for names, level in row.at("permissions").scalars()]
+    slug, permissions = row.at("app_slug"), _permissions(row)
     facts: dict[str, object] = {
         "suspended": bool(row.at("suspended_at").text),
         "selection": row.at("repository_selection").text,
@@ -76,6 +90,15 @@ def read_installation(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Principal(f"github-app:{slug.text}", "github-app", Place(path, slug.line), facts)
 
 
+def read_member(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a member or an outside collaborator: what counts is that they are in."""
+    login, mail = row.at("login"), first(row.items, "saml_name_id", "email")
+    if row.at("type").text in ("", "User"):
+        role = first(row.items, "role_name", "role").text
+        names = {"names": tuple(one.text for one in (mail, login) if one.text), "what": role or "a membership"}
+        yield Remark("right", f"github-user:{login.text}", Place(path, login.line), names)
+
+
 def read_app(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read an app as it is itself (`GET /apps/{slug}`, `GET /app`): what counts here is whose it is."""
     slug = row.at("slug")
@@ -85,9 +108,11 @@ def read_app(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
 
 
 def read_deploy_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
-    """Read a deploy key of a repository."""
-    title = row.at("title")
+    """Read a deploy key of a repository, of GitHub or of GitLab."""
+    title, repository = row.at("title"), first(row.items, "repository", "repo", "project")
     facts: dict[str, object] = {"name": title.text, "active": True, "owner": row.at("added_by").text}
+    if repository:
+        facts["repository"] = repository.text.rpartition("/")[2]
     # …/repos/<owner>/<name>/keys/<id>
     if "/keys/" in row.at("url").text:
         facts["repository"] = row.at("url").text.rpartition("/keys/")[0].rpartition("/")[2]
@@ -95,7 +120,10 @@ def read_deploy_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
         facts["created"] = created
     if "last_used" in row.items:
         facts["used"] = moment(row.at("last_used").text)
-    yield Principal(f"github-deploy-key:{row.at('id').text}", "github-deploy-key", Place(path, title.line), facts)
+    if ends := moment(row.at("expires_at").text):
+        facts["expires"] = ends
+    id = row.at("id").text or f"{repository.text}/{title.text}"
+    yield Principal(f"github-deploy-key:{id}", "github-deploy-key", Place(path, title.line), facts)
 
 
 READERS = (
@@ -112,5 +140,9 @@ READERS = (
         ),
         read_token,
     ),
-    ((frozenset({"key"}), frozenset({"title"}), frozenset({"read_only"}), frozenset({"verified"})), read_deploy_key),
+    (
+        (frozenset({"key", "added_by", "fingerprint"}), frozenset({"title"}), frozenset({"read_only", "can_push"})),
+        read_deploy_key,
+    ),
+    ((frozenset({"login"}), frozenset({"site_admin", "saml_name_id"}), frozenset({"type", "role"})), read_member),
 )

@@ -3,18 +3,22 @@
 from collections.abc import Iterator
 
 from taskbound.posture.document import Node
-from taskbound.posture.exports.rows import below, moment
+from taskbound.posture.exports.rows import below, moment, no, words, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Sighting
 
 
 def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
-    """Read a token. One with an access level is a project's or a group's; its user is a bot, no person."""
-    name, scopes, expires = row.at("name"), row.at("scopes").list, row.items.get("expires_at")
+    """Read a token. One with an access level is a project's or a group's; its user is a bot, no person.
+
+    Whose a personal one is may be told by the number of the user alone: who that is says GitLab's list of users.
+    """
+    name, scopes, expires = row.at("name"), words(row.at("scopes")), row.items.get("expires_at")
+    number = row.at("user_id").text if "access_level" not in row.items else ""
     facts: dict[str, object] = {
         "name": name.text,
-        "owner": row.at("user", "username").text,
+        "owner": row.at("user", "username").text or (f"user_id {number}" if number else ""),
         "personal": "access_level" not in row.items,
-        "active": row.at("active").text != "false" and row.at("revoked").text != "true",
+        "active": not (no(row.at("active")) or yes(row.at("revoked"))),
         "scopes": tuple(scope.text for scope in scopes),
         "offsets": {
             **below(name.line, **({"expires": expires} if expires else {})),

@@ -4,10 +4,11 @@ A binding says who has a role. Topic `right`, of the role: `names` (people who h
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from taskbound.posture.document import Document, Node
-from taskbound.posture.sighting import Place, Remark, Sighting, Weakness
+from taskbound.posture.exports.rows import first, folded, words
+from taskbound.posture.sighting import Mark, Place, Remark, Sighting, Weakness
 
 _RULING = {
     "roles/owner": "iam-star-star",
@@ -29,12 +30,17 @@ def read_policy(document: Document) -> Iterator[Sighting]:
             policy = answer.at("policy") or answer
             if policy.at("bindings").list and ("etag" in policy.items or "version" in policy.items):
                 for binding in policy.at("bindings").list:
-                    yield from _binding(document.path, binding)
+                    yield from _binding(document.path, binding.at("role"), binding.at("members").list)
 
 
-def _binding(path: str, binding: Node) -> Iterator[Sighting]:
-    role = binding.at("role")
-    for member in binding.at("members").list:
+def read_line(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a line of a table of bindings, with one member or several."""
+    members = folded(row)
+    yield from _binding(path, first(members, *_ROLES), words(first(members, *_MEMBERS)))
+
+
+def _binding(path: str, role: Node, members: Sequence[Node]) -> Iterator[Sighting]:
+    for member in members:
         kind, _, name = member.text.partition(":")
         place = Place(path, member.line)
         if kind == "user":
@@ -48,3 +54,8 @@ def _binding(path: str, binding: Node) -> Iterator[Sighting]:
                 f"{of} has {role.text}: whoever holds its key has all of it.",
                 (Place(path, role.line),),
             )
+
+
+_ROLES = ("role", "bindingsrole")
+_MEMBERS = ("member", "members", "bindingsmembers", "principal")
+TABLES = (((frozenset(_ROLES), frozenset(_MEMBERS)), read_line),)

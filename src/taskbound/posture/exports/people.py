@@ -1,15 +1,26 @@
-"""People: who works here and who has left. As a table of any kind, or as Okta, Google and Entra list users."""
+"""People: who works here and who has left. As a table of any kind, or as Okta, Google and Entra list users.
 
+`account`: the list is of one application's accounts (GitLab's, Slack's). It says what a person is called there; who
+works here is said by a list of people, where there is one.
+
+Topic `right`, of an account that works: `names`, `what`.
+"""
+
+import re
 from collections.abc import Iterator, Mapping
 
 from taskbound.posture.document import NOTHING, Node
-from taskbound.posture.exports.rows import first, folded, moment, yes
-from taskbound.posture.sighting import Mark, Place, Principal, Sighting
+from taskbound.posture.exports.columns import GONE, plain
+from taskbound.posture.exports.rows import first, folded, moment, no, yes
+from taskbound.posture.sighting import Mark, Place, Principal, Remark, Sighting
 
 MAIL = ("email", "emailaddress", "workemail", "primaryemail", "userprincipalname", "mail")
 LEFT_ON = (
     *("lefton", "left", "leftat", "leftdate", "leavedate", "leavingdate", "enddate", "lastday", "lastworkingday"),
     *("terminatedon", "terminatedat", "terminationdate", "offboardedon", "offboardedat", "employeeleavedatetime"),
+    *("dateleft", "leaver", "leavedon", "exitdate", "exitedon", "separationdate", "departuredate", "departedon"),
+    *("dateofleaving", "lastworkday", "lastdayofwork", "lastdayworked", "employmentenddate", "contractenddate"),
+    *("contractend", "terminated", "offboarded", "offboardingdate", "deactivationdate", "employeeleavedate"),
 )
 # Since when somebody is gone, where a list only says when their standing changed.
 GONE_ON = ("statuschanged", "deactivatedat", "deactivated", "disabledat", "suspendedat", "deletiontime", "deletedat")
@@ -35,10 +46,20 @@ LOGINS = (
     "mailnickname",
     "shortname",
 )
-GONE = frozenset(
-    {"terminated", "left", "leaver", "inactive", "offboarded", "deprovisioned", "disabled", "deactivated", "departed"}
-    | {"former", "resigned", "alumni", "exited", "ended", "separated", "blocked", "archived", "no longer employed"}
+STATUS = (
+    *("status", "employmentstatus", "state", "accountstatus", "userstatus", "workerstatus", "employeestatus"),
+    *("lifecyclestatus", "hrstatus", "workstatus"),
 )
+# What only the accounts of one application have: GitLab's, Slack's.
+ACCOUNTS = frozenset(
+    {"lastsigninat", "currentsigninat", "lastactivityon", "projectslimit", "avatarurl", "teamid", "billingactive"}
+)
+# What a list of people says beside an address and how they stand: with no more it may be of anybody.
+BESIDE = frozenset(
+    {"team", "department", "manager", "title", "employeeid", "costcenter", "jobtitle", "hiredate", "startdate"}
+    | {"lastsignin", "orgunitpath", "billingactive", "deactivated", "statuschanged"}
+)
+ACCOUNTDISABLE = 2  # of userAccountControl in Active Directory
 # A table of users with passwords is an application's, and no list of who works here.
 CREDENTIALS = frozenset({"password", "passwordhash", "passwd", "token", "secret", "apikey", "hash"})
 
@@ -53,7 +74,8 @@ def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
         mail = first(members, *LOGINS)  # a list of logins with the day of leaving tells as much
     if not mail.text or not CREDENTIALS.isdisjoint(members):
         return
-    left_on = moment(first(members, *LEFT_ON).text)
+    days = (moment(members[name].text) for name in LEFT_ON if name in members)
+    left_on = next(filter(None, days), None)
     is_gone = _gone(members)
     if left_on is None and is_gone:
         left_on = moment(first(members, *GONE_ON).text)
@@ -66,6 +88,14 @@ def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
         "left_on": left_on,
         "logins": tuple(dict.fromkeys(logins)),
     }
+    if not ACCOUNTS.isdisjoint(members):
+        facts["account"] = True
+        name = first(members, *LOGINS, "name").text or mail.text
+        if "state" in members and (number := row.at("id").text).isdecimal():  # GitLab's tokens name it alone
+            facts["logins"] = (*dict.fromkeys(logins), f"user_id {number}")
+        if not is_gone and left_on is None:
+            of, names = f"account:{name}@{path.rpartition('/')[2].partition('.')[0]}", (mail.text.strip().lower(), name)
+            yield Remark("right", of, Place(path, mail.line), {"names": names, "what": "an account"})
     yield Principal(f"person:{mail.text.strip().lower()}", "person", Place(path, mail.line), facts)
 
 
@@ -87,7 +117,9 @@ def _called(row: Node, members: Mapping[str, Node]) -> list[str]:
     given = first(members, "firstname", "givenname") or row.at("name", "givenName")
     family = first(members, "lastname", "familyname", "surname", "sn") or row.at("name", "familyName")
     whole = first(members, "displayname", "fullname", "employeename", "name") or row.at("name", "formatted")
-    parts = [given.text, family.text] if given.text and family.text else whole.text.split()
+    # Doe, Jane
+    turned = " ".join(reversed(whole.text.split(","))) if whole.text.count(",") == 1 else whole.text
+    parts = [given.text, family.text] if given.text and family.text else turned.split()
     return [" ".join(parts), ".".join(parts)] if len(parts) > 1 else []
 
 
@@ -102,19 +134,14 @@ def _among(row: Node) -> Node:
 
 
 def _gone(members: Mapping[str, Node]) -> bool:
-    status = (
-        first(members, "status", "employmentstatus", "state", "accountstatus", "userstatus", "workerstatus")
-        .text.strip()
-        .lower()
-    )
-    enabled, active = members.get("accountenabled") or members.get("enabled"), members.get("active")
+    status, control = first(members, *STATUS).text, first(members, "useraccountcontrol").text
     return (
-        status in GONE
-        or (enabled is not None and enabled.text.strip().lower() in ("false", "no", "0"))
-        or (active is not None and active.text.lower() in ("false", "no", "0"))
+        (control.isdecimal() and bool(int(control[:12]) & ACCOUNTDISABLE))
+        or plain(re.split(r"[(:;,/]| - ", status[:80])[0]) in GONE  # Terminated (voluntary)
+        or any(name in members and no(members[name]) for name in ("accountenabled", "enabled", "active", "isactive"))
         or any(
             name in members and yes(members[name])
-            for name in ("suspended", "terminated", "deleted", "deactivated", "blocked")
+            for name in ("suspended", "terminated", "deleted", "deactivated", "blocked", "left", "leaver", "archived")
         )
     )
 
@@ -129,21 +156,20 @@ TABLES = (
         (frozenset({"username"}), frozenset({"email"}), frozenset({"enabled", "suspended", "activated", "state"})),
         read_person,
     ),
+    ((frozenset({"username"}), frozenset({"state"}), frozenset({"avatarurl"}), frozenset({"weburl"})), read_person),
     ((frozenset({"profile"}), frozenset({"deleted"}), frozenset({"teamid", "name", "realname"})), read_person),
     ((frozenset({"attributes"}), frozenset({"type"})), read_person),
-    ((frozenset({"samaccountname"}), frozenset({"enabled"}), frozenset(MAIL)), read_person),
+    ((frozenset({"samaccountname"}), frozenset({"enabled", "useraccountcontrol"}), frozenset(MAIL)), read_person),
     ((frozenset({"userprincipalname"}), frozenset({"accountenabled"})), read_person),
     (
-        (frozenset({"profile"}), frozenset({"status"}), frozenset({"credentials", "activated", "statuschanged"})),
+        (frozenset({"profile"}), frozenset({"status"}), frozenset({"credentials", "activated", "statuschanged", "id"})),
         read_person,
     ),
     (
         (
             frozenset(MAIL),
-            frozenset(
-                {"status", "employmentstatus", "accountstatus", "active", "workerstatus", "userstatus", "enabled"}
-            ),
-            frozenset({"team", "department", "manager", "title", "employeeid", "costcenter", "jobtitle"}),
+            frozenset({*STATUS, "active", "enabled", "isactive"} - {"state"}),
+            BESIDE,
         ),
         read_person,
     ),

@@ -1,29 +1,38 @@
-"""Repositories: what a forge lists of them (GitHub's and GitLab's REST API, or a table of the same)."""
+"""Repositories: what a forge lists of them (GitHub, GitLab, Gitea, Bitbucket, Azure DevOps), or a table of the same."""
 
 from collections.abc import Iterator
 
-from taskbound.posture.document import Node
-from taskbound.posture.exports.rows import first, moment, yes
+from taskbound.posture.document import NOTHING, Node
+from taskbound.posture.exports.rows import first, folded, moment, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Sighting
+
+NAMES = (
+    *("fullname", "pathwithnamespace", "namewithowner", "path", "name", "repository", "repo", "repositoryname"),
+    *("reponame", "projectpath", "project", "slug"),
+)
+ARCHIVED = ("archived", "isarchived", "archivedat", "isdisabled")  # Azure DevOps switches off what others archive
+PUSHED = (
+    *("pushedat", "lastactivityat", "lastpush", "lastpushed", "lastpushedat", "lastcommit", "lastcommitat"),
+    *("lastcommitdate", "lastactivity", "lastupdated", "lastupdatetime", "updatedat", "updatedon"),
+)
+# What a list of repositories says beside: a thing that has a name and is archived may be anything.
+BESIDE = frozenset(
+    (*PUSHED, "visibility", "defaultbranch", "private", "isprivate", "htmlurl", "sshurl", "httpurltorepo", "remoteurl")
+)
 
 
 def read_repository(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read a repository. It is known by the last part of its name, as its checkout is."""
-    name = first(row.items, "full_name", "path_with_namespace", "nameWithOwner", "path", "name")
-    shown = first(row.items, "name", "path") or name
-    facts: dict[str, object] = {"archived": yes(row.items.get("archived") or row.at("isArchived"))}
-    if pushed := moment(first(row.items, "pushed_at", "last_activity_at", "pushedAt").text):
+    members = folded(row)
+    name = first(members, *NAMES)
+    shown = first(members, "name", "path") or name
+    said = [members.get(one, NOTHING) for one in ARCHIVED]
+    facts: dict[str, object] = {"archived": any(yes(one) or moment(one.text) for one in said)}
+    if pushed := moment(first(members, *PUSHED).text):
         facts["pushed"] = pushed
-    yield Principal(f"repository:{name.text.rsplit('/', 1)[-1]}", "repository", Place(path, shown.line), facts)
+    yield Principal(
+        f"repository:{name.text.rstrip('/').rsplit('/', 1)[-1]}", "repository", Place(path, shown.line), facts
+    )
 
 
-READERS = (
-    (
-        (
-            frozenset({"name", "full_name", "path_with_namespace", "nameWithOwner"}),
-            frozenset({"archived", "isArchived"}),
-            frozenset({"pushed_at", "last_activity_at", "pushedAt"}),
-        ),
-        read_repository,
-    ),
-)
+TABLES = (((frozenset(NAMES), frozenset(ARCHIVED), BESIDE), read_repository),)

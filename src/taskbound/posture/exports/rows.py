@@ -1,10 +1,11 @@
 """Rows: what exported lists share. Their entries, their moments, their lines."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from taskbound.posture.document import NOTHING, Document, Node
+from taskbound.posture.exports.columns import NAMES, NO, YES, plain
 from taskbound.posture.sighting import Place
 
 # Under these members an answer of an API keeps its list.
@@ -18,6 +19,9 @@ WRAPPERS = (
     "SecretList",
     "secrets",
     "tokens",
+    "token_infos",
+    "findings",
+    "values",
     "hooks",
     "events",
     "entries",
@@ -27,6 +31,7 @@ WRAPPERS = (
     "AccessKeyMetadata",
     "ResourceTagMappingList",
     "users",
+    "members",
     "people",
     "employees",
     "repositories",
@@ -35,7 +40,11 @@ WRAPPERS = (
     "results",
 )
 _WRAPPERS = frozenset(WRAPPERS)
-ORDERS = ("%d.%m.%Y", "%Y/%m/%d")  # of dates beside ISO 8601; days and months that could be exchanged are no date
+# Of days beside ISO 8601. Those with slashes are read where their table shows what comes first.
+ORDERS = ("%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d.%m.%y")
+_TIME = re.compile(r"[ T]+\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AP]M)?(?: ?(?:UTC|GMT|Z|\+00:?00))?$", re.IGNORECASE)
+_UNIX = re.compile(r"1\d{9}(?:\d{3})?")
+_SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?=\D|$)")
 
 
 def rows(document: Document) -> Iterator[Node]:
@@ -43,7 +52,7 @@ def rows(document: Document) -> Iterator[Node]:
 
     Several answers in one list (pages) are read through; an answer without a list is its own only entry.
     """
-    waiting = list(reversed(document.roots))
+    waiting, first_is = list(reversed(document.roots)), _slashed(document) if document.format == "csv" else ""
     while waiting:
         node = waiting.pop()
         if items := node.items:
@@ -51,9 +60,43 @@ def rows(document: Document) -> Iterator[Node]:
             if wrapped:
                 waiting.append(wrapped)
             else:
-                yield node
+                yield _dated(node, first_is) if first_is else node
         elif node.list:
             waiting += reversed(node.list)
+
+
+def inside(answer: Node) -> Sequence[Node]:
+    """Return the entries of an answer's only list, whatever it is called; none where more than texts stands beside."""
+    nested = [one for one in answer.items.values() if one.items or one.list]
+    return nested[0].list if len(nested) == 1 and _is_rows(nested[0]) else ()
+
+
+def _slashed(document: Document) -> str:
+    """Return what comes first in a table's days with slashes or dashes: "day" (31/12/2030), "month" (12/31/2030).
+
+    A table whose columns have names of another language has the day first. "" where nothing shows it, or one day this
+    and another that: then they stay as they are, and are no days.
+    """
+    entries = [row for root in document.roots for row in root.list]
+    shown = set[str]()
+    for text in (node.text for row in entries for node in row.items.values()):
+        found = _SLASHED.match(text)
+        if found and (int(found[1]) > 12) != (int(found[2]) > 12):
+            shown.add("day" if int(found[1]) > 12 else "month")
+    if not shown and any(plain(name) in NAMES for row in entries[:1] for name in row.items):
+        return "day"
+    return shown.pop() if len(shown) == 1 else ""
+
+
+def _dated(row: Node, first_is: str) -> Node:
+    def iso(node: Node) -> Node:
+        found = _SLASHED.match(node.text)
+        if not found:
+            return node
+        day, month = (found[1], found[2]) if first_is == "day" else (found[2], found[1])
+        return Node(f"{found[3]}-{month:0>2}-{day:0>2}{node.text[found.end() :]}", node.line, node.last)
+
+    return Node({name: iso(node) for name, node in row.items.items()}, row.line)
 
 
 def _wrapped(items: Mapping[str, Node]) -> Node | None:
@@ -66,8 +109,13 @@ def _is_rows(node: Node) -> bool:
 
 
 def folded(row: Node) -> Mapping[str, Node]:
-    """Return a row's members by names without case and punctuation: `User Name`, `user_name` and `UserName` are one."""
-    return {re.sub(r"[^a-z0-9]", "", key.lower()): node for key, node in row.items.items()}
+    """Return a row's members by names without case and punctuation: `User Name`, `user_name` and `UserName` are one.
+
+    What stands in brackets says of what kind it is (`Status [READ ONLY]`). A name of another language is there in
+    English too (`Austritt` as `lefton`), unless a member has that name itself.
+    """
+    members = {plain(re.split(r"[\[(]", key)[0]) or plain(key): node for key, node in row.items.items()}
+    return {NAMES[name]: node for name, node in members.items() if name in NAMES} | members
 
 
 def first(members: Mapping[str, Node], *names: str) -> Node:
@@ -76,15 +124,31 @@ def first(members: Mapping[str, Node], *names: str) -> Node:
 
 
 def moment(text: str) -> datetime | None:
-    """Return a moment (ISO 8601, or a day) in UTC; None for everything else: `N/A`, `no_information`, nothing."""
+    """Return a moment in UTC: ISO 8601, Unix seconds or milliseconds, or a day as people write it, also with a time.
+
+    None for everything else: `N/A`, `no_information`, nothing; days and months that could be exchanged, too.
+    """
     text = text.strip()
+    if text.isalpha() or len(text) < 6:  # most texts that are no day
+        return None
+    if _UNIX.fullmatch(text):
+        return datetime.fromtimestamp(int(text[:10]), UTC)
+    found: datetime | None
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        found = next((day for order in ORDERS if (day := _ordered(text, order))), None)  # type: ignore[assignment]
+        found = _written(text)
     if found is None:
         return None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else _in_utc(found)
+
+
+def _written(text: str) -> datetime | None:
+    """Return a day that is not ISO's; of a time behind it nothing counts, except where UTC follows it."""
+    if text.endswith(("UTC", "GMT")) and (found := _ordered(text[:-3].strip(), "%Y-%m-%d %H:%M:%S")):
+        return found
+    day = _TIME.sub("", text).rstrip(".").replace(". ", ".")
+    return next((found for order in ORDERS if (found := _ordered(day, order))), None)
 
 
 def _ordered(text: str, order: str) -> datetime | None:
@@ -102,8 +166,21 @@ def _in_utc(found: datetime) -> datetime:
 
 
 def yes(node: Node) -> bool:
-    """Tell whether a member says yes: `true`, also as CSV writes it."""
-    return node.text.strip().lower() in ("true", "yes", "1")
+    """Tell whether a member says yes: `true`, also as people write it."""
+    return plain(node.text[:40]) in YES
+
+
+def no(node: Node) -> bool:
+    """Tell whether a member says no, and not merely nothing."""
+    return plain(node.text[:40]) in NO
+
+
+def words(node: Node) -> tuple[Node, ...]:
+    """Return what a member lists: its entries, or the words of one text (`repo, admin:org`)."""
+    if node.list:
+        return tuple(one for one in node.list if one.text)
+    parts = (word.strip("'\"[]{}") for word in re.split(r"[\s,;|]+", node.text))
+    return tuple(Node(word, node.line) for word in parts if word)
 
 
 def elsewhere(path: str, place: Place, *nodes: Node) -> tuple[Place, ...]:

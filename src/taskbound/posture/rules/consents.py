@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from taskbound.posture.inventory import Inventory, text, texts
+from taskbound.posture.exports.consents import ADMINISTRATORS
+from taskbound.posture.inventory import Inventory, grouped, text, texts
 from taskbound.posture.rules.draft import Draft, listed
 from taskbound.posture.sighting import Place, Remark
 
@@ -26,6 +27,16 @@ RULING = frozenset(
         "admin.users:write",
         "admin:org",
     ]
+)
+# Permissions of Microsoft Graph with which an application that acts as itself makes anybody an administrator: it gives
+# roles, consents or memberships that carry them, adds a secret to an application that has them, or signs in as who has
+# them; and roles of the directory that do the same. Source: azure-tiering's application permissions of tier 0.
+DIRECTORY = frozenset(
+    {"RoleManagement.ReadWrite.Directory", "AppRoleAssignment.ReadWrite.All", "Application.ReadWrite.All"}
+    | {"Directory.ReadWrite.All", "RoleAssignmentSchedule.ReadWrite.Directory", "Policy.ReadWrite.PermissionGrant"}
+    | {"RoleEligibilitySchedule.ReadWrite.Directory", "PrivilegedAccess.ReadWrite.AzureADGroup"}
+    | {"UserAuthenticationMethod.ReadWrite.All"}
+    | set(ADMINISTRATORS.values())
 )
 # Parts of permissions' names that mean other people's data.
 BROAD = (
@@ -52,20 +63,10 @@ BASIC = frozenset({"openid", "profile", "email", "offline_access", "user.read", 
 
 def consents(inventory: Inventory) -> Iterator[Draft]:
     """Yield applications of others that may act for everybody: of publishers whom nobody has verified, or that rule."""
-    apps = {one.of: one for one in inventory.remarks.get("service-principal", ())}
-    apps |= {text(one, "app"): one for one in apps.values() if text(one, "app")}
-    own = _own_tenants(inventory)
+    apps, own = _apps(inventory), _own_tenants(inventory)
     for grant in inventory.remarks.get("consent", ()):
         app = apps.get(grant.of, grant)
-        tenant = text(app, "tenant")
-        if (
-            not grant.facts.get("everybody")
-            or tenant in own | MICROSOFT
-            or app.facts.get("own")
-            or app.facts.get("enabled") is False
-        ):
-            continue
-        if text(app, "app") in {text(one, "app") for one in inventory.by_kind.get("entra-app", ())} - {""}:
+        if not grant.facts.get("everybody") or not _is_strangers(inventory, app, own):
             continue
         verified = app.facts.get("verified")
         scopes = tuple(one for one in texts(grant, "scopes") if one.lower() not in BASIC)
@@ -73,13 +74,65 @@ def consents(inventory: Inventory) -> Iterator[Draft]:
         broad = ruling or tuple(one for one in scopes if any(part in one.lower() for part in BROAD))
         if verified is False and broad:
             case, whose = "tenant-wide-consent-to-unverified-publisher", "whose publisher nobody has verified,"
-        elif ruling and (tenant or verified is not None):
+        elif ruling and _is_known(app):
             case, whose = "third-party-app-rules-the-tenant", "which is somebody else's,"
         else:
             continue
         name = text(app, "name") or grant.of
         says = f"{name}, {whose} has {listed(broad, 4)} for everybody in the organisation."
         yield Draft(case, (f"app:{name}",), says, _places(grant, app), name=name, key=name)
+
+
+def rulers(inventory: Inventory) -> Iterator[Draft]:
+    """Yield applications that rule the directory and are one's own, as far as lists tell."""
+    apps, own = _apps(inventory), _own_tenants(inventory)
+    ruling = [
+        grant
+        for grant in inventory.remarks.get("consent", ())
+        if grant.facts.get("application") and not DIRECTORY.isdisjoint(texts(grant, "scopes"))
+    ]
+    for of, grants in grouped(ruling, lambda one: one.of).items():
+        app = apps.get(of, grants[0])
+        if (
+            text(app, "tenant") in MICROSOFT
+            or app.facts.get("enabled") is False
+            or (_is_known(app) and _is_strangers(inventory, app, own))
+        ):
+            continue
+        name = text(app, "name") or of
+        held = [one for grant in grants for one in texts(grant, "scopes") if one in DIRECTORY]
+        says = f"{name} has {listed(held, 4)} as itself: it can make anybody an administrator of the directory."
+        places = tuple(place for grant in grants for place in _places(grant, app))
+        yield Draft(
+            "application-rules-the-directory",
+            (f"entra-app:{name}",),
+            says,
+            places,
+            owner=inventory.owner(f"entra-app:{name}"),
+            name=name,
+            key=name,
+        )
+
+
+def _apps(inventory: Inventory) -> Mapping[str, Remark]:
+    """Return applications as the tenant knows them, by their object and by their number."""
+    apps = {one.of: one for one in inventory.remarks.get("service-principal", ())}
+    return apps | {text(one, "app"): one for one in apps.values() if text(one, "app")}
+
+
+def _is_known(app: Remark) -> bool:
+    """Tell whether a list says whose an application is, or whether somebody has verified it."""
+    return bool(text(app, "tenant")) or app.facts.get("verified") is not None
+
+
+def _is_strangers(inventory: Inventory, app: Remark, own: frozenset[str]) -> bool:
+    """Tell whether an application that works may be somebody else's."""
+    return not (
+        text(app, "tenant") in own | MICROSOFT
+        or app.facts.get("own")
+        or app.facts.get("enabled") is False
+        or text(app, "app") in {text(one, "app") for one in inventory.by_kind.get("entra-app", ())} - {""}
+    )
 
 
 def _own_tenants(inventory: Inventory) -> frozenset[str]:
@@ -109,4 +162,4 @@ def _places(grant: Remark, app: Remark) -> tuple[Place, ...]:
     return (grant.place, *more, app.place)
 
 
-RULES = (consents,)
+RULES = (consents, rulers)

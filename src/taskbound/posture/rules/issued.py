@@ -58,6 +58,9 @@ def endless(inventory: Inventory) -> Iterator[Draft]:
         expires, created = moment(key, "expires"), moment(key, "created")
         if expires is None and key.kind in ENDING:
             yield _of_key(inventory, key, "token-without-expiry", f"{_named(key, True)} has no end.", "name", "expires")
+        elif key.kind in ENDING and expires and created and (days := (expires - created).days) > LIMITS.token:
+            says = f"{_named(key, True)} works until {expires.date()}, {_span(days)} after it was made."
+            yield _of_key(inventory, key, "token-with-long-life", says, "name", "expires")
         elif key.kind in LIMITS.lifetime and expires:
             days = (expires - (created or inventory.now)).days
             if days > LIMITS.lifetime[key.kind]:
@@ -131,33 +134,37 @@ def of_leavers(inventory: Inventory) -> Iterator[Draft]:
             yield _of_key(inventory, key, "identity-of-leaver-still-active", f"{gone} still works.", held=True)
 
 
+# Who is not to work with a person's token, and the case of it.
+OF_PERSONS = (("agent", "personal-token-used-by-agent"), ("pipeline", "personal-token-used-by-ci"))
+
+
 def personal(inventory: Inventory) -> Iterator[Draft]:
-    """Yield people's tokens with which agents work. A bounded one is what a person should give to a program."""
-    told = set[str]()
-    for key in _live(inventory):
-        held = [one for one in inventory.held(key) if one.holder.kind == "agent"]
-        told |= {one.mark for one in inventory.held(key)}
-        if not held or not key.facts.get("personal") or key.facts.get("bounded"):
-            continue
-        holders = listed([one.holder.name for one in held])
-        says = f"{holders} works with {_named(key)}, which is {inventory.owner(key.id) or 'a person'}'s own."
-        places = (*places_of(held), key.place, *at(key, "name", "owner"))
-        yield _draft(inventory, key, "personal-token-used-by-agent", says, places, holder=held[0].holder)
-    for unit in inventory.units:
-        held = [one for one in unit.secrets if one.holder.kind == "agent" and one.kind in PERSONAL_KINDS]
-        if held and held[0].mark not in told:
-            holder = held[0].holder
-            says = f"{listed([one.holder.name for one in held])} works with {label(held[0])}, a token of a person."
-            yield Draft(
-                "personal-token-used-by-agent",
-                (label(held[0]),),
-                says,
-                places_of(held),
-                name=held[0].name,
-                holder=holder.name,
-                repository=holder.repository,
-                key=label(held[0]),
-            )
+    """Yield people's tokens with which agents and pipelines work. A bounded one is what a person should give away."""
+    told = {one.mark for key in _live(inventory) for one in inventory.held(key)}
+    for kind, case in OF_PERSONS:
+        for key in _live(inventory):
+            held = [one for one in inventory.held(key) if one.holder.kind == kind]
+            if not held or not key.facts.get("personal") or key.facts.get("bounded"):
+                continue
+            holders = listed([one.holder.name for one in held])
+            says = f"{holders} works with {_named(key)}, which is {inventory.owner(key.id) or 'a person'}'s own."
+            places = (*places_of(held), key.place, *at(key, "name", "owner"))
+            yield _draft(inventory, key, case, says, places, holder=held[0].holder)
+        for unit in inventory.units:
+            held = [one for one in unit.secrets if one.holder.kind == kind and one.kind in PERSONAL_KINDS]
+            if held and held[0].mark not in told:
+                holder = held[0].holder
+                says = f"{listed([one.holder.name for one in held])} works with {label(held[0])}, a token of a person."
+                yield Draft(
+                    case,
+                    (label(held[0]),),
+                    says,
+                    places_of(held),
+                    name=held[0].name,
+                    holder=holder.name,
+                    repository=holder.repository,
+                    key=label(held[0]),
+                )
 
 
 def _live(inventory: Inventory) -> Iterator[Principal]:

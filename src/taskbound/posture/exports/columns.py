@@ -1,0 +1,104 @@
+"""Columns: what people's and tokens' tables call a member in another language, and the words that stand in it.
+
+Each line is one English name, as readers ask for it, and what Europe's languages in Latin letters say for it: German,
+French, Spanish, Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Hungarian, Romanian,
+Turkish. All without case, accents and punctuation, as `plain` writes them.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from unicodedata import normalize
+
+_NAMES = """
+email: emailadresse mailadresse epostadresse correo correoelectronico courriel adressemail adresseemail
+  adresseelectronique correocorporativo emailcorporativo emailprofessionnel emailaziendale postaelettronica
+  indirizzoemail enderecoemail enderecodeemail emailadres epost epostadress eposta epostaadresi sahkoposti
+  sahkopostiosoite adresemail adrespocztyelektronicznej emailcim adresademail
+login: anmeldename benutzerkennung kennung benutzerkonto identifiant identifiantutilisateur usuario usuariodered
+  nomedeusuario nomeutente gebruikersnaam anvandarnamn brugernavn brukernavn kayttajatunnus nazwauzytkownika
+  uzivatelskejmeno felhasznalonev utilizator kullaniciadi benutzername nomdutilisateur nombredeusuario utilizador
+status: beschaeftigungsstatus mitarbeiterstatus beschaftigungsstatus statut estado estatus situacao situazione stato
+  etat situacion estadolaboral stav stan tila allapot statusz stare durum statuszatrudnienia
+lefton: austritt austrittsdatum austrittam ausgeschiedenam ausscheiden ausscheidedatum letzterarbeitstag letztertag
+  vertragsende beschaeftigungsende beschaftigungsende abgang abgangsdatum datedesortie datesortie sortie
+  datededepart datedepart depart findecontrat datefincontrat datedefindecontrat datedefin fechadebaja fechabaja
+  fechadesalida fechasalida fechacese fechadecese findecontrato fechafin ultimodia datadesaida datasaida
+  datadedesligamento datadesligamento datademissao datadedemissao ultimodiadetrabalho datacessazione
+  datadicessazione datauscita datadiuscita datafinerapporto finerapporto uitdienst uitdienstdatum datumuitdienst
+  einddatum einddienst laatstewerkdag slutdatum sistadag anstallningensslut avslutsdatum fratraedelsesdato
+  fratradelsesdato fratraedelse slutdato sluttdato sistearbeidsdag paattymispaiva viimeinentyopaiva paattymispvm
+  datazwolnienia datazakonczenia dataodejscia datarozwiazaniaumowy datumodchodu datumukonceni ukoncenipomeru
+  konecpomeru kilepes kilepesdatuma kilepesidatum kilepesnapja dataplecarii dataincetarii dataincetare istencikis
+  istencikistarihi cikistarihi ayrilistarihi ayrilmatarihi
+department: abteilung bereich kostenstelle departement departamento reparto ufficio dipartimento setor afdeling
+  avdelning avdeling osasto dzial oddeleni osztaly szervezetiegyseg departament departman bolum
+employeeid: personalnr personalnummer mitarbeiternr mitarbeiternummer matricule numeroempleado numerodeempleado
+  legajo matricula personeelsnummer anstallningsnummer medarbejdernummer ansattnummer henkilonumero numerpracownika
+  osobnicislo torzsszam
+jobtitle: funktion stelle fonction puesto ruolo mansione functie befattning stilling tehtava stanowisko pozice
+  beosztas functia unvan
+manager: vorgesetzter vorgesetzte fuehrungskraft fuhrungskraft jefe leidinggevende
+firstname: vorname prenom nombre nome voornaam fornamn fornavn etunimi imie jmeno keresztnev prenume
+lastname: nachname familienname nomdefamille apellido apellidos sobrenome cognome achternaam efternamn efternavn
+  etternavn sukunimi nazwisko prijmeni vezeteknev numedefamilie soyad soyadi
+name: nombrecompleto nomcomplet nomecompleto nomecognome naam namn navn nimi nazwa jmenoaprijmeni nev nume adsoyad
+  mitarbeiter mitarbeitername vollstaendigername vollstandigername
+owner: besitzer besitzerin inhaber inhaberin eigentuemer eigentumer verantwortlich verantwortlicher ansprechpartner
+  proprietaire titulaire propietario titular proprietario dono eigenaar agare ejer eier omistaja wlasciciel vlastnik
+  tulajdonos proprietar sahip sahibi
+expires: ablaufdatum laeuftab lauftab gueltigbis gultigbis ablauf expiream dateexpiration datedexpiration expirele
+  valableju valablejusquau fechadecaducidad caducidad caduca fechadeexpiracion fechadevencimiento vencimiento
+  datadeexpiracao validade venceem datascadenza datadiscadenza scadenza vervaldatum verlooptop geldigtot giltigtill
+  utgar udloeber udlober udlobsdato gyldigtil utloper utlopsdato voimassaasti vanhenee datawygasniecia waznedo
+  wygasa platnostdo expirace lejarat ervenyesseg dataexpirarii sonkullanmatarihi bitistarihi gecerliliksonu
+lastused: zuletztverwendet zuletztgenutzt letztenutzung letzteverwendung derniereutilisation dernierusage ultimouso
+  ultimautilizacao ultimoutilizzo laatstgebruikt senastanvand sidstbrugt sistbrukt viimeksikaytetty ostatniouzyto
+  ostatnieuzycie naposledypouzito utoljarahasznalva utoljara ultimautilizare sonkullanim
+created: erstellt erstelltam angelegt angelegtam creele datedecreation datecreation fechadecreacion creadoel
+  datadecriacao criadoem datacreazione datadicreazione creatoil aangemaakt aanmaakdatum skapad oprettet opprettet
+  luotu utworzono datautworzenia vytvoreno letrehozva creatla olusturulma olusturulmatarihi
+visibility: sichtbarkeit visibilite visibilidad visibilidade visibilita zichtbaarheid synlighet synlighed nakyvyys
+  widocznosc viditelnost lathatosag vizibilitate gorunurluk
+project: projekt projet proyecto projeto progetto projekti proiect proje
+repository: depot repositorio repozytorium repozitar
+archived: archiviert archivado arquivado archiviato gearchiveerd arkiverad arkiveret arkivert arkistoitu
+  zarchiwizowane archivovano archivalt arhivat arsivlendi
+scopes: berechtigungen rechte portees permisos alcances permissoes escopos permessi ambiti rechten machtigingen
+  behorigheter rettigheder rettigheter oikeudet uprawnienia opravneni jogosultsagok permisiuni izinler
+"""
+# Of a word that means several things the first line counts. Words that APIs have too (service, cargo) are left out.
+NAMES: Mapping[str, str] = {
+    word: line.partition(":")[0]
+    for line in reversed(re.split(r"\n(?=\S)", _NAMES.strip()))
+    for word in line.partition(":")[2].split()
+}
+# What tables say of whoever does not work here any more.
+_GONE_ARE = (
+    "terminated left leaver inactive offboarded deprovisioned disabled deactivated departed former suspended resigned "
+    "alumni exited ended separated blocked archived banned ldapblocked nolongeremployed notactive exemployee "
+    "leftcompany lefthecompany ausgeschieden ausgetreten inaktiv ehemalig ehemalige ehemaliger deaktiviert gesperrt "
+    "nichtmehrbeschaeftigt verlassen parti partie sorti sortie inactif ancien ancienne desactive quitte licencie "
+    "demissionne nonactif baja debaja inactivo inactiva cesado cesada despedido despedida exempleado desvinculado "
+    "desvinculada nosactivo noactivo inativo inativa desligado desligada demitido demitida exonerado "
+    "afastadodefinitivo cessato cessata dimesso dimessa inattivo inattiva nonattivo licenziato licenziata uscito "
+    "uscita uitdienst inactief nietactief vertrokken ontslagen gestopt slutat avslutad slutade ejaktiv "
+    "fratraadt fratradt ophoert ophort stoppet ikkeaktiv sluttet avsluttet lahtenyt eronnut paattynyt eiaktiivinen "
+    "entinen zwolniony zwolniona nieaktywny nieaktywna odszedl odeszla byly byla neaktivni ukoncen "
+    "ukoncena odesel odesla propusten kilepett tavozott inactiv plecat plecata concediat ayrildi istenayrildi pasif "
+    "eskicalisan istencikti"
+)
+_YES_ARE = "true yes y t 1 ja j oui o si s sim tak ano igen da evet kylla wahr vrai verdadero verdadeiro vero"
+_NO_ARE = "false no n f 0 nein non nao nie ne nem nu hayir ei nee nej nei falsch faux falso"
+GONE, YES, NO = (frozenset(one.split()) for one in (_GONE_ARE, _YES_ARE, _NO_ARE))
+
+_SPELLED = str.maketrans({"ß": "ss", "ł": "l", "ı": "i", "ø": "o", "æ": "ae", "đ": "d", "œ": "oe"})
+
+
+@lru_cache(maxsize=16384)
+def plain(text: str) -> str:
+    """Return letters and digits alone, in lower case and without accents: `E-Mail`, `e_mail` and `email` are one."""
+    text = text.lower()
+    if not text.isascii():
+        text = normalize("NFKD", text.translate(_SPELLED))
+    return re.sub(r"[^a-z0-9]", "", text)
