@@ -38,15 +38,16 @@ def unused(inventory: Inventory) -> Iterator[Draft]:
 
 
 def not_rotated(inventory: Inventory) -> Iterator[Draft]:
-    """Yield keys in use that are old. What nobody uses is to be deleted, not rotated."""
+    """Yield keys that work and are old. What nobody uses is to be deleted, not rotated, and no less a copy to find."""
     for key in _live(inventory):
         created, used = moment(key, "created"), moment(key, "used")
         idle = "used" in key.facts and (used is None or (inventory.now - used).days > LIMITS.unused)
-        if key.kind not in ROTATED or idle or created is None:
+        if key.kind not in ROTATED or created is None:
             continue
         if (days := (inventory.now - created).days) > LIMITS.rotated:
-            severity = CRITICAL if days > LIMITS.long_unrotated else HIGH
-            says = f"{_named(key, True)} was made {days} days ago and is in use since."
+            severity = CRITICAL if days > LIMITS.long_unrotated and not idle else HIGH
+            since = "still works, though nobody uses it: it is to be deleted" if idle else "is in use since"
+            says = f"{_named(key, True)} was made {days} days ago and {since}."
             yield _of_key(inventory, key, "access-key-not-rotated", says, severity=severity)
 
 
