@@ -95,11 +95,29 @@ def test_who_is_to_leave_is_still_here_in_any_of_them(table: str) -> None:
         "rosa.vidal@shop.example;Lager;aktiv;",
         "rosa.vidal@shop.example;Lager;aktiv;31.12.2031",
         "rosa.vidal@shop.example;Lager;Elternzeit;",
+        "rosa.vidal@shop.example;Lager;aktiv;01.01.1900",
+        "rosa.vidal@shop.example;Lager;aktiv;31.12.9999",
     ],
 )
 def test_who_is_to_leave_is_still_here(row: str) -> None:
     table = f"E-Mail;Abteilung;Status;Austritt\n{row}\n"
     assert "identity-of-leaver-still-active" not in cases({"people.csv": table, **MINE})
+
+
+@pytest.mark.parametrize(
+    ("columns", "day", "expected"),
+    [
+        ("E-mail;Reparto;Data cessazione", "06/04/2031", True),
+        ("E-mail;Reparto;Data cessazione", "04/06/2031", False),
+        ("Email;Department;End date", "06/04/2031", False),
+        ("Email;Department;End date", "04/06/2031", False),
+    ],
+)
+def test_which_number_is_the_day_is_never_guessed(columns: str, day: str, expected: bool) -> None:
+    table = f"{columns}\nrosa.vidal@shop.example;x;{day}\n"
+    assert ("identity-of-leaver-still-active" in cases({"people.csv": table, **MINE})) is expected
+    shown = f"{columns}\nb@shop.example;x;13/01/2029\nrosa.vidal@shop.example;x;06/04/2031\nc@shop.example;x;\n"
+    assert "identity-of-leaver-still-active" in cases({"people.csv": shown, **MINE})
 
 
 DIRECTORIES = {
@@ -454,6 +472,28 @@ def test_a_token_of_who_has_left_is_found_in_any_list(files: dict[str, str]) -> 
     assert not LEFT & cases({"people.csv": here, **users})
 
 
+def test_a_projects_token_is_nobodys_whatever_number_its_bot_has() -> None:
+    files = {**TOKENS["GitLab, by number"], "people.csv": PEOPLE}
+    assert LEFT & cases(files)
+    assert not LEFT & cases({**files, "tokens.json": rows(PAT | {"access_level": 30})})
+
+
+def test_who_made_a_token_counts_where_it_has_a_user_of_its_own() -> None:
+    token = {
+        "id": 1,
+        "name": "pull",
+        "username": "gitlab+deploy-token-1",
+        "expires_at": None,
+        "scopes": ["read_registry"],
+        "revoked": False,
+        "created_by": "rosa.vidal@shop.example",
+    }
+    assert LEFT & cases({"people.csv": PEOPLE, "tokens.json": rows(token)})
+    assert not LEFT & cases(
+        {"people.csv": PEOPLE, "tokens.json": rows(token | {"created_by": "ines.kolb@shop.example"})}
+    )
+
+
 WIDE = {
     "GitHub, organisation's table": (
         'saml_name_id,login,token_name,token_type,scopes,expires_at\n,rv,mirror,classic,"admin:org,repo",2031-06-01\n'
@@ -502,6 +542,11 @@ OWNERS = {
         "arn:aws:iam::1:user/stock-sync;AWS::IAM::User;rosa@shop.example\n"
         "arn:aws:iam::1:user/mail-out;AWS::IAM::User;\n"
     ),
+    "an inventory": (
+        "Name;Type;Besitzer\nstock-sync;IAM user;rosa@shop.example\nmail-out;IAM user;\n"
+        "stock-db;PostgreSQL;rosa@shop.example\n"
+    ),
+    "a column, beside others": "IAM user,Owner,Purpose\nstock-sync,rosa@shop.example,x\nmail-out,,y\n",
     "in another language": ("ResourceArn;Key;Value\narn:aws:iam::1:user/stock-sync;Verantwortlich;rosa@shop.example\n"),
 }
 
@@ -533,6 +578,7 @@ REPOSITORIES = {
     "group and yes": (
         "full_name,visibility,last_push,archived,default_branch\nlogistics/firmware,private,2030-07-11,yes,main\n"
     ),
+    "by status": "Repository;Status;Sichtbarkeit\nfirmware;archiviert;intern\n",
     "ja": "Projekt;Sichtbarkeit;Archiviert\nfirmware;intern;ja\n",
     "1": "repository,archived,private\nfirmware,1,1\n",
     "since a day": ("path_with_namespace,archived_at,visibility\nlogistics/tools/firmware,2030-07-11,private\n"),
@@ -561,6 +607,7 @@ def test_an_archived_repository_is_known_by_its_name_alone(table: str) -> None:
     for said, other in (
         (",yes,", ",no,"),
         (";ja", ";nein"),
+        ("archiviert;", "aktiv;"),
         ("firmware,1", "firmware,0"),
         ("true", "false"),
         (",2030-07-11,private", ",,private"),
@@ -750,6 +797,30 @@ def test_secrets_of_applications_are_told_by_a_table() -> None:
         "identity-of-leaver-still-active",
     }
     assert cases({"apps.csv": table.replace("2040", "2031"), "hr.csv": STAFF.replace("2031-02-28", "")}) == set()
+
+
+def test_somebody_elses_application_that_rules_is_told_as_theirs() -> None:
+    theirs = {
+        "id": "p1",
+        "appId": "a",
+        "appDisplayName": "mail-out",
+        "appOwnerOrganizationId": "t9",
+        "servicePrincipalType": "Application",
+        "verifiedPublisher": {"displayName": "Mail Out Ltd"},
+    }
+    mine = (
+        {"appId": "b", "displayName": "loader"},
+        {
+            "id": "p2",
+            "appId": "b",
+            "appDisplayName": "loader",
+            "appOwnerOrganizationId": "t1",
+            "servicePrincipalType": "Application",
+        },
+    )
+    apps = json.dumps({"value": [{**mine[0], "passwordCredentials": []}]})
+    found = cases({"list.json": PERMISSIONS["ids"], "sp.json": rows(theirs, mine[1]), "apps.json": apps})
+    assert found == {"third-party-app-rules-the-tenant"}
 
 
 ROLES = {

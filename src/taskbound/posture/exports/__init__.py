@@ -65,11 +65,12 @@ TABLES: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
     *entra.TABLES,
     *gcp.TABLES,
     *logins.TABLES,
-    *repositories.TABLES,
     *people.TABLES,
     *tokens.TABLES,
+    *repositories.TABLES,
     *consents.PERMISSIONS,
     *google_policy.TABLES,
+    *aws.OWNERS,
 )
 
 

@@ -161,8 +161,10 @@ def read_tags(document: Document) -> Iterator[Sighting]:
 def read_tag(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read one tag of a table that has a line for each, or an identity of one that has a column for the owner."""
     members = folded(row)
-    resource, kind = first(members, *RESOURCES), first(members, "resourcetype", "type").text.lower()
-    is_identity = _IDENTITY_KIND.fullmatch(kind) if kind else not first(members, *_ANY).text
+    resource, kind = first(members, *RESOURCES, *_ANY), first(members, "resourcetype", "type", "kind").text.lower()
+    named = bool(first(members, *RESOURCES).text)  # a column that only identities have
+    told = _IDENTITY_KIND.fullmatch(kind)
+    is_identity = bool(told and (named or told[1])) if kind else named
     if not (identity := _identity(resource.text)) or not (resource.text.startswith("arn:") or is_identity):
         return
     if kind.removesuffix("s").endswith("role") and not resource.text.startswith("arn:"):
@@ -263,15 +265,11 @@ def _folded(tag: str) -> str:
 
 
 # Tables of tags: whose a tag is, what it is called, what it says.
-_ANY = (
-    "resource",
-    "resourceid",
-    "resourcename",
-)  # whatever these name: an identity only where a type or an ARN says so
-RESOURCES = ("resourcearn", "arn", "username", "iamuser", "rolename", *_ANY)
+RESOURCES = ("resourcearn", "arn", "username", "iamuser", "rolename")
+_ANY = ("resource", "resourceid", "resourcename", "identity", "name")  # an identity where a type or an ARN says so
 TAG_KEYS = ("tagkey", "key", "tagname")
 TAG_VALUES = ("tagvalue", "value")
-_IDENTITY_KIND = re.compile(r"(?:aws[.:/]*)?(?:iam)?[.:/ ]*(?:user|role)s?")
+_IDENTITY_KIND = re.compile(r"((?:aws)?[\W_]*iam[\W_]*|aws[\W_]*)?(?:user|role)s?")
 READERS = (
     ((frozenset({"Content"}), frozenset({"ReportFormat"})), read_answer),
     ((frozenset({"eventTime"}), frozenset({"eventName"}), frozenset({"userIdentity"})), read_event),
@@ -284,11 +282,18 @@ _KEYS_USERS = ("username", "user", "iamuser", "iamusername")
 _KEYS_STATUS = ("status", "active", "enabled", "isactive", "state")
 _KEYS_USED = ("lastuseddate", "lastused", "lastusedat", "lastusedon", "accesskeylastuseddate")
 _SLOTS = frozenset({"accesskey1active", "accesskey1lastrotated", "accesskey2active"})
+_BESIDE_OWNER = frozenset(
+    {"resourcetype", "costcenter", "createdate", "team", "environment", "env", "purpose", "accountid", "account"}
+)
 _OWNED = frozenset((*OWNER_TAGS, *(f"tag{name}" for name in OWNER_TAGS)))
 TABLES = (
     ((frozenset({"user", "username"}), frozenset({"arn", "userarn"}), _SLOTS), read_report),
     ((frozenset(_KEY_IDS), frozenset(_KEYS_USERS), frozenset(_KEYS_STATUS)), read_key),
-    ((frozenset(RESOURCES), frozenset(TAG_KEYS), frozenset(TAG_VALUES)), read_tag),
+    ((frozenset((*RESOURCES, *_ANY)) - {"name"}, frozenset(TAG_KEYS), frozenset(TAG_VALUES)), read_tag),
+)
+# After all that has more of its own: lists of many things have an owner.
+OWNERS = (
     ((frozenset({"resourcearn", "arn", "iamuser"}), _OWNED), read_tag),
-    ((frozenset({"username", "rolename"}), _OWNED, frozenset({"resourcetype", "costcenter", "createdate"})), read_tag),
+    ((frozenset({"username", "rolename"}), _OWNED, _BESIDE_OWNER), read_tag),
+    ((frozenset({"name", "identity"}), _OWNED, frozenset({"type", "kind"})), read_tag),
 )

@@ -48,9 +48,10 @@ def read_secret(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     members = folded(row)
     name, ends = first(members, *_NAMES), first(members, *_ENDS)
     identity, expires = f"entra-app:{name.text}", moment(ends.text)
-    owner = first(members, "owner", "owners", "ownerupn", "owneremail").text
+    owner = first(members, *_OWNERS).text.strip()
     owners = tuple(one for one in re.split(r"[;,|\s]+", owner) if "@" in one) or tuple(filter(None, (owner,)))
-    yield Principal(identity, "entra-app", Place(path, name.line), {"owners": owners} if owners else {})
+    told = {"owners": owners} if not set(_OWNERS).isdisjoint(members) else {}
+    yield Principal(identity, "entra-app", Place(path, name.line), told)
     if not expires:
         return
     kind = "entra-certificate" if "cert" in first(members, *_KINDS_SAID).text.lower() else "entra-client-secret"
@@ -66,6 +67,7 @@ _ENDS = (
     *("secretenddate", "secretexpiry", "secretexpirydate", "secretexpires", "certificateenddate", "certenddate"),
     *("credentialenddate", "credentialexpiry", "enddatetime", "enddate", "expirydate", "expires", "expireson"),
 )
+_OWNERS = ("owner", "owners", "ownerupn", "owneremail")
 _BEGINS = ("secretstartdate", "certificatestartdate", "startdatetime", "startdate", "created", "createdon")
 _KINDS_SAID = ("type", "credentialtype", "keytype")
 TABLES = (

@@ -39,6 +39,8 @@ def _key(path: str, line: int, names: tuple[str, str], members: Mapping[str, Nod
         "created": moment(first(members, *_BEGINS).text),
         "expires": None if ends is None or ends.year >= NEVER else ends,
     }
+    if used := next((members[one] for one in _USED if one in members), None):
+        facts["used"] = moment(used.text)
     yield Principal(f"gcp-sa:{account}", "gcp-service-account", place)
     yield Principal(f"gcp-key:{account}/{id[-4:]}", "gcp-service-account-key", place, facts)
 
@@ -60,10 +62,12 @@ def read_account(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
 
 _ACCOUNTS = ("serviceaccount", "serviceaccountemail", "accountemail", "email", "account")
 _IDS = ("keyid", "key", "keyname", "name")
+_USED = ("lastauthenticatedtime", "lastauthenticated", "lastused", "lastusedat", "lastusedon")
 _BEGINS = ("validaftertime", "validafter", "created", "createdat", "createdon", "creationtime")
 _ENDS = ("validbeforetime", "validbefore", "expires", "expiresat", "expireson", "expirationtime")
 TABLES = (
     ((frozenset(_ACCOUNTS), frozenset(_IDS), frozenset(_BEGINS), frozenset({"keytype", "managedby"})), read_line),
+    ((frozenset({"serviceaccount", "serviceaccountemail"}), frozenset({"keyid"}), frozenset(_BEGINS)), read_line),
 )
 READERS = (
     ((frozenset({"email"}), frozenset({"uniqueId"}), frozenset({"oauth2ClientId", "projectId"})), read_account),

@@ -26,11 +26,10 @@ def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     name = first(items, "token_name", "name", "authorized_credential_note", "note")
     last = row.at("token_last_eight")
     at = first(items, "token_last_eight", "token_name", "token_id", "credential_id").line or row.line
-    told = words(row.at("scopes"))
+    scopes = words(row.at("scopes"))
     permissions = _permissions(row)
     fine = bool(permissions) or plain(first(items, "type", "token_type").text) == "finegrained"
-    scopes = () if fine else told
-    permissions += [(one.text, one) for one in told if fine]  # a table may have one column for both
+    permissions += [(one.text, one) for one in scopes if fine]  # a table may have one column for both
     facts: dict[str, object] = {
         "owner": owner.text,
         "personal": True,

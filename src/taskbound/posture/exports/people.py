@@ -59,6 +59,7 @@ BESIDE = frozenset(
     {"team", "department", "manager", "title", "employeeid", "costcenter", "jobtitle", "hiredate", "startdate"}
     | {"lastsignin", "orgunitpath", "billingactive", "deactivated", "statuschanged"}
 )
+NO_DAY = 1970  # days of this year and before stand in tables for none: 0001, 1900, 1970
 ACCOUNTDISABLE = 2  # of userAccountControl in Active Directory
 # A table of users with passwords is an application's, and no list of who works here.
 CREDENTIALS = frozenset({"password", "passwordhash", "passwd", "token", "secret", "apikey", "hash"})
@@ -75,7 +76,7 @@ def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     if not mail.text or not CREDENTIALS.isdisjoint(members):
         return
     days = (moment(members[name].text) for name in LEFT_ON if name in members)
-    left_on = next(filter(None, days), None)
+    left_on = next((day for day in days if day and day.year > NO_DAY), None)
     is_gone = _gone(members)
     if left_on is None and is_gone:
         left_on = moment(first(members, *GONE_ON).text)
@@ -94,8 +95,8 @@ def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
         if "state" in members and (number := row.at("id").text).isdecimal():  # GitLab's tokens name it alone
             facts["logins"] = (*dict.fromkeys(logins), f"user_id {number}")
         if not is_gone and left_on is None:
-            of, names = f"account:{name}@{path.rpartition('/')[2].partition('.')[0]}", (mail.text.strip().lower(), name)
-            yield Remark("right", of, Place(path, mail.line), {"names": names, "what": "an account"})
+            names = (mail.text.strip().lower(), name)
+            yield Remark("right", f"account:{name}", Place(path, mail.line), {"names": names, "what": "a way in"})
     yield Principal(f"person:{mail.text.strip().lower()}", "person", Place(path, mail.line), facts)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from taskbound.posture.document import NOTHING, Node
+from taskbound.posture.exports.columns import NAMES as COLUMNS
+from taskbound.posture.exports.columns import plain
 from taskbound.posture.exports.rows import first, folded, moment, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Sighting
 
@@ -11,6 +13,7 @@ NAMES = (
     *("reponame", "projectpath", "project", "slug"),
 )
 ARCHIVED = ("archived", "isarchived", "archivedat", "isdisabled")  # Azure DevOps switches off what others archive
+STATUS = ("status", "state", "lifecycle")
 PUSHED = (
     *("pushedat", "lastactivityat", "lastpush", "lastpushed", "lastpushedat", "lastcommit", "lastcommitat"),
     *("lastcommitdate", "lastactivity", "lastupdated", "lastupdatetime", "updatedat", "updatedon"),
@@ -27,7 +30,9 @@ def read_repository(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     name = first(members, *NAMES)
     shown = first(members, "name", "path") or name
     said = [members.get(one, NOTHING) for one in ARCHIVED]
-    facts: dict[str, object] = {"archived": any(yes(one) or moment(one.text) for one in said)}
+    status = plain(first(members, *STATUS).text)
+    archived = COLUMNS.get(status, status) == "archived" or any(yes(one) or moment(one.text) for one in said)
+    facts: dict[str, object] = {"archived": archived}
     if pushed := moment(first(members, *PUSHED).text):
         facts["pushed"] = pushed
     yield Principal(
@@ -35,4 +40,7 @@ def read_repository(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     )
 
 
-TABLES = (((frozenset(NAMES), frozenset(ARCHIVED), BESIDE), read_repository),)
+TABLES = (
+    ((frozenset(NAMES), frozenset(ARCHIVED), BESIDE), read_repository),
+    ((frozenset({"repository", "repo", "fullname", "repositoryname"}), frozenset(STATUS), BESIDE), read_repository),
+)
