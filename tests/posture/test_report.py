@@ -166,6 +166,19 @@ def test_what_was_not_read_is_named_up_to_ten():
     assert len(as_json(report(unread=[Unread("x", "y")] * 12), "1")["unread"]) == 12
 
 
+def test_what_was_not_counted_is_told_with_its_number():
+    told = report(
+        *(replace(credential(f"tests/test_{n}.py", 1, AGENT, mark=f"{n}" * 64), kind="password") for n in range(2)),
+        credential("a.env", 1, AGENT, mark="e" * 64, life=(0, 1)),
+        credential("b.env", 1, AGENT),
+    )
+    assert as_json(told, "1")["counts"]["not_counted"] == {"ended": 1, "made_up": 2}
+    assert first_lines(told)[1] == "1 credential lies open in 1 place of 1 file"
+    line = "NOT COUNTED  1 token past its own end, 2 values that stand in tests and examples alone"
+    assert line in as_table(told)
+    assert not [one for one in as_table(shared()) if one.startswith("NOT COUNTED")]
+
+
 def test_at_least_is_that_bad_or_worse():
     some = [finding("token", "high", (Place("x", 1),))]
     assert [at_least(some, one) for one in ("critical", "high", "medium", "low")] == [False, True, True, True]

@@ -303,7 +303,7 @@ CASES: Mapping[str, Case] = {
     "action-not-pinned": Case(
         3,
         MEDIUM,
-        "Agent's action of no fixed version",
+        "Pipeline's action of no fixed version",
         "A tag or branch moves: whoever takes over the action runs code here, with this pipeline's secrets.",
         "Name a commit at {path}:{line} (uses: owner/action@<40 digits>).",
     ),
@@ -345,7 +345,7 @@ CASES: Mapping[str, Case] = {
     "pipeline-include-not-pinned": Case(
         3,
         MEDIUM,
-        "Pipeline that takes in somebody else's steps at no fixed version",
+        "Pipeline that takes in another repository's steps at no fixed version",
         "Whoever can push there decides what runs here, with this pipeline's variables and rights.",
         "Name a commit at {path}:{line}, or copy the steps into the repository.",
     ),

@@ -1,4 +1,5 @@
-"""Harmless: what looks like a credential and opens nothing: sealed for somebody's key, or said beside it to be dead."""
+"""Harmless: what looks like a credential and opens nothing: sealed for somebody's key, said beside it to be dead, or
+shown as an example of what anybody can make up."""
 
 import re
 
@@ -14,6 +15,12 @@ _NOT_YET = re.compile(
     r"\b(?:not|never|to be|must|should|shall|will|please|needs?|todo|if|when|until|unless|before|yet|still|un)\b|n't\b",
     re.I,
 )
+# What anybody can make up; what an issuer gave out is told, in a test and in an example too.
+MADE_UP = frozenset(
+    ("password", "generic-api-key", "private-key", "jwt", "jwt-base64", "authorization-basic", "authorization-bearer")
+)
+_EXAMPLES = re.compile(r"(?i)(?:x-)?examples?")  # members of OpenAPI, JSON Schema
+_SHOWN = (b">>> ", b"/// ", b"//! ")  # Python's prompt, Rust's and .NET's documentation
 PROSE = frozenset(("markdown", "text"))
 LONGEST = 2000  # bytes of a line of prose
 
@@ -21,6 +28,28 @@ LONGEST = 2000  # bytes of a line of prose
 def is_sealed(keys: tuple[str, ...]) -> bool:
     """Whether a value stands where a format keeps what it has encrypted."""
     return not SEALED.isdisjoint(keys)
+
+
+def is_docstring(data: bytes, at: int) -> bool:
+    """Whether a place of Python lies in a text that is bound to nothing."""
+    opened = data.rfind(b'"""', 0, at)
+    if opened < 0 or not data.count(b'"""', 0, at) % 2:
+        return False
+    return not data[data.rfind(b"\n", 0, opened) + 1 : opened].strip(b" \trR")
+
+
+def is_shown(path: str, keys: tuple[str, ...], data: bytes, line: int) -> bool:
+    """Whether a value stands under an example, or its line in a text from which documentation is made."""
+    if keys:
+        return any(map(_EXAMPLES.fullmatch, keys))
+    begin = 0
+    for _ in range(line - 1):
+        begin = data.find(b"\n", begin) + 1
+    text = data[begin : begin + 200].lstrip()
+    if text.startswith(b"*"):
+        opened = data.rfind(b"/**", 0, begin)
+        return opened >= 0 and data.find(b"*/", opened, begin) < 0
+    return text.startswith(_SHOWN) or (path.endswith(".py") and is_docstring(data, begin))
 
 
 def dead_lines(document: Document, data: bytes) -> frozenset[int]:

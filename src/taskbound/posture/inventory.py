@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from taskbound.posture.catalogues.server import server
+from taskbound.posture.counted import has_ended, made_up
 from taskbound.posture.sighting import Credential, Place, Principal, Remark, Sighting, Use, Weakness
 
 T = TypeVar("T")
@@ -86,6 +87,10 @@ class Inventory:
                 code_owners.append(one)
             else:
                 told[one.kind, one.id].append(one)
+        ended = frozenset(one.mark for one in credentials if has_ended(one, self.now))
+        tried = made_up(credentials) - ended
+        self.not_counted = {"ended": len(ended), "made_up": len(tried)}  # by why
+        credentials = [one for one in credentials if one.mark not in ended and one.mark not in tried]
         self.credentials = sorted(credentials, key=_order)
         self.weaknesses.sort(key=lambda one: (one.case, one.subject, one.place))
         self.uses.sort(key=lambda one: (one.at, one.place, one.principal, one.by, one.address))

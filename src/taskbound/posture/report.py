@@ -87,13 +87,16 @@ class Report:
     within: str = ""  # the folder that paths are relative to, where it is not this one
 
     @cached_property
+    def inventory(self) -> Inventory:
+        return Inventory(self.seen.sightings, self.as_of)
+
+    @cached_property
     def credentials(self) -> tuple[Held, ...]:
         """Every credential, those with the most holders first. An access key's id and its secret are one.
 
         An id whose secret is nowhere to be seen opens nothing, and is none; findings tell what is wrong with it.
         """
-        units = Inventory(self.seen.sightings, self.as_of).units
-        held = (_held_as(unit.secrets, unit.credentials) for unit in units if unit.secrets)
+        held = (_held_as(unit.secrets, unit.credentials) for unit in self.inventory.units if unit.secrets)
         return tuple(sorted(held, key=lambda one: (-len(one.holders), one.sightings[0].place)))
 
     @cached_property
@@ -238,6 +241,7 @@ def detail_lines(report: Report) -> Iterator[str]:
         yield f"  {held.said}"
         yield from (f"    {one.holder.name}  {_at(one.place)}" for one in held.sightings)
     yield from _set_aside(report)
+    yield from _not_counted(report)
     yield from _not_read(report)
     yield from ("", totals(report))
 
@@ -268,6 +272,16 @@ def _set_aside(report: Report) -> Iterator[str]:
     yield from ("", "SUPPRESSIONS", *lines) if lines else ()
     if standing.gone:
         yield from ("", f"{counted(len(standing.gone), 'finding')} of the baseline gone")
+
+
+def _not_counted(report: Report) -> Iterator[str]:
+    told = (
+        ("ended", "token past its own end", "tokens past their own end"),
+        ("made_up", "value that stands in tests and examples alone", "values that stand in tests and examples alone"),
+    )
+    found = report.inventory.not_counted
+    if some := [counted(found[why], one, several) for why, one, several in told if found[why]]:
+        yield from ("", f"NOT COUNTED  {', '.join(some)}")
 
 
 def _not_read(report: Report) -> Iterator[str]:
@@ -304,6 +318,7 @@ def as_json(report: Report, version: str) -> dict[str, Any]:
             "holders": dict(sorted(kinds.items())),
             "credentials": len(report.credentials),
             "shared": len(report.shared),
+            "not_counted": report.inventory.not_counted,
             "findings": {one: sum(f.severity == one for f in report.open) for one in SEVERITIES},
         },
         "findings": [

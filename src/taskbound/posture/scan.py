@@ -11,7 +11,7 @@ from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import Document
 from taskbound.posture.exports import read_export
-from taskbound.posture.harmless import dead_lines, is_sealed
+from taskbound.posture.harmless import MADE_UP, dead_lines, is_sealed, is_shown
 from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
 from taskbound.posture.parsers import parse
@@ -70,7 +70,10 @@ def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark
         for hit, value in found.hits:
             if (value and is_sealed(value.keys)) or hit.line in dead:
                 continue
-            held.append(_retold(_credential(hit, value, document, held_by, path, repository), told))
+            one = _credential(hit, value, document, held_by, path, repository)
+            if one.kind in MADE_UP and is_shown(path, value.keys if value else (), data, hit.line):
+                one = replace(one, spot="example")
+            held.append(_retold(one, told))
     except Exception as error:  # the alarm of who waits: what is known by now is told
         trouble = trouble or f"not all of what it holds is told ({type(error).__name__})"
     holders = tuple(dict.fromkeys(one.holder for one in holdings))

@@ -82,6 +82,33 @@ def test_what_is_not_at_all_what_its_name_says_is_text_with_a_problem():
     assert [(node.line, node.value) for node in document.roots[0].list] == [(1, "sorry,"), (2, "no settings")]
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("public/404.html", "<html><head><meta charset='utf-8'>\n<p>a</html>"),
+        ("app/login.html.erb", "<div><input name='a'>\n</p></div>"),
+        ("templates/home.ftlh", "<!DOCTYPE html>\n<html><br>"),
+    ],
+)
+def test_a_page_is_no_xml_and_nothing_is_wrong_with_it(path, text):
+    assert parse(path, text.encode()).problem == ""
+    assert parse("pom.xml", b"<project><a></project>").problem == "line 1: an element does not end"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "kind"),
+    [
+        ("web.config", "<configuration><a/></configuration>", "xml"),
+        ("logstash.config", "input {\n  beats { port => 1 }\n}\n", "text"),
+        ("chart/_helpers.tpl", "{{/* a name */}}\n{{/* and more */}}\n", "text"),
+        ("guide.mdx", "---\ntitle: a\n---\n\nSay: <A b={1} />: c: d\n", "markdown"),
+    ],
+)
+def test_what_only_resembles_a_format_is_not_read_as_one(path, text, kind):
+    document = parse(path, text.encode())
+    assert (document.format, document.problem) == (kind, "")
+
+
 def test_no_more_lines_are_read_than_the_limit():
     document = parse("a.txt", b"x\n" * (MAX_LINES + 1))
     assert document.problem.endswith(f"and {MAX_LINES} lines were read")

@@ -56,6 +56,11 @@ def test_markdown_has_its_front_matter_beside_its_lines():
     assert [(node.line, node.value) for node in front.at("tools").list] == [(2, "a"), (3, "b")]
 
 
+def test_what_rules_of_cursor_are_for_is_read_though_yaml_takes_it_for_an_alias():
+    document = parse(".cursor/rules/a.mdc", b"---\nglobs: *.ts, **/*.tsx\nalwaysApply: false\n---\nx\n")
+    assert document.problem == "" and document.roots[1].at("globs").text == "*.ts, **/*.tsx"
+
+
 def test_front_matter_that_is_broken_is_told_with_its_line():
     document = parse("agent.md", b"---\na: [\n---\nx\n")
     assert document.problem.startswith("line ")

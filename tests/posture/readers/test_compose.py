@@ -76,6 +76,12 @@ def test_an_image_that_stays_or_is_no_agent_s(service):
     assert cases(PATH, services(s=service)) == []
 
 
+def test_an_agent_of_another_kind_is_one_by_its_command_too():
+    found = reading(PATH, services(drone={"image": "drone/agent:1", "command": "agent"}, helper={"command": "agent"}))
+    assert held(found, "services", "drone").holder.kind == "workload"
+    assert held(found, "services", "helper").holder.kind == "agent"
+
+
 def test_an_agent_that_asks_nobody():
     words = ["claude", "--dangerously-skip-permissions"]
     assert cases(PATH, services(s={"build": ".", "command": words})) == ["agent-runs-without-permission-checks"]

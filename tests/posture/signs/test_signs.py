@@ -221,11 +221,71 @@ SOUND: tuple[tuple[str, str], ...] = (
     ("refresh.yaml", "refresh_token_ttl: 720h\n"),
     ("ca.tf", "  is_ca_certificate     = true\n  validity_period_hours = 87600\n"),
     ("cache.py", "cache.set(key, value, timedelta(days=365))\n"),
+    # Only for who asks for it: a condition around it says so, at whatever distance.
+    ("client.go", "func dial() {\n\tif opts.InsecureSkipTLSVerify {\n\t\tc.InsecureSkipVerify = true\n\t}\n}\n"),
+    ("client.go", "\tif ptr.Deref(skipTLSVerify, false) {\n\t\treturn nil\n\t}\n"),
+    (
+        "client.py",
+        "def wrap(verify):\n    if verify:\n        load()\n    else:\n        c.verify_mode = ssl.CERT_NONE\n",
+    ),
+    (
+        "client.py",
+        "    if (\n        pinned\n        or assert_hostname is False\n    ):\n        c.check_hostname = False\n",
+    ),
+    ("client.rb", "host.verify_mode = ssl_verify ? SSL::VERIFY_PEER : SSL::VERIFY_NONE\n"),
+    ("chart/templates/sm.yaml", "  {{- if .Values.insecureSkipVerify }}\n  insecureSkipVerify: true\n  {{- end }}\n"),
+    ("client.py", "names = {\n    ssl.CERT_NONE: SSL.VERIFY_NONE,\n}\nok = mode != ssl.CERT_NONE\n"),
+    ("settings.json", '{"SkipServerCertificateVerification": false}\n'),
+    ("values.yaml", "smtp:\n  server: smtp.corp.example\n  enable_starttls: auto\n  tls: false\n"),
+    ("database.php", "'host' => env('DB_HOST', '127.0.0.1'),\n'sslmode' => 'prefer',\n"),
+    ("verify.rb", 'redirect_to "http://localhost:#{port}?code=#{request.otp}"\n'),
+    ("feed.rb", "Use `ftp://username:password@ftp.corp.example/path`.\n"),
+    ("mail.js", "const link = `https://shop.corp.example/reset-password?token=${token}`\n"),
+    ("api/client.py", "def connect(self, auth_strategy=None, api_server=None):\n"),
+    (
+        "api/client.py",
+        'def connect(self):\n    """Connect.\n\n    ``auth="none"`` connects to the server as nobody.\n    """\n',
+    ),
+    ("jwt.py", "def decode(token, algorithms=None, access_token=None):\n"),
+    ("api/server.js", 'log.info("auth", "Disabled Auth: auto login to server")\n'),
+    ("none.go", 'const UnsafeAllowNoneSignatureType magic = "none"\n'),
+    ("Checkout.cs", "CardExpiration = DateTime.UtcNow.AddYears(5), // token of the card\n"),
+)
+
+# The same, where no condition speaks of it, or it speaks of something else.
+WEAK_ALL_THE_SAME: tuple[tuple[str, str, str], ...] = (
+    (ANY, "client.go", "func dial() {\n\tif opts.UseTLS {\n\t\tc.InsecureSkipVerify = true\n\t}\n}\n"),
+    (ANY, "client.go", "func dial() {\n\tif opts.SkipVerify {\n\t\tlog()\n\t}\n\tc.InsecureSkipVerify = true\n}\n"),
+    (ANY, "client.py", "def wrap(tls):\n    if tls:\n        c.verify_mode = ssl.CERT_NONE\n"),
+    (ANY, "client.py", "def wrap(verify):\n    c = make(verify)\n    c.check_hostname = False\n"),
+    (ANY, "client.py", "pool = PoolManager(cert_reqs='CERT_NONE')\n"),
+    (ANY, "client.rb", "host.verify_mode = SSL::VERIFY_NONE\n"),
+    (
+        ANY,
+        "chart/templates/sm.yaml",
+        "  {{- if .Values.skipVerify }}\n  x: 1\n  {{- end }}\n  insecureSkipVerify: true\n",
+    ),
+    (ANY, "settings.json", '{"ServerCertificateVerification": false}\n'),
+    (OFF, "values.yaml", "smtp:\n  server: smtp.corp.example\n  enable_starttls: never\n  tls: false\n"),
+    (OFF, "database.php", "'host' => env('DB_HOST', 'pg.corp.example'),\n'sslmode' => 'prefer',\n"),
+    (CLEAR, "feed.rb", "http://ci:#{password}@feed.corp.example/v1\n"),
+    (CLEAR, "feed.rb", "url = 'ftp://ci:Vt9xQ2mLr7@ftp.corp.example/path'\n"),
+    (QUERY, "mail.js", "const url = `https://feed.corp.example/v1/rates?token=${token}`\n"),
+    (OPEN, "api/client.py", 'server = Server(auth="none")\n'),
+    (OPEN, "api/client.py", 'config = """\nserver:\n  auth: none\n"""\n'),
+    (SIGNED, "jwt.py", 'jwt.decode(token, key, algorithms=["none"])\n'),
+    (SIGNED, "use.go", "return jwt.UnsafeAllowNoneSignatureType, nil\n"),
+    (LONG, "Token.cs", "Expires = DateTime.UtcNow.AddYears(5), // token of the user\n"),
 )
 
 
 @pytest.mark.parametrize(("case", "path", "text"), WEAK, ids=[f"{case}-{n}" for n, (case, _, _) in enumerate(WEAK)])
 def test_what_is_weak_is_told(case: str, path: str, text: str) -> None:
+    assert case in cases(path, text)
+
+
+@pytest.mark.parametrize(("case", "path", "text"), WEAK_ALL_THE_SAME)
+def test_what_is_weak_all_the_same_is_told(case: str, path: str, text: str) -> None:
     assert case in cases(path, text)
 
 

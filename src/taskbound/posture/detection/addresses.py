@@ -88,10 +88,13 @@ def authorization(data: bytes, start: int, end: int) -> Iterator[Found]:
         yield Found("authorization-bearer", value, found.start(2), found.start(2) + len(value), ADDRESS)
 
 
+_BETWEEN = (b" ", b"\t", b"\n", b'"', b"'", b",", b"[", b"`", b"(")
 _USER_ARGUMENT = re.compile(rb"""(?:-u|--user|--proxy-user)[ \t=]{0,3}["']?([\w.@+~-]{1,80}):([^\s"']{4,200})""")
 
 
 def user_argument(data: bytes, start: int, end: int) -> Iterator[Found]:
+    if start and data[start - 1 : start] not in _BETWEEN:  # core-util@npm:… is a name
+        return
     found = _USER_ARGUMENT.match(data, start)
     if found and re.search(rb"\b(?:curl|wget|http|https)\b", data[max(0, start - 300) : start]):
         value = text_of(found[2])

@@ -4,12 +4,22 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from html import unescape as unescape_entities
+from urllib.parse import unquote
 
 from taskbound.posture.detection import exempt, target
 from taskbound.posture.detection.decode import decodings
 from taskbound.posture.detection.forms import AWS_SECRET
 from taskbound.posture.detection.found import NAME, Found, text_of
-from taskbound.posture.detection.names import LONGEST, PASSWORD, TOKEN, is_believed, is_random, kind_of_name
+from taskbound.posture.detection.names import (
+    KEY,
+    LONGEST,
+    PASSWORD,
+    TOKEN,
+    is_believed,
+    is_of_words,
+    is_random,
+    kind_of_name,
+)
 from taskbound.posture.detection.rules import gitleaks
 from taskbound.posture.detection.structure import password_of_basic
 
@@ -43,7 +53,8 @@ def by_name(name: str, text: str, context: str = "") -> tuple[str, str, str] | N
         value = password_of_basic(said[2]) if said[1].lower() == "basic" else said[2]
         return ("authorization-bearer", value, "plain") if is_believed(TOKEN, value) else None
     # Shorter words decode to something by chance too often.
-    for encoding, plain in decodings(value.encode()) if len(value) >= 12 and len(value) % 4 == 0 else ():
+    is_whole = (len(value) >= 12 and len(value) % 4 == 0) or len(value) >= 24 or value.endswith("=")
+    for encoding, plain in decodings(value.encode()) if is_whole else ():
         if encoding in ("base64", "hex"):
             inner = plain.decode().strip()
             if name.lower().rpartition(".")[2] in ("auth", "_auth") and ":" in inner:
@@ -52,6 +63,10 @@ def by_name(name: str, text: str, context: str = "") -> tuple[str, str, str] | N
                 return None
             if is_believed(kind, inner):
                 return ("password" if kind == PASSWORD else "generic-api-key", inner, encoding)
+            if is_of_words(inner.replace(" ", "-").replace("+", "-")):
+                return None
+    if "%" in value and not is_believed(kind, unquote(value)):
+        return None
     if kind == PASSWORD and any(one.isspace() for one in value):
         return None
     if not is_believed(kind, value) or (context and _is_about_something_else(name, value, context)):
@@ -61,6 +76,10 @@ def by_name(name: str, text: str, context: str = "") -> tuple[str, str, str] | N
     return ("password" if kind == PASSWORD else "generic-api-key", value, "plain")
 
 
+# A struct or an object beside it says so: PubKey{ID: "1", Key: "…"}, {"public_key": {"key": "…"}}.
+_PUBLIC = re.compile(rb"(?i)pub(?:lic)?[-_ ]?key[\w\"']{0,20}[ ]?[:=]{0,2}[ ]?[({][^\n)}]{0,60}$")
+# The key of a search service that reads an index alone stands in every page that has its search field (DocSearch).
+_SEARCH = re.compile(rb"""(?i)\b(?:index_?name|search_?only)\b""")
 _SCHEME = re.compile(r"(?i)(bearer|token|basic|apikey)\s{1,4}(\S+)\Z")
 _AWS_NAME = re.compile(r"(?i)aws|secret_?access|amazon")
 
@@ -89,7 +108,10 @@ def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
     begin = start - (len(before) - len(before.rstrip(_RUN_NAME)))
     tail = _TAIL.match(data, start)
     name = text_of(data[begin : tail.end() if tail else end])
-    if not kind_of_name(name):
+    kind = kind_of_name(name)
+    if name.lower() in ("apikey", "api_key") and _SEARCH.search(data, max(0, begin - 120), end + 200):
+        return
+    if not kind or (kind == KEY and _PUBLIC.search(data, max(0, begin - 100), begin)):
         return
     found = _ASSIGNED.match(data, start)
     quote, operator = b"", b""
@@ -118,7 +140,15 @@ def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
         # Without quotes, what goes on as code is code; and a list of words is no binding.
         if not bare or operator == b"," or (bare.end() < len(data) and data[bare.end() : bare.end() + 1] in b"([{|"):
             return
+        # Between colons it is a part of what has a name in many parts: arn:aws:secretsmanager:…:secret:…
+        if operator == b":" and data[begin - 1 : begin] == b":" and data[place - 1 : place] == b":":
+            return
         raw = bare[0].rstrip(b".:")
+        # ${NAME:-value} is what a shell takes where nothing is set, ${NAME:?text} what it says then.
+        if data[begin - 2 : begin] == b"${" and raw[:1] in (b"-", b"?", b"+"):
+            if raw[:1] == b"?":
+                return
+            raw, place = raw[1:], place + 1
     if operator == b"," and not (quote and data[begin - 1 : begin] in (b"'", b'"') and begin):
         return
     last = place + len(raw)

@@ -24,10 +24,11 @@ _REFERENCE = re.compile(
         |module|ssm-secure|dynamic|resolve)(?::|://)
     | ^(?:var|local|module|data|each|self|this|process\.env|env|os\.environ|secrets|vars|inputs|params|config|settings
         |values|github|matrix|steps|needs|terraform|path|random_\w+|aws_\w+|azurerm_\w+|google_\w+|kubernetes_\w+)
-        [.\[][\w.\[\]"'*-]+$
+        [.\[][\w.\[\]"'*$-]+$
+    | \#\{[^{}]*\} | \{\$\w[^{}]*\} | <%=
     | ^arn:aws | ^urn: | ^\$\w+/ | ^projects/[^/]+/secrets/ | ^ENC[\[(]
     | ^\{cipher\} | ^\{(?:S?SHA\d*|S?MD5|CRYPT|bcrypt|pbkdf2)\} | ^vault:v\d | ^AgA[A-Za-z0-9+/=]{200}
-    | ^\$ANSIBLE_VAULT | ^\$\d\w?\$ | ^\$argon2 | ^pbkdf2[_:$] | ^bcrypt | ^scrypt: | ^sha\d*: | ^\*{3}
+    | ^\$ANSIBLE_VAULT | ^\${1,2}\d\w?\$ | ^\${1,2}argon2 | ^pbkdf2[_:$] | ^bcrypt | ^scrypt: | ^sha\d*: | ^\*{3}
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -41,14 +42,21 @@ _FILE = re.compile(
 _ADDRESS = re.compile(
     r"^(?:https?|wss?|tcp|udp|ftp|s3|gs|file|git|ssh|docker|oci)://[^\s:@]*(?::\d+)?(?:[/?#]\S*)?$", re.I
 )
-_ENV_NAME = re.compile(r"^[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$")
+_ENV_NAME = re.compile(
+    r"^(?:[\w.@-]+[/:#])*[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$"
+)  # alone, or at the end of a path of a store
 _CODE = re.compile(
-    r"^[A-Za-z_]+\d{0,2}(?:(?:\.|->|::)[A-Za-z_]+\d{0,2})+(?:\(.*)?$|^[A-Za-z_][\w.]*\([^)]*\)?[;,]?$|^[A-Za-z_]+\["
+    r"^[A-Za-z_]+\d{0,2}(?:(?:\.|->|::)[A-Za-z_]+\d{0,2})+(?:\(.*)?$|^[A-Za-z_$][\w.]*\([^)]*\)?[;,]?$|^[A-Za-z_]+\["
+    r"|^[A-Za-z_$][\w$]*(?:\.[\w$]+)+=[^=]"  # a.b=a.c=…: of code that was made small
+    r"|^[a-z_]+(?::[\w,.]+)?(?:\|[a-z_]+(?::[\w,.]+)?)+$"  # required|string|max:255: a rule for what is typed
+    r"|^[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2}(?:\.[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2})+$"
 )
 _UUID = re.compile(r"^\{?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\}?$", re.I)
 _DIGEST = re.compile(r"(?:^|[:@=-])(?:sha-?(?:1|224|256|384|512)|md5|blake[23]\w?|h1)[-:=@][0-9a-f+/=]{16,}", re.I)
+_RANGE = re.compile(r"[<>=~^!][<>=~^!|,.\d\s*-]*$")  # of versions: >=3,<3.0.3|^4
 _TIME = re.compile(r"^\d{4}-\d\d-\d\d(?:[T ]\S*)?$|^\d+(?:\.\d+)*(?:ms|s|m|h|d)?$|^v?\d+(?:\.\d+){1,3}(?:[-+]\S*)?$")
 
+_AGE = re.compile(r"age1[02-9ac-hj-np-z]{58}")  # a recipient, as SOPS lists them
 # How the DER of a public key begins in base64: P-256, P-384, Ed25519, RSA of 1024, 2048 and 4096 bits.
 _PUBLIC_KEYS = ("MFkwEwYHKoZI", "MHYwEAYHKoZI", "MCowBQYDK2V", "MIGfMA0GCSqG", "MIIBIjANBgkq", "MIICIjANBgkq")
 
@@ -75,7 +83,7 @@ _WORDS = (
 _MADE_OF_WORDS = re.compile(
     r"(?:(?>"
     + "|".join(sorted(set(_WORDS.split()), key=lambda one: (-len(one), one)))
-    + r")[-_ .:/@!?*#]*+)++\d{0,4}[!.?*#]{0,3}",
+    + r")[-_ .:/@!?*#]*+)++(?:\d{0,4}|12345\d{0,5})[!.?*#]{0,3}",
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(
@@ -86,7 +94,7 @@ _PLACEHOLDER = re.compile(
         | not[-_ ]?a?[-_ ]?(?:real|secret|valid) | this[-_ ]is[-_ ] | lorem
         | my[-_](?:secret|super|pass|token|api|key) | supersecret
         | abcdefghijkl | 1234567890?ab | 0123456789 | qwertyuiop | deadbeef | cafebabe | foobar | s3cr3t | changeit)
-    | ^<.*>$ | ^\[.*\]$
+    | ^<.*>$ | ^\[.*\]$ | ^[-=<>#~]{4,}.*[-=<>#~]{4,}$
     """,
     re.VERBOSE,
 )
@@ -95,7 +103,8 @@ _MADE_UP = re.compile(
     r"(?i:x{6,}|example|your[-_]|placeholder|redacted|dummy|abcdefghijklmnop|0123456789abcdef|1234567890abcdef)|\*{4,}|\.{4,}|(.)\1{7,}|(..)\2{5,}|(...)\3{4,}"
 )
 
-# Published by their issuers, to be copied: AWS, jwt.io, Stripe, Azure's storage and Cosmos emulators.
+# Published, to be copied: by AWS, jwt.io, Stripe, Azure's storage and Cosmos emulators, MinIO's public server; by
+# RFC 5849 (OAuth 1.0), 6749, 6750, 7009 and 7662.
 _PUBLISHED = frozenset(
     {
         "AKIAIOSFODNN7EXAMPLE",
@@ -106,6 +115,12 @@ _PUBLISHED = frozenset(
         ".SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
         "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
         "sk_test_BQokikJOvBiI2HlWgH4olfQ2",
+        "zuf+tfteSlswRu7BJ86wekitnifILbZam1KYY3TG",
+        "Q3AM3UQ867SPQQA43P2F",
+        *("dpf43f3p2l4k3l03", "kd94hf93k423kf44", "nnch734d00sl2jdk", "pfkkdhi9sl3r4s00", "9djdj82h48djs9d2"),
+        *("kkk9d7dh3k39sjv7", "j49sk3j29djd", "dh893hdasih9", "jd83jd92dhsh93js", "gX1fBat3bV", "h480djs93hd8"),
+        *("7Fjfp0ZBr1KtDRbnfVdmIw", "2YotnFZFEjr1zCsicMWpAA", "tGzv3JOkF0XG5Qx2TlKWIA", "SplxlOBeZQQYbYS6WxSbIA"),
+        *("i1WsRn1uB1", "mF_9.B5f-4.1JqM", "45ghiukldjahdnhzdauz"),
         "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
         "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==",
     }
@@ -131,8 +146,10 @@ def is_public(value: str) -> bool:
     """Say whether `value` is of a kind that opens nothing: UUIDs, digests that say so, times, versions, public keys."""
     return (
         any(one.search(value) for one in (_UUID, _DIGEST, _TIME))
+        or bool(_RANGE.match(value))
         or value.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-", "-----BEGIN PUBLIC", "-----BEGIN CERT"))
         or value.startswith(_PUBLIC_KEYS)
+        or bool(_AGE.fullmatch(value))
     )
 
 

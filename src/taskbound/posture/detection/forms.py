@@ -1,7 +1,7 @@
 """Forms: tokens that an issuer made, known by how they look and by what they say about themselves."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import unquote
@@ -52,6 +52,10 @@ def _moment(text: str) -> int:
         return 0
 
 
+# No issuer counts, or ends what it made with a word: rk_test_123456789, sk_test_provisioned.
+_COUNTED = re.compile(r"(?<!\d)123456789|[_-][a-z]{8,15}$")
+
+
 def by_rule(rule: Rule) -> Finder:
     rank = VENDOR if rule.named else FORM
 
@@ -67,6 +71,7 @@ def by_rule(rule: Rule) -> Finder:
             if (
                 exempt.entropy(value) < rule.entropy
                 or exempt.is_made_up(value)
+                or _COUNTED.search(value)
                 or _is_allowed(rule, value, text_of(found[0]))
             ):
                 return
@@ -99,6 +104,13 @@ def _allowed_everywhere() -> "Sequence[tuple[str, re.Pattern[str]]]":
 
 _LAST = 253402300799  # the last second of the year 9999
 _JWT = re.compile(rb"ey[A-Za-z0-9_-]{15,8000}\.ey[A-Za-z0-9_-]{15,16000}\.[A-Za-z0-9_-]{20,2000}")
+# Of whom, for whom, from whom, until when: a token of which no claim says any of it opens nothing (RFC 7519, 4.1).
+_SAYS_WHO = re.compile(
+    r"(?i)^(?:iss|sub|aud|exp|nbf|iat|jti|azp|cid|sid|oid|tid|scp|amr|acr)$"
+    r"|user|uid|name|mail|person|owner|client|account|tenant|org|team|group|role|scope|perm|right|grant|access|admin"
+    r"|session|device|service|project|(?:^|[_.-])id$|Id$"
+)
+_EXAMPLE = re.compile(r"(?i)urn:example:|(?:https?://)?(?:[\w-]+\.)*example\.(?:com|org|net)(?:[:/]|$)")
 _PEM_END = re.compile(rb"-----END[ A-Z0-9]{0,50}PRIVATE KEY")
 
 
@@ -107,6 +119,8 @@ def jwt(data: bytes, start: int, end: int) -> Iterator[Found]:
     value = text_of(found[0]) if found else ""
     if found and not exempt.is_placeholder(value):
         header, claims = jwt_parts(value)
+        if claims and (not any(_SAYS_WHO.search(one) for one in claims) or _is_exemplary(claims)):
+            return
         account = claims.get("iss") == "kubernetes/serviceaccount" or str(claims.get("sub", "")).startswith(
             "system:serviceaccount:"
         )
@@ -114,6 +128,11 @@ def jwt(data: bytes, start: int, end: int) -> Iterator[Found]:
             kind = "kubernetes-service-account-token" if account else "jwt"
             life = (_second(claims.get("iat")), _second(claims.get("exp"))) if claims else None
             yield Found(kind, value, *found.span(), STRUCTURE, life=life)
+
+
+def _is_exemplary(claims: Mapping[str, object]) -> bool:
+    """Whether it is from or for a name that is kept for examples (RFC 2606, RFC 6963)."""
+    return any(_EXAMPLE.match(str(claims.get(one, ""))) for one in ("iss", "aud", "sub"))
 
 
 def _second(claim: object) -> int:

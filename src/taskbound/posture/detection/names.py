@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 from operator import ne
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from taskbound.posture.detection.exempt import entropy, is_placeholder, is_public, is_reference
 
@@ -46,8 +46,8 @@ _ABOUT_ARE = (
 )
 # Words that make it none, wherever they stand.
 _NONE_ARE = (
-    "anon cache csrf dummy example fake foreign hash hashed idempotency issuer mock natural object partition "
-    "placeholder primary pub public publishable row sample sort stub thumbprint xsrf"
+    "anon cache crypted csrf dummy encrypted example fake foreign hash hashed idempotency issuer mock natural object "
+    "partition placeholder primary pub public publishable row sample sort stub thumbprint xsrf"
 )
 _PASSWORDS, _TOKENS, _OPENING, _ABOUT, _NONE = (
     frozenset(one.split()) for one in (_PASSWORDS_ARE, _TOKENS_ARE, _OPENING_ARE, _ABOUT_ARE, _NONE_ARE)
@@ -58,6 +58,21 @@ _ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "se
 
 def _without_accents(name: str) -> str:
     return normalize("NFKD", name.replace("\u0142", "l").replace("\u0131", "i")).encode("ascii", "ignore").decode()
+
+
+# Punctuation that is typeset, and not typed into a field for passwords: dashes, quotes, ellipses, those of East Asia.
+_SENTENCE = re.compile("[\u2010-\u2027\u3000-\u303f\uff00-\uff0f\uff1a-\uff20]")
+
+
+def _in_ascii(value: str) -> str:
+    """Return a value with a letter of ASCII for each letter of another alphabet: a word stays one."""
+    return "".join(
+        ""
+        if category(one)[0] == "M"
+        else _without_accents(one)
+        or (chr(ord("A" if one.isupper() else "a") + ord(one) % 26) if one.isalpha() else one)
+        for one in value
+    )
 
 
 @lru_cache(maxsize=65536)
@@ -83,6 +98,11 @@ def kind_of_name(name: str) -> str:
 
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
+# What a thing is found by in a cache: words, and the digest of what it was made from.
+_QUALIFIED = re.compile(
+    r"(?:[a-z][a-z0-9-]*\.)+[a-z]{2,}(?:/[A-Za-z.-]+\d{0,2})?"
+)  # karpenter.k8s.aws/instance-category
+_DIGEST = re.compile(r"(?:[A-Za-z][A-Za-z.]*[-_:/])*[0-9a-fA-F]+")
 # Every byte as its class: small, capital, digit, other.
 _CLASS = bytes(
     ord("l") if 97 <= one <= 122 else ord("u") if 65 <= one <= 90 else ord("d") if 48 <= one <= 57 else ord("-")
@@ -101,11 +121,14 @@ def _turns(classes: bytes) -> float:
 
 
 # Words put together, as identifiers are: scram-sha-256, X25519PrivateKey, oauth2_token_type.
-_WORDS = re.compile(r"(?:(?>[A-Z][a-z]+|[a-z]{3,}|[A-Z]{2,8}(?![a-z])|[A-Z](?![a-z])|\d{1,6}|[_./:\\-]))++")
+_WORDS = re.compile(
+    r"(?:(?>[A-Z][a-z]+|[a-z]{3,}|[a-z]{1,2}(?=[_./:\\-])|[A-Z]{2,8}(?![a-z])|[A-Z](?![a-z])|\d{1,6}|[_./:\\-]))++"
+)
 _WORD = re.compile(r"[a-z]{3,}")
 
 
-def _is_of_words(value: str) -> bool:
+def is_of_words(value: str) -> bool:
+    """Say whether a value is made of words and short numbers, as identifiers are."""
     return bool(_WORDS.fullmatch(value)) and 2 * sum(map(len, _WORD.findall(value))) >= len(value)
 
 
@@ -133,9 +156,13 @@ def is_random(value: str, bits: float = 3.5, least: int = 16) -> bool:
 
 def is_believed(kind: str, value: str) -> bool:
     """Say whether a value under a name of that kind is a secret, rather than a word, a reference or an example."""
+    if not value.isascii():
+        if _SENTENCE.search(value):
+            return False
+        value = _in_ascii(value)
     if (
         not 6 <= len(value) <= LONGEST
-        or (_is_of_words(value) and not (kind == PASSWORD and _is_made_by_a_person(value)))
+        or (is_of_words(value) and not (kind == PASSWORD and _is_made_by_a_person(value)))
         or is_reference(value)
         or is_public(value)
         or is_placeholder(value)
@@ -158,4 +185,4 @@ def is_believed(kind: str, value: str) -> bool:
         )
     if kind == TOKEN:
         return is_random(value, 3.0, 12)
-    return is_random(value, 3.6, 20) and not _HEX.fullmatch(value)
+    return is_random(value, 3.6, 20) and not _DIGEST.fullmatch(value) and not _QUALIFIED.fullmatch(value)

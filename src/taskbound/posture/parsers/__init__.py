@@ -74,7 +74,7 @@ _NAMES: tuple[tuple[str, str], ...] = tuple(
         ("properties", "*.properties"),
         ("csv", "*.csv *.tsv"),
         ("xml", "*.xml *.config *.csproj *.props *.targets *.plist *.pom *.xsl *.xslt *.svg *.resx *.xhtml"),
-        ("markdown", "*.md *.mdc *.markdown .cursorrules .windsurfrules .clinerules .goosehints"),
+        ("markdown", "*.md *.mdx *.mdc *.markdown .cursorrules .windsurfrules .clinerules .goosehints"),
         ("log", "*.log *.log.*"),
         ("text", "*.txt jenkinsfile* *.groovy"),
     )
@@ -110,11 +110,12 @@ _COPIES += (".backup", ".orig", ".old", ".erb", ".local", ".gotmpl", ".in", "~")
 
 # What a text is by how it begins. Nothing here is certain: what cannot be read so is read as its name tells.
 _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("jsonl", re.compile(r"\s*\{[^\n]*\}[ \t]*\n\{[^\n]*\}[ \t]*(?:\n|$)")),
+    ("jsonl", re.compile(r"\s*\{(?!\{)[^\n]*\}[ \t]*\n\{[^\n]*\}[ \t]*(?:\n|$)")),
     (
         "json",
         re.compile(
-            r"""\s*(?:(?:/\*.*?\*/|//[^\n]*)\s*)*+(?:\{\s*(?:["'}]|//|/\*)|\[\s*(?:[{"\]]|\[[\s"{\[]))""", re.DOTALL
+            r"""\s*(?:(?:/\*.*?\*/|//[^\n]*)\s*)*+(?:\{(?!\{)\s*(?:["'}]|//|/\*)|\[\s*(?:[{"\]]|\[[\s"{\[]))""",
+            re.DOTALL,
         ),
     ),
     ("xml", re.compile(r"\s*(?:<\?xml\b|<!DOCTYPE\b|<!--|<[A-Za-z][\w:.-]*(?:\s[^<>]*)?>)")),
@@ -127,6 +128,8 @@ _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
 # Readers that find no fault in anything: what a text looks like is believed before them.
 _FORGIVING = frozenset(("ini", "assigned", "properties", "dotenv", "csv", "shell", "log", "toml", "hcl", "dockerfile"))
 _TELLING = frozenset(("json", "jsonl", "xml", "yaml"))  # what looks like these is hardly anything else
+# Pages are XML by chance: elements that do not end are no fault of theirs, and nothing in them says who holds what.
+_HTML = re.compile(r"\.x?html?\b|\A\s*<(?:!doctype\s+html|html)\b", re.I)
 MAX_BEGINNING = 4096  # characters by which a text is known
 
 _MARKS = (
@@ -151,6 +154,8 @@ def parse(path: str, data: bytes) -> Document:
     document = found[-1] if not found[-1].problem else found[0]
     if not document.roots and document.problem:
         document = replace(_read(path, text, "text"), problem=document.problem)
+    if document.problem and _HTML.search(path if ".htm" in path.lower() else text[:MAX_BEGINNING]):
+        document = replace(document, problem="")
     if not is_whole:
         document = replace(document, problem=f"no more than {MAX_BYTES >> 20} MiB and {MAX_LINES} lines were read")
     return document
@@ -158,6 +163,8 @@ def parse(path: str, data: bytes) -> Document:
 
 def _order(named: str | None, seen: str | None) -> list[str]:
     """Return the readers that are tried until one finds no fault; the first one's fault is told."""
+    if named == "xml" and seen != "xml":  # *.config is many things
+        named = None
     if seen is None or seen == named:
         return [named or "text"]
     if named is None or named == "text":

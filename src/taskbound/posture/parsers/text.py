@@ -12,6 +12,7 @@ from taskbound.posture.parsers.tree import Lines, Tree, Unreadable, put
 from taskbound.posture.parsers.yaml import read_yaml
 
 _FRONT = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_GLOBS = re.compile(r"^(globs:[ \t]*)(\*[^\n\"]*)$", re.MULTILINE)  # of Cursor's rules: in YAML that were an alias
 _TYPED = re.compile(r": [0-9]+:[0-9]+;")  # zsh, EXTENDED_HISTORY
 _ASSIGNED = re.compile(
     r"""(?:(?<=[\s;(])|^)([A-Za-z_]\w*+)\+?=(?:
@@ -32,7 +33,7 @@ def read_markdown(text: str, tree: Tree) -> None:
     read_text(text, tree)
     if front := _FRONT.match(text):
         try:
-            read_yaml("\n" + front[1], tree)
+            read_yaml("\n" + _GLOBS.sub(r'\1"\2"', front[1]), tree)
         except Unreadable as error:
             tree.unwind()
             tree.note(str(error), error.line)

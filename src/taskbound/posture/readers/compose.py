@@ -25,7 +25,7 @@ def read(document: Document, repository: str) -> Reading:
 def _service(notes: Notes, number: int, name: str, service: Node) -> None:
     image = service.at("image")
     commands = [*texts(service.at("command")), *texts(service.at("entrypoint"))]
-    is_agent = words.driven_by_a_model(name, image.text, *(one.text[:200] for one in commands[:1]))
+    is_agent = words.driven_by_a_model(name, image.text, *(f"{name} {one.text[:200]}" for one in commands[:1]))
     holder = notes.holder("agent" if is_agent else "workload", f"compose:{name}", name)
     subject = notes.named(f"compose:{name}")
     notes.hold(holder, "compose", number, "services", name)

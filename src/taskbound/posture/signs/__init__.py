@@ -13,6 +13,7 @@ import hyperscan
 
 from taskbound.posture.cases import CASES
 from taskbound.posture.document import Document
+from taskbound.posture.harmless import is_docstring
 from taskbound.posture.readers.reading import Notes
 from taskbound.posture.shapes import SHAPES
 from taskbound.posture.sighting import Sighting, Weakness
@@ -33,6 +34,7 @@ PIPELINES = "static-cloud-key-in-pipeline"  # its subject is the pipeline, as it
 MOST = 200  # places of one file that are looked at: what says the same a thousand times is data
 TRIED = 400  # places of one file at which one sign is tried: a person has written fewer
 WIDTH = 2000  # bytes of a line, before and after a sign
+ABOVE = 3000  # bytes before the line, in which a condition is looked for
 LINES = 8  # before and after, in which what belongs to a sign is looked for
 BEFORE, AFTER = 480, 600  # bytes around the end of a match: no expression matches more
 _SKIPPED = re.compile(
@@ -43,6 +45,7 @@ _SKIPPED = re.compile(
     r"|(?:^|/)\.(?:\w*_)?history$",
     re.I,
 )
+_NOTHING = re.compile(r"[:=(,\[][ \t]*None\b\W?$")  # of Python: an argument that was not given, and no word "none"
 _COMMENT = re.compile(r"\s*(?:#|//|/?\*|--\s|;|<!--|REM\s|dnl\s)", re.I)
 
 
@@ -110,6 +113,7 @@ def _seen(
 ) -> "Iterator[tuple[Sign, str, int]]":
     """Yield each sign that counts, what is said of it, and its line."""
     looked: set[tuple[int, int]] = set()
+    is_python = document.path.endswith((".py", ".pyi"))
     tried = Counter[int]()
     for end, number in found:
         tried[number] += 1
@@ -124,15 +128,25 @@ def _seen(
         match = next((one for one in sign.compiled.finditer(text) if one.start() < end - first <= one.end() + 1), None)
         if match is None:
             continue
+        if is_python and _NOTHING.search(match[0]):
+            continue
         at = first + match.start() + len(match[0].rstrip())
         begin, stop = data.rfind(b"\n", 0, max(0, at - 1)) + 1, _end(data, at)
-        if (number, begin) in looked:
+        if (number, begin) in looked or (is_python and is_docstring(data, begin)):
             continue
         looked.add((number, begin))
         line = data[max(begin, at - WIDTH) : min(stop, at + WIDTH)].decode("utf-8", "replace")
         if _COMMENT.match(line) or (sign.excused and sign.excused.search(line)):
             continue
-        spot = Spot(document.path, environment, match, line, _around(data, begin, stop, at), text[match.start() :])
+        spot = Spot(
+            document.path,
+            environment,
+            match,
+            line,
+            _around(data, begin, stop, at),
+            data[max(0, begin - ABOVE) : begin].decode("utf-8", "replace"),
+            text[match.start() :],
+        )
         if said := sign.only(spot):
             yield sign, said if isinstance(said, str) else sign.says, data.count(b"\n", 0, begin) + 1
 

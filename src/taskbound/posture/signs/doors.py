@@ -142,7 +142,7 @@ SIGNS: tuple[Sign, ...] = (
             rf"|anonymous|disabled|unsecured)\b"
         ),
         "runs with its authentication switched off",
-        none=r"auth_method\w*[\"']?\s*[:=]\s*[\"']?none.*client|token_endpoint",
+        none=r"auth_method\w*[\"']?\s*[:=]\s*[\"']?none.*client|token_endpoint|\b(?:log\w*|console|print\w*)[.(]",
         only=_known,
         anchor=(
             r"auth\w{0,24}[\"'\]]{0,2}[ \t]{0,4}[=:,]{1,2}>?[ \t]{0,4}[\"']?(?:none|anonymous|disabled"

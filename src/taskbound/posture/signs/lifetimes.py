@@ -89,7 +89,9 @@ def _long_in_code(spot: Spot) -> str:
         length <= limit(spot.line)
         or not about
         or is_trial(spot)
-        or re.search("cookie|cache|purge|delete|retention", spot.line, re.I)
+        or re.search(
+            "cookie|cache|purge|delete|retention|card|mock|coupon|membership|warranty|licen[cs]e", spot.line, re.I
+        )
     ):
         return ""
     return f"makes credentials that last {told(length)}"

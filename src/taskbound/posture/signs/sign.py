@@ -21,6 +21,7 @@ class Spot:
     found: "re.Match[str]"
     line: str
     around: str  # some lines before and after, this one included
+    above: str  # what stands before the line, some dozens of lines
     after: str  # from the sign on, some hundred characters
 
 

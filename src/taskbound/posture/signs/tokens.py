@@ -60,6 +60,7 @@ SIGNS: tuple[Sign, ...] = (
         r"|\bSignatureAlgorithm\.NONE\b"
         r"|\bUnsafeAllowAlgNone\b|\bdecode_complete_unverified\b|\bget_unverified_claims\(",
         "believes a token without checking its signature",
+        none=r"^\s*(?:(?:export|public|static|async)\s+)*(?:func|const|type|def|class|function)\b",  # whose it is
         only=_believed,
         anchor=(
             r"ParseUnverified|UnsafeAllow|insecure_disable_sig|dangerous_insecure|setSkip|setDisableRequire"
@@ -184,7 +185,8 @@ SIGNS: tuple[Sign, ...] = (
         r"|client[-_]secret|secret"
         r"|password|api[-_]token|token|subscription-key)=[\w${<%{\[-][^\s\"'`&<>]{3}",
         "sends a key in the query of a URL",
-        none=r"\*\*\*|maps\.googleapis|codecov\.io|/badge|/shield|\.svg|invite|unsubscribe|localhost|127\.0\.0\.1",
+        # What is mailed to somebody works once.
+        none=r"(?:reset|forgot|verif|confirm|activat|magic|onboard)[\w/-]*\?|\*\*\*|maps\.googleapis|codecov\.io|/badge|/shield|\.svg|invite|unsubscribe|localhost|127\.0\.0\.1",
         only=_is_key,
         anchor=(
             r"[?&](?:api[-_]?key|access[-_]token|auth[-_]token|client[-_]secret|secret|password|api[-_]token"

@@ -6,10 +6,12 @@ Vault, Consul and Helm.
 """
 
 import re
+from dataclasses import replace
 
+from taskbound.posture.detection.exempt import is_placeholder
 from taskbound.posture.readers.words import is_reference
 from taskbound.posture.signs.sign import IS, NO, YES, Sign, Spot
-from taskbound.posture.signs.where import counts, counts_surely, is_trial, says
+from taskbound.posture.signs.where import counts, counts_surely, is_asked_for, is_trial, says
 
 _STORES = says(
     r"postgres|mysql|maria|mongo|redis|valkey|rabbit|amqp|kafka|database|datasource|\bdb|elastic|opensearch|cassandra"
@@ -19,8 +21,14 @@ _SQL_SERVER = says(r"sqlserver|mssql|data source|initial catalog|trustservercert
 _LITERAL = re.compile(r"://([^\s:/@\"']*):([^\s@\"']+)@")
 
 
+_STARTTLS = says(
+    r"start_?tls(?:[-_]?(?:auto|enabled?|required))*[\"']?\s*[:=]\s*[\"']?(?:auto|true|always|required|on|yes)\b"
+)
+
+
 def _of_store(spot: Spot) -> bool:
-    return bool(_STORES.search(spot.around)) and counts_surely(spot)
+    """Mail is sent in clear only where it is not encrypted after the greeting either (STARTTLS, RFC 3207)."""
+    return bool(_STORES.search(spot.around)) and counts_surely(spot) and not _STARTTLS.search(spot.around)
 
 
 def _of_sql_server(spot: Spot) -> bool:
@@ -40,11 +48,17 @@ def _with_credential(spot: Spot) -> bool:
 def _literal(spot: Spot) -> bool:
     """A password written out: where only a reference stands it is not said whether it is one that matters."""
     found = _LITERAL.search(spot.line)
-    return bool(found) and not is_reference(found[2]) and len(found[2]) > 5 and counts_surely(spot)  # type: ignore[index]
+    return found is not None and len(found[2]) > 5 and _is_written_out(found[2]) and counts_surely(spot)
+
+
+def _is_written_out(value: str) -> bool:
+    return not (is_reference(value) or is_placeholder(value))
 
 
 def _remote(spot: Spot) -> bool:
-    return counts_surely(spot) and not re.search("proxy", spot.line, re.I)
+    found = _LITERAL.search(spot.line)
+    made_up = found is not None and is_placeholder(found[2])
+    return counts_surely(spot) and not made_up and not re.search("proxy", spot.line, re.I)
 
 
 _OFF = "connection-without-tls"
@@ -52,7 +66,7 @@ _ANY = "certificate-not-verified"
 _CLEAR = "password-sent-in-clear"
 _LINE = r"[^\n;|&]"
 
-SIGNS: tuple[Sign, ...] = (
+_SIGNS: tuple[Sign, ...] = (
     # --- encryption ---------------------------------------------------------------------------------
     Sign(_OFF, rf"ssl[-_ ]?mode{IS}(?:disabled?|none)\b", "connects without encryption (sslmode)", only=counts),
     Sign(
@@ -149,13 +163,22 @@ SIGNS: tuple[Sign, ...] = (
         rf"|validate[-_]?certs?"
         rf"|ssl[-_]?validate|check[-_]?hostname|sslverify){IS}{NO}",
         "takes any certificate",
+        # To skip it is what is switched off there.
+        none=r"(?:skip|disable|ignore)[-_. ]?(?:server)?(?:ssl|tls|https|cert|verif|host|peer)",
         only=counts,
     ),
-    Sign(_ANY, r"\bCERT_NONE\b|\b_create_unverified_context\b", "takes any certificate (Python's ssl)"),
+    Sign(
+        _ANY,
+        r"(?:verify_?mode|cert_?req\w{0,12})[\"'\]]{0,2}[ \t]{0,3}[:=,][ \t]{0,3}[\"']?(?:[\w.]{1,40}\.)?CERT_NONE\b"
+        r"|\b_create_unverified_context\b",
+        "takes any certificate (Python's ssl)",
+        anchor=r"\bCERT_NONE\b|\b_create_unverified_context\b",
+    ),
     Sign(
         _ANY,
         rf"\b(?:SSL_|TLS_)?VERIFY_NONE\b|verify{IS}verify_none",
         "takes any certificate (verify none)",
+        none=r"_NONE[\"']?[ \t]*(?:=>|:)",  # a table of what other libraries call it
         anchor=r"VERIFY_NONE",
     ),
     Sign(_ANY, r"CURLOPT_SSL_VERIFY(?:PEER|HOST)\W{1,12}(?:false|0)\b", "takes any certificate (libcurl)"),
@@ -207,7 +230,7 @@ SIGNS: tuple[Sign, ...] = (
     # --- passwords ----------------------------------------------------------------------------------
     Sign(
         _CLEAR,
-        r"\bhttp://[\w.%+~-]{1,64}:[^\s/@\"']{1,128}@[\w.-]{1,100}",
+        r"\bhttp://[\w.%+~-]{1,64}:[^\s/?@\"']{1,128}@[\w.-]{1,100}",
         "sends a password by plain HTTP",
         only=_remote,
         anchor=r"\bhttp://[\w.%+~-]{1,24}:[^\s/@\"'\d]",
@@ -230,3 +253,11 @@ SIGNS: tuple[Sign, ...] = (
         anchor=r"[ \t]password[ \t\r]*$",
     ),
 )
+
+
+def _by_itself(sign: Sign) -> Sign:
+    """Return a sign that does not count where code does so only for who asks for it."""
+    return replace(sign, only=lambda spot: not is_asked_for(spot) and sign.only(spot))
+
+
+SIGNS: tuple[Sign, ...] = tuple(_by_itself(one) if one.case == _ANY else one for one in _SIGNS)
