@@ -10,6 +10,7 @@ is said in `facts` of principals, with the same words for all of them:
     and tokens      active: bool  created, used, expires: datetime | None (used None: never; expires None: never;
                     missing: the list does not say)  scopes: tuple[str, ...]  personal, bounded: bool
     of people       left: bool  left_on: datetime | None  logins: tuple[str, ...]
+                    account: bool (of one application alone)
     of repositories archived: bool  pushed: datetime | None
     of all          offsets: Mapping[str, int], how many lines below the place a member stands
 """
