@@ -68,8 +68,13 @@ def main(words: Sequence[str]) -> int:
         answer.show_json({**done, "held": held, "unseen": unseen, "identities": [one.id for one in has.identities]})
     else:
         answer.show(*lines)
-    alive = any(one["after"] == "alive" for one in done["logins"]) and not asked.dry_run
-    return answer.REFUSED if alive or any(one["state"] != "revoked" for one in _leases(done, asked)) else answer.DONE
+    left = [one for one in done["logins"] if _is_left(one)] if not asked.dry_run else []
+    return answer.REFUSED if left or any(one["state"] != "revoked" for one in _leases(done, asked)) else answer.DONE
+
+
+def _is_left(one: dict[str, Any]) -> bool:
+    """Whether a login lives that was to end, or is not known to be dead for another reason than that it is not ours."""
+    return one["after"] == "alive" or (one["after"] == "unknown" and not one["why"].startswith("cannot be verified"))
 
 
 def _leases(done: dict[str, Any], asked: argparse.Namespace) -> list[dict[str, Any]]:
