@@ -90,6 +90,20 @@ def test_what_is_gone_or_has_changed_meanwhile_is_not_known(place, redis, cart):
     assert place.shown((cart, "cart"), between=lambda: place.holds(REDIS_URL="redis://cart@localhost")) == {}
 
 
+def test_it_is_shown_as_its_file_says_also_where_we_come_in_another_way(place, redis, cart, monkeypatch):
+    """By a Unix socket, say, where the server asks for no password but for who comes."""
+
+    class Socket:
+        name = cart
+
+        async def probe(self, login, password):
+            return "unknown"
+
+    monkeypatch.setattr(showing, "configured", lambda *_: [Socket()])
+    place.holds(REDIS_URL=url(redis, "cart", WORD))
+    assert place.shown((cart, "cart")) == {(cart, "cart"): "alive"}
+
+
 def test_a_server_that_does_not_answer_says_nothing(place, redis):
     place.holds(REDIS_URL="redis://cart:u8Kq2ZtR5wXc9Lm3@localhost:1")
     near = ("redis://localhost:1", "cart")

@@ -8,7 +8,7 @@ that server alone.
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
@@ -50,7 +50,9 @@ def presented(
             shown[login].append(values[mark])
     config = load_config(None, state)
     near = [server for issuer in dict.fromkeys(issuer for issuer, _ in shown) for server in nearby(issuer)]
-    servers = {called(one): one for one in (*near, *configured(config, os.environ))}
+    servers = defaultdict[str, list[Issuer]](list)
+    for server in (*near, *configured(config, os.environ)):  # first as a file says it; we may come in another way
+        servers[called(server)].append(server)
     return asyncio.run(_asked(servers, shown))
 
 
@@ -69,11 +71,14 @@ def _read_again(asked: Discovery, key: bytes, path: str, marks: frozenset[str]) 
     return found
 
 
-async def _asked(servers: Mapping[str, Issuer], shown: Values) -> dict[Login, Standing]:
+async def _asked(servers: Mapping[str, Sequence[Issuer]], shown: Values) -> dict[Login, Standing]:
     found = dict[Login, Standing]()
 
     async def ask(issuer: str, login: str) -> None:
-        found[issuer, login] = await _standing(servers[issuer], login, shown[issuer, login])
+        for server in servers[issuer]:
+            found[issuer, login] = await _standing(server, login, shown[issuer, login])
+            if found[issuer, login] != "unknown":
+                return
 
     with suppress(TimeoutError):
         async with asyncio.timeout(WITHIN):
@@ -81,7 +86,7 @@ async def _asked(servers: Mapping[str, Issuer], shown: Values) -> dict[Login, St
     return found
 
 
-async def _standing(server: Issuer, login: str, values: Iterable[Secret]) -> Standing:
+async def _standing(server: Issuer, login: str, values: Sequence[Secret]) -> Standing:
     said = [await server.probe(login, value) for value in values]
     if "alive" in said:  # one that lets in whoever comes knows nobody
         return "alive" if await server.probe(login, Secret(token_urlsafe())) != "alive" else "unknown"
