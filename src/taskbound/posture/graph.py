@@ -120,8 +120,9 @@ class Graph:
                 for number, one in enumerate(self.things)
                 if one.kind == CREDENTIAL and any(mark.startswith(name) for mark in one.name.split("+"))
             ]
-        people = [self.numbers[of] for of in self.numbers if of[0] == OWNER in kinds and of[1].startswith(f"{name}@")]
-        return tuple(exact or people)
+        if not exact and OWNER in kinds:
+            exact = [at for (kind, of), at in self.numbers.items() if kind == OWNER and of.startswith(f"{name}@")]
+        return tuple(exact)
 
 
 @dataclass(frozen=True, slots=True)
