@@ -22,6 +22,7 @@ from taskbound.core.organisation import operator_policy
 from taskbound.core.policy_dir import PolicyDir
 from taskbound.core.task import Task
 from taskbound.core.thing import advance
+from taskbound.ending import resume_tree, suspend_tree
 from taskbound.plugins.policies.files import PolicyFiles
 from taskbound.steps import open_task as opening
 from taskbound.steps.attest_workload import admit_token, issue_join_token
@@ -285,6 +286,13 @@ async def it_is_suspended(rig: Rig, lease: Lease) -> None:
     async with rig.store.transaction(rig.door) as tx:
         task = await tx.get(Task, lease.task or "")
         await tx.record(Kind.TASK_SUSPENDED, advance(task, Kind.TASK_SUSPENDED))
+
+
+async def it_is_suspended_for_a_moment(rig: Rig, lease: Lease) -> None:
+    async with rig.store.transaction(rig.door) as tx:
+        await suspend_tree(tx, rig.door, lease.task or "", "odd")
+    async with rig.store.transaction(rig.door) as tx:
+        await resume_tree(tx, rig.door, lease.task or "", "odd")
 
 
 async def its_holder_is_suspended(rig: Rig, lease: Lease) -> None:
@@ -858,6 +866,7 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "TargetUnavailable:lease_too_late": (begun, does(leases_while(too_late))),
     "TaskEnded:lease_meanwhile": (begun, does(leases_while(it_ends))),
     "TaskSuspended:lease_meanwhile": (begun, does(leases_while(it_is_suspended))),
+    "TaskSuspended:lease_for_a_moment": (begun, does(leases_while(it_is_suspended_for_a_moment))),
     # ends
     "permitted:end": (family(leased), does(ends(lambda rig, work: work.agent))),
     "permitted:end_by_the_owner": (leased, does(ends(lambda rig, work: ALICE))),

@@ -79,6 +79,10 @@ async def is_silent(rig: Rig, work: Work) -> None:
     assert holders.hears and holders.silent(80) == [] and holders.silent(10) == [work.task.id]
     holders.forget(work.task.id)
     assert holders.silent(90) == []
+    holders.hear(work.task)
+    assert holders.next_heard(2) == [work.task.id]
+    holders.over(work.task.id)
+    assert not holders.hears
 
 
 async def leaves_to_another(rig: Rig, work: Work) -> None:

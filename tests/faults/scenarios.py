@@ -180,6 +180,12 @@ async def old_token(rig: Rig) -> str:
     return shown
 
 
+async def superseded(rig: Rig) -> str:
+    shown = await token(rig)
+    await issue_join_token(rig.world, rig.door, rig.door, NODE.name, timedelta(minutes=1))
+    return shown
+
+
 def issues(name: str, life: float = 1) -> Act:
     async def act(rig: Rig, who: Claim | Identity) -> str:
         await issue_join_token(rig.world, rig.door, who, name, timedelta(minutes=life))
@@ -746,6 +752,7 @@ SCENARIOS: dict[str, tuple[Prepare, Act]] = {
     "Replayed:one_time": (claims(ALICE), proves_twice),
     "Unauthenticated:attest_a_handle": (opened, attests),
     "Unauthenticated:expired": (old_token, joins(1)),
+    "Unauthenticated:superseded": (superseded, joins(1)),
     "Unauthenticated:no_join_token": (old_token, lambda rig, shown: joins(1)(rig, shown[1:])),
     "Unauthenticated:stranger": (claims(STRANGER), calls(REFUND_CALL)),
     "Unauthenticated:nothing_shown": (claims(Claim("main")), calls(REFUND_CALL)),
