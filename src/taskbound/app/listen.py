@@ -203,7 +203,7 @@ def _unusable(reference: str, error: Exception) -> Unresolved:
         case _:
             why = "it is no certificate in PEM" if isinstance(error, ValueError) else "it cannot be read"
     hint = "certificate: a chain in PEM with subjectAltName; key: its private key in PEM, without a password"
-    return Unresolved(reference, f"[listen.tls] {reference}: {why}", hint)
+    return Unresolved(f"[listen.tls] {reference}: {why}", reference=reference, hint=hint)
 
 
 def _no_password() -> str:

@@ -36,7 +36,7 @@ class Unresolved(InvalidRequest):
 
     code = "invalid_config"
 
-    def __init__(self, reference: str, message: str, hint: str) -> None:
+    def __init__(self, message: str, *, reference: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reference = reference
 
@@ -159,12 +159,12 @@ def secret(reference: str) -> Secret:
     if scheme == "env":
         value = os.environ.get(name)
         if not value:
-            raise Unresolved(reference, f"{reference} is not set", f"export {name}=…")
+            raise Unresolved(f"{reference} is not set", reference=reference, hint=f"export {name}=…")
         return Secret(value)
     try:
         with open(name, "rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise Unresolved(reference, f"{name} may be read by others", f"chmod 600 {name}")
+                raise Unresolved(f"{name} may be read by others", reference=reference, hint=f"chmod 600 {name}")
             return Secret(file.read(SECRET_LIMIT).decode().strip())
     except (OSError, UnicodeDecodeError) as error:
         raise _unread(reference, error) from None
@@ -200,7 +200,7 @@ def public(reference: str) -> str:
 def _unread(reference: str, error: Exception) -> Unresolved:
     reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
     hint = "put the file there, or name another in the configuration"
-    return Unresolved(reference, f"{reference} cannot be read: {reason}", hint)
+    return Unresolved(f"{reference} cannot be read: {reason}", reference=reference, hint=hint)
 
 
 def database_of(reference: str, state: Path) -> Secret:
