@@ -4,6 +4,7 @@ import pytest
 
 from taskbound.posture import scan as scan_module
 from taskbound.posture.document import Document, Node
+from taskbound.posture.parsers import parse
 from taskbound.posture.readers import Reading
 from taskbound.posture.scan import Scanned, moved, scan
 from taskbound.posture.sighting import Credential, Holder, Holding, Place, Principal, Weakness
@@ -41,6 +42,15 @@ def test_what_stands_in_no_value_belongs_to_what_is_above_it():
 def test_a_text_is_held_by_its_file():
     (one,) = scanned("see\ntok_aaaa1111\n", "notes.txt")
     assert (one.holder.kind, one.holder.name, one.spot, one.place.line) == ("file", "notes.txt", "file", 2)
+
+
+def test_a_text_of_one_line_stands_under_the_name_of_its_file():
+    def told(text: str) -> list[tuple[str, str, int]]:
+        document = parse("run/secrets/shop_password.txt", text.encode())
+        return [(one.name, one.text, one.node.line) for one in values(document)]
+
+    assert told("# of the shop\n\n hunter22\n") == [("shop_password.txt", "hunter22", 3)]
+    assert told("hunter22\nand more\n") == told("# nothing\n") == told("") == []
 
 
 def test_a_value_and_its_text_are_one_credential_of_the_kind_that_says_most():

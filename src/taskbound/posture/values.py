@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -10,6 +11,7 @@ from taskbound.posture.states import secrets
 
 FLAT = frozenset({"text", "markdown"})  # formats whose values are their text: it is searched once
 DEPTH = 200  # levels of a document; nothing that holds a credential is nested deeper
+FEW = 8  # lines of a text of which one is all that it says
 SHORTEST = 4  # characters; no credential is shorter
 # In {"name": "TOKEN", "value": "…"} the name of the value; CloudFormation and Elastic Beanstalk have their own.
 NAMED = ("name", "key", "parameterkey", "parametername", "optionname", "variable")
@@ -39,6 +41,7 @@ class Value(msgspec.Struct, frozen=True):
 def values(document: Document) -> Iterator[Value]:
     """Yield every scalar that could be a credential, in order."""
     if document.format in FLAT:
+        yield from _alone(document)
         return
     told = secrets(document)
     for root, top in enumerate(document.roots):
@@ -53,6 +56,14 @@ def values(document: Document) -> Iterator[Value]:
                     yield Value(root, keys, told.get((root, keys), name), node, text)
             else:
                 open_.pop()
+
+
+def _alone(document: Document) -> Iterator[Value]:
+    """Yield the line that is all of a text but remarks: it stands under the file's name, as a mounted secret does."""
+    lines = list(islice(document.roots[0].list, FEW)) if document.roots else []
+    told = [one for one in lines if not one.text.lstrip().startswith("#")]
+    if len(told) == 1 and len(lines) < FEW:
+        yield Value(0, (str(lines.index(told[0])),), document.path.rpartition("/")[2], told[0], told[0].text.strip())
 
 
 def _below(keys: tuple[str, ...], name: str, node: Node) -> Iterator[tuple[tuple[str, ...], str, Node]]:

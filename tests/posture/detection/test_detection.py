@@ -26,6 +26,11 @@ SLACK = "xoxb-718293645012-8192736450912-kQ7xLm3TzR9wNcY2pDf5Gj8S"
 STRIPE = "sk_live_9QmX4vTz7LkR2wNcY8pDf5Gj"
 BODY = b64encode(bytes(range(48, 112)) * 2).decode().replace("=", "")
 PEM = f"-----BEGIN PRIVATE KEY-----\nMIIE{BODY[:60]}\n{BODY[60:]}\n-----END PRIVATE KEY-----"
+UUID = "3f2b8c1a-7d4e-4f5a-9b6c-1d2e3f4a5b6c"  # of random bits alone, as those of Keycloak's clients are
+STRONG = "T4r!pl3x&Moon9"
+APR1 = "$apr1$FaPYZHMz$jYiw5.ExmVKeLbjex5Jvr3"
+JWK = BODY[:43].replace("+", "-")
+PHRASE = "harbour candle violin meadow copper lantern saddle orbit walnut ribbon tunnel glove"
 JWT = ".".join(
     [
         b64encode(b'{"alg":"HS256","typ":"JWT"}').decode().rstrip("="),
@@ -75,11 +80,68 @@ def in_value(name: str, text: str) -> list[tuple[str, str, str]]:
         (f"Authorization: Basic {b64('ci:' + SECRET)}", ("authorization-basic", SECRET, "base64")),
         (f'"Authorization": "Bearer {SECRET}q8"', ("authorization-bearer", SECRET + "q8", "plain")),
         (f"curl -u ci:{SECRET} https://x.example", ("user-and-password-argument", SECRET, "plain")),
+        (f'["curl", "-u", "ci:{SECRET}", "https://x.example"]', ("user-and-password-argument", SECRET, "plain")),
         (f"machine h.corp login ci password {SECRET}", ("netrc-password", SECRET, "plain")),
         (f"token = {HEX}", ("generic-api-key", HEX, "plain")),
         (f"x={JWT}", ("jwt", JWT, "plain")),
         (PEM, ("private-key", "MIIE" + BODY, "plain")),
         (PEM.replace("\n", "\\n"), ("private-key", "MIIE" + BODY, "plain")),
+        (f"CLIENT_SECRET={UUID}", ("generic-api-key", UUID, "plain")),
+        (f"CAMO_KEY={UUID}", ("generic-api-key", UUID, "plain")),
+        (f"LUNCH_KEY={HEX}", ("generic-api-key", HEX, "plain")),
+        (f'    secretKey "{STRONG}"', ("generic-api-key", STRONG, "plain")),
+        (f'config.setPassword("{SECRET}");', ("password", SECRET, "plain")),
+        (f'#define WIFI_PASSWORD "{SECRET}"', ("password", SECRET, "plain")),
+        (f"ALTER USER pay PASSWORD '{SECRET}';", ("password", SECRET, "plain")),
+        (f"CREATE USER pay IDENTIFIED BY '{SECRET}';", ("sql-password", SECRET, "plain")),
+        (f'process.env.DB_PASSWORD || "{SECRET}"', ("password", SECRET, "plain")),
+        (f'System.getenv("DB_PASSWORD") ?: "{SECRET}"', ("password", SECRET, "plain")),
+        (f'os.environ.get("DB_PASSWORD") or "{SECRET}"', ("password", SECRET, "plain")),
+        (f'var apiKey string = "{SECRET}"', ("generic-api-key", SECRET, "plain")),
+        (f'const PASSWORD: &str = "{SECRET}";', ("password", SECRET, "plain")),
+        (f"The password is {SECRET}.", ("password", SECRET, "plain")),
+        (f"**Password:** `{SECRET}`", ("password", SECRET, "plain")),
+        (f"| password | {SECRET} |", ("password", SECRET, "plain")),
+        (f"<password>{STRONG.replace('&', '&amp;')}</password>", ("password", STRONG, "plain")),
+        (f"keytool -storepass {SECRET} -list", ("password-argument", SECRET, "plain")),
+        (f"gpg --batch --passphrase '{SECRET}' x", ("password-argument", SECRET, "plain")),
+        (f"echo 'ci:{SECRET}' | sudo chpasswd", ("password-argument", SECRET, "plain")),
+        (f"echo {SECRET} | sudo -S id", ("password-argument", SECRET, "plain")),
+        (f"sqlplus pay/{SECRET}@db", ("password-argument", SECRET, "plain")),
+        (f"smbclient -U 'ci%{SECRET}' //h/s", ("password-argument", SECRET, "plain")),
+        (f"lftp -u ci,{SECRET} h", ("password-argument", SECRET, "plain")),
+        (f"htpasswd -bB users ci {SECRET}", ("password-argument", SECRET, "plain")),
+        (f'ConvertTo-SecureString "{SECRET}" -AsPlainText', ("password-argument", SECRET, "plain")),
+        (f"requests.get(u, auth=('ci', '{SECRET}'))", ("user-and-password-argument", SECRET, "plain")),
+        (f'DriverManager.getConnection(url, "ci", "{SECRET}")', ("user-and-password-argument", SECRET, "plain")),
+        (f"db.corp:5432:pay:app:{SECRET}", ("pgpass-password", SECRET, "plain")),
+        (f"requirepass {SECRET}", ("redis-password", SECRET, "plain")),
+        (f"ci:{APR1}", ("password-hash", APR1, "plain")),
+        (f"root:x:0\nci:{APR1}:19000:0:\n", ("password-hash", APR1, "plain")),
+        (f"postgres://app:{'harbour'}2019@db.corp.net/pay", ("postgres-password", "harbour2019", "plain")),
+        (f"https://{SECRET}4kQz@git.corp.net/a.git", ("url-token", SECRET + "4kQz", "plain")),
+        (
+            f"vault write auth/approle/login role_id={UUID} secret_id={HEX[:8]}-4d4e-5a5a-9b6c-{HEX[:12]}",
+            ("vault-approle-secret-id", f"{HEX[:8]}-4d4e-5a5a-9b6c-{HEX[:12]}", "plain"),
+        ),
+        (
+            f"x: FQoGZXIvYXdzENv//////////wEaDEeLj11xTbnBk6{SECRET * 2}{AWS_SECRET}+{BODY[:60]}",
+            (
+                "aws-session-token",
+                f"FQoGZXIvYXdzENv//////////wEaDEeLj11xTbnBk6{SECRET * 2}{AWS_SECRET}+{BODY[:60]}",
+                "plain",
+            ),
+        ),
+        (f'{{"kty": "OKP", "crv": "Ed25519", "d": "{JWK}"}}', ("json-web-key", JWK, "plain")),
+        (f'{{"d": "{JWK}", "x": "a", "kty": "EC"}}', ("json-web-key", JWK, "plain")),
+        (f"Private-Lines: 1\n{BODY[:62]}==\nPrivate-MAC: 1", ("putty-private-key", BODY[:62] + "==", "plain")),
+        (f'MNEMONIC="{PHRASE}"', ("seed-phrase", PHRASE, "plain")),
+        (" +\n".join(f'"{line}\\n"' for line in PEM.split("\n")), ("private-key", "MIIE" + BODY, "plain")),
+        ("\n".join(f"// {line}" for line in PEM.split("\n")), ("private-key", "MIIE" + BODY, "plain")),
+        (
+            f"access_token: 7rBynGOob1cAAAAAAAAAAe72L3T6rQK5{SECRET}",
+            ("generic-api-key", f"7rBynGOob1cAAAAAAAAAAe72L3T6rQK5{SECRET}", "plain"),
+        ),
     ],
 )
 def test_a_secret_in_a_text_is_found_as_what_it_is(text, expected):
@@ -133,7 +195,58 @@ def test_a_secret_in_a_value_is_found_as_what_it_is(name, text, expected):
         "uses: actions/checkout@817615efa93e8b88d7da6a05a73df5a8710b6d38",
         "image: x@sha256:d5ca230d4e58e353e56710496a7f23167fe3b27a951e582013224c91143fd83f",
         '"a": "sha512-H3dBdlQdSQLyGU67r9ezR1qYlyNcXh+q99JkywHri4kmRBJl/AWlzh/7UZDzrAWv7YP0/DjTzccE9x9JC65C8Q=="',
-        "client_secret: 3f2b8c1a-7d4e-4f5a-9b6c-1d2e3f4a5b6c",
+        f"client_secret_id: {UUID}",
+        f"client_id: {UUID}",
+        f"next_token: {UUID}",
+        f"lunch_key: {UUID}",
+        "client_secret: 3f2b8c1a-0000-1000-8000-1d2e3f4a5b6c",
+        "client_secret: 3f2b8c1a-5b6c-5b6c-5b6c-1d2e3f4a5b6c",
+        f"lunch_key: {HEX}",
+        f"GPG_KEY={HEX.upper()}",
+        f"APT_KEY={HEX}",
+        f'    isPassword("{SECRET}")',
+        f'getSecret("{SECRET}")',
+        f'passValue("{SECRET}")',
+        f'containsKeys("{HEX}.tar")',
+        'privateKey("classpath:org/corp/ssl/ed25519-key.pem");',
+        'setUrl("http://another-url:4318/v1/metrics1");',
+        "<password>{Ur5BpeQGlYUHhXsHahO/HbMBcPSFSUtN5gbWuFFPYGw=}</password>",
+        f'password "{SECRET}", and more of this sentence',
+        "The password is required2.",
+        "process.env.DB_PASSWORD || undefined1",
+        "private: Ed25519PrivateKey | Ed448PrivateKey",
+        "token = socks.SOCKS5_CUSTOM_AUTH_END",
+        "password = $CPAN::Config-",
+        "gpg --passphrase $GPG_PASS1 x",
+        "keytool -storepass changeit -list",
+        "echo $PASSWORD1 | sudo -S id",
+        "CREATE USER pay IDENTIFIED BY 'password1';",
+        "auth=('user', 'password')",
+        "08:30:45:info:started",
+        "ports: 127.0.0.1:5432:5432:a:b",
+        "requirepass foobared",
+        "ci:$apr1$short",
+        f"# ci:{APR1}",
+        f"these users are ci:{APR1}",
+        f"    - ci:{APR1}",
+        "| [PassTLSClientCert](passtlsclientcert1.md) | Passes1Certificates |",
+        "scheme://user:&lt;password&gt;@h.corp.net:443",
+        "kafka://h1.corp.net:9092,h2.corp.net:9092/t@1",
+        "http://h.corp.net:8080,org.java.stuff@1fc032aa",
+        "postgres://app:harbour2019@db/pay",
+        "postgres://app:harbour@db.corp.net/pay",
+        f"https://{HEX[:32]}@o1.ingest.sentry.io/4",
+        "https://somebody-with-a-long-name@git.corp.net/a.git",
+        'bearerToken: "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXV"',
+        "xoxp-some-slack-access-token-these-are-very-long-and-start-with-xo",
+        "'token': 'xoxa-123456789abcdef'",
+        f"access_token: {'A' * 30}{SECRET}",
+        f'{{"kty": "OKP", "crv": "Ed25519", "x": "{JWK}"}}',
+        f'MNEMONIC="{"test " * 11}junk"',
+        "mnemonic: a word that helps people to remember what a long series of things stands for",
+        "snyk_token: 12e45678-12e4-12e4-12e4-12e456789012",
+        "ApiKey = 'abcd1234abcd1234abcd1234abcd1234'",
+        f"secret_id: {UUID}",
         "BUILD_ID=2db04a77d8df02c3ece2c097fa87ed87",
         "DATABASE_URL=postgres://user:password@localhost:5432/app",
         "postgres://postgres:postgres@db:5432/app",
@@ -147,6 +260,7 @@ def test_a_secret_in_a_value_is_found_as_what_it_is(name, text, expected):
         "primary_key: user_id_2024x",
         "-----BEGIN PRIVATE KEY-----",
         f"GH={WRONG}",
+        "credentials.username: urpRuqTf8Cpe62Kx",
         "if (key === '-----BEGIN RSA PRIVATE KEY-----') { x } // -----END RSA PRIVATE KEY-----",
         "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyfQ"
         ".SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
@@ -160,6 +274,32 @@ def test_what_only_looks_like_a_secret_is_silent(text):
     assert hits(text) == []
     name, _, value = text.partition("=") if "=" in text.split(" ")[0] else text.partition(": ")
     assert in_value(name.strip(), value.strip().strip('"')) == []
+
+
+def test_a_value_that_is_a_text_of_its_own_is_not_what_its_name_says():
+    text = json.dumps({"auths": {"r.corp": {"auth": b64(f"ci:{SECRET}"), "email": "ci@corp.example"}}})
+    assert in_value("pull_secret", text) == [("generic-api-key", SECRET, "base64")]
+    assert in_value("pull_secret", '{"auths": {"r.corp": {"auth": "b3BlUTA="}}}') == []
+
+
+def test_a_key_whose_end_is_cut_off_counts_while_half_of_it_is_there():
+    der = bytes([0x30, 0x82, 0, 196]) + bytes(range(48, 244))
+    lines = "\n".join(b64encode(der).decode()[at : at + 64] for at in range(0, 268, 64))
+    begin = "-----BEGIN PRIVATE KEY-----\n"
+    assert [kind for kind, *_ in hits(begin + lines)] == ["private-key"]
+    assert [kind for kind, *_ in hits(begin + lines[:160])] == ["private-key"]
+    assert hits(begin + lines[:64]) == []
+
+
+def test_a_key_ends_before_the_next_one_begins():
+    assert hits("-----BEGIN PRIVATE KEY-----\n" + PEM) == [("private-key", "MIIE" + BODY, "plain")]
+
+
+def test_base64_on_lines_is_one_text():
+    text = b64(f"{'# remark' * 12}\n{PEM}")
+    lines = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    assert hits(f"{lines}\nand more") == [("private-key", "MIIE" + BODY, "base64")]
+    assert hits(lines.replace("\n", "\n\n")) == []
 
 
 def test_one_password_is_one_credential_however_it_is_written():
@@ -287,6 +427,12 @@ def test_no_more_encodings_than_three_are_undone():
         ("client-secret", "token"),
         ("SECRET_KEY_BASE", "token"),
         ("openai_key", "key"),
+        ("OPENAI_KEY", "setting"),
+        ("GPG_KEY", "key"),
+        ("client_token", "key"),
+        ("psk", "password"),
+        ("DB_PASS", "password"),
+        ("passThrough", ""),
         ("password_file", ""),
         ("tokenEndpoint", ""),
         ("publicKey", ""),
@@ -350,6 +496,20 @@ REPEATED = [
     "secret=changeme",
     "token=a1B2c3D4e5F6g7H8i9J0k1L2 ",
     "password=Abcd1234efgh;server=a;",
+    '"kty":"EC",',
+    '"d": "Qz7XkT3mW9rLs5bN2vYcPd8f", ',
+    "role_id=1, secret_id=",
+    "echo ci:abcdefgh ",
+    "auth=('a', ",
+    "identified by 'abcdef",
+    ":5432:a:b:abcdef",
+    'password("',
+    "password is ",
+    "| token | ",
+    "-storepass abcdef",
+    "cGFzc3dvcmQ6IGFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3Bx\n",
+    "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\n",
+    "://Qz7XkT3mW9rLs5bN2vYc@",
     "jdbc:a:b:c://password=Abcd1234xyz1 ",
     "secret=&amp;",
     "a",

@@ -8,7 +8,7 @@ from taskbound.posture.detection import Detector
 
 DETECTOR = Detector(lambda value: value)
 SECRET = "Vt9xQ2mLr7KpZ4wB"  # of the form of nothing
-AGE = "age1" + "q9xz7m2k5w4c" * 4 + "q9xz7m2k5w"
+AGE = "age1q9xz7m2k5w4chd8yvgsp3n6l0tjeufarrafuejt0l6n3psgvy8dhc4w5k2"
 TWICE = SECRET * 2
 DIGEST = "958aff96db2d75d67787d1e634ae70b659de937b"
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from urllib.parse import unquote
 
 from taskbound.posture.detection import exempt, target
@@ -28,7 +29,11 @@ _HERE = re.compile(
     r"(?:localhost|127\.\d+\.\d+\.\d+|\[?::1\]?|0\.0\.0\.0|host\.docker\.internal|(?:[\w-]+\.)*example(?:\.\w+)?)(?:[:/?]|$)",
     re.I,
 )
-_NO_PASSWORD = re.compile(r"^(?:[a-z]{1,12}\d{0,4}|[A-Z_]{1,40}|.{1,3}|\d{1,6})$|[{}$<>\[\]*()|]|%[sdv(]|\.\.\.")
+_ELSEWHERE = re.compile(r"[\w-]+(?:\.[\w-]+)+(?:[:/?]|$)")
+_WEAK = re.compile(r"(?=.{8})[a-z]{4,12}\d{1,4}")  # a word and a number: a password where the host is a real one
+_NO_PASSWORD = re.compile(
+    r"^(?:[a-z]{1,12}\d{0,4}|[A-Z_]{1,40}|.{1,3}|\d{1,6})$|^\d{1,5},|[{}$<>\[\]*()|]|%[sdv(]|\.\.\."
+)
 
 
 def address(data: bytes, start: int, end: int) -> Iterator[Found]:
@@ -42,13 +47,14 @@ def address(data: bytes, start: int, end: int) -> Iterator[Found]:
     scheme, user, password, rest = (text_of(one) for one in found.groups())
     kind = scheme.lower().rpartition(":")[2].split("+")[0]
     kind = _SCHEMES.get(kind, kind)
-    value = unquote(password)
+    value = unquote(unescape(password) if "&" in password else password)
     here = bool(_HERE.match(rest))
+    is_weak = not here and bool(_WEAK.fullmatch(value) and _ELSEWHERE.match(rest))
     if (
         len(value) < 4
         or exempt.is_placeholder(value)
         or exempt.is_reference(value)
-        or _NO_PASSWORD.search(value)
+        or (_NO_PASSWORD.search(value) and not is_weak)
         or value == unquote(user)
         or (here and not is_believed(PASSWORD, value))
     ):
@@ -89,7 +95,9 @@ def authorization(data: bytes, start: int, end: int) -> Iterator[Found]:
 
 
 _BETWEEN = (b" ", b"\t", b"\n", b'"', b"'", b",", b"[", b"`", b"(")
-_USER_ARGUMENT = re.compile(rb"""(?:-u|--user|--proxy-user)[ \t=]{0,3}["']?([\w.@+~-]{1,80}):([^\s"']{4,200})""")
+_USER_ARGUMENT = re.compile(
+    rb"""(?:-u|--user|--proxy-user)(?:["'],)?[ \t=]{0,3}["']?([\w.@+~-]{1,80}):([^\s"']{4,200})"""
+)
 
 
 def user_argument(data: bytes, start: int, end: int) -> Iterator[Found]:

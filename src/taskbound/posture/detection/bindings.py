@@ -19,18 +19,34 @@ from taskbound.posture.detection.names import (
     is_of_words,
     is_random,
     kind_of_name,
+    words_of,
 )
 from taskbound.posture.detection.rules import gitleaks
 from taskbound.posture.detection.structure import password_of_basic
 
 # From a word for secrets: the rest of the name, what closes it, a type perhaps, what binds, the value's quote.
 _ASSIGNED = re.compile(
-    rb"""[\w.-]{0,50}(?:\\{0,3}["'\]]){0,2}[ \t]{0,10}(?::[ \t]?[A-Za-z_][\w.]{0,20}[ \t]{0,3}(?==[ \t]{0,3}["'`]))?"""
-    rb"""(=>|::?=|\?=|\+=|={1,2}|:|>|,)[ \t]{0,40}(?:[bfruBFRU]{0,2}(\\{0,3}["'`]))?"""
+    rb"""[\w.-]{0,50}(?:\\{0,3}["'\])]){0,3}(?:[ \t]value)?[ \t]{0,10}(?:\*\*)?"""
+    rb"""(?:(?::[ \t]?[&A-Za-z_][\w.&' ]{0,20}|[Ss]tring)[ \t]{0,3}(?==[ \t]{0,3}["'`]))?"""
+    rb"""(=>|::?=|\?[=?:]|\+=|={1,2}|\|\||:|>|,|\||(?:or|is)\b)(?:\*\*)?[ \t]{0,40}"""
+    rb"""(?:[bfruBFRU]{0,2}(\\{0,3}["'`]))?"""
 )
+# A word in quotes behind the name alone, as build files, macros, SQL and setters have it; only brackets after it.
+_TOLD = re.compile(
+    rb"""[\w.-]{0,50}(?:[ \t]{1,20}|!?\([ \t]{0,4})(["'])[^"'\s]{6,200}\1"""
+    rb"""(?=[ \t]{0,4}[;,)}\]]{0,4}[ \t]{0,4}(?:\r?$|\.|//|#|--))""",
+    re.MULTILINE,
+)
+_ASKED_ARE = (
+    "assert by check create decode decrypt delete encode encrypt expect fetch find for from generate get handle has "
+    "hash is load lookup make mask matches new of on parse read remove require reset resolve test to validate verify"
+)
+_ASKED = frozenset(_ASKED_ARE.split())  # in a name: what is in the brackets is not what the name says
 _ATTRIBUTE = re.compile(rb"""[\w.:-]{0,50}["']\s{1,4}value\s?=\s?(["'])""")
 _ARGUMENT = re.compile(rb"""[\w-]{0,30}[ \t]{1,3}(["']?)""")
 _BARE = re.compile(rb"""[^\s'"`;,<>&(){}\[\]|\\]{6,1000}""")
+_ELEMENT = re.compile(rb"[^\s<>]{6,1000}(?=</)")  # of XML: only "<" ends it
+_OF_CODE = (b"||", b"??", b"?:", b"or", b",")  # what binds words in quotes only
 _RUN_NAME = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 _TAIL = re.compile(rb"[A-Za-z0-9_.-]{0,60}")
 _LINE = 512
@@ -103,6 +119,21 @@ def _is_about_something_else(name: str, value: str, context: str) -> bool:
     return kind_of_name(name) != PASSWORD and not is_random(value, 3.9, 24) and exempt.has_word(value, _other_words())
 
 
+def _bound(data: bytes, begin: int, start: int, name: str) -> tuple[int, bytes, bytes] | None:
+    """Return where the value of a name begins, its quote, and what binds it; None where nothing is bound to it."""
+    if found := _ASSIGNED.match(data, start):
+        return found.end(), found[2] or b"", found[1]
+    if found := _ATTRIBUTE.match(data, start):
+        return found.end(), found[1], b""
+    if found := _TOLD.match(data, start):
+        words = words_of(name)
+        is_asked = not _ASKED.isdisjoint(words) or (b"(" in found[0] and kind_of_name(name) == KEY)
+        return None if is_asked or not kind_of_name(words[-1]) else (found.start(1) + 1, found[1], b"")
+    if data[begin : begin + 2] == b"--" and (found := _ARGUMENT.match(data, start)):
+        return found.end(), found[1], b""
+    return None
+
+
 def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
     before = data[max(0, start - 60) : start]
     begin = start - (len(before) - len(before.rstrip(_RUN_NAME)))
@@ -113,20 +144,10 @@ def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
         return
     if not kind or (kind == KEY and _PUBLIC.search(data, max(0, begin - 100), begin)):
         return
-    found = _ASSIGNED.match(data, start)
-    quote, operator = b"", b""
-    if found:
-        quote, operator = found[2] or b"", found[1]
-    else:
-        found = _ATTRIBUTE.match(data, start)
-        if found:
-            quote = found[1]
-        elif data[begin : begin + 2] == b"--":
-            found = _ARGUMENT.match(data, start)
-            quote = found[1] if found else b""
-    if not found:
+    bound = _bound(data, begin, start, name)
+    if not bound:
         return
-    place = found.end()
+    place, quote, operator = bound
     if quote:
         stop = data.find(quote, place, place + 4096)
         if stop < 0:
@@ -136,9 +157,13 @@ def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
         if b"\n" in raw or raw[:1] in _AFTER_QUOTE:
             return
     else:
-        bare = _BARE.match(data, place)
+        bare = (operator == b">" and _ELEMENT.match(data, place)) or _BARE.match(data, place)
         # Without quotes, what goes on as code is code; and a list of words is no binding.
-        if not bare or operator == b"," or (bare.end() < len(data) and data[bare.end() : bare.end() + 1] in b"([{|"):
+        if (
+            not bare
+            or operator in _OF_CODE
+            or (bare.end() < len(data) and data[bare.end() : bare.end() + 1] in b"([{|")
+        ):
             return
         # Between colons it is a part of what has a name in many parts: arn:aws:secretsmanager:…:secret:…
         if operator == b":" and data[begin - 1 : begin] == b":" and data[place - 1 : place] == b":":
@@ -149,6 +174,8 @@ def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
             if raw[:1] == b"?":
                 return
             raw, place = raw[1:], place + 1
+    if operator == b"|" and data[data.rfind(b"\n", 0, begin) + 1 : begin].lstrip(b" \t")[:1] != b"|":
+        return  # a cell of a table, not of a type or a pipe
     if operator == b"," and not (quote and data[begin - 1 : begin] in (b"'", b'"') and begin):
         return
     last = place + len(raw)

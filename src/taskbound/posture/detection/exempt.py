@@ -27,7 +27,9 @@ _REFERENCE = re.compile(
         [.\[][\w.\[\]"'*$-]+$
     | \#\{[^{}]*\} | \{\$\w[^{}]*\} | <%=
     | ^arn:aws | ^urn: | ^\$\w+/ | ^projects/[^/]+/secrets/ | ^ENC[\[(]
-    | ^\{cipher\} | ^\{(?:S?SHA\d*|S?MD5|CRYPT|bcrypt|pbkdf2)\} | ^vault:v\d | ^AgA[A-Za-z0-9+/=]{200}
+    | ^[{\[]\s*\\{0,3}["'].*[}\]]$ | ^\[[^\]]*\]\(
+    | ^\{cipher\} | ^\{[A-Za-z0-9+/]{20,}={0,2}\}$
+    | ^\{(?:S?SHA\d*|S?MD5|CRYPT|bcrypt|pbkdf2)\} | ^vault:v\d | ^AgA[A-Za-z0-9+/=]{200}
     | ^\$ANSIBLE_VAULT | ^\${1,2}\d\w?\$ | ^\${1,2}argon2 | ^pbkdf2[_:$] | ^bcrypt | ^scrypt: | ^sha\d*: | ^\*{3}
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -40,7 +42,9 @@ _FILE = re.compile(
     re.I,
 )
 _ADDRESS = re.compile(
-    r"^(?:https?|wss?|tcp|udp|ftp|s3|gs|file|git|ssh|docker|oci)://[^\s:@]*(?::\d+)?(?:[/?#]\S*)?$", re.I
+    r"^(?:https?|wss?|tcp|udp|ftp|s3|gs|file|git|ssh|docker|oci)://[^\s:@]*(?::\d+)?(?:[/?#]\S*)?$"
+    r"|^(?:classpath\*?|jar|nested|resource|res|asset|pkg|mailto|cid|about):\S*$",
+    re.I,
 )
 _ENV_NAME = re.compile(
     r"^(?:[\w.@-]+[/:#])*[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$"
@@ -50,10 +54,15 @@ _CODE = re.compile(
     r"|^[A-Za-z_$][\w$]*(?:\.[\w$]+)+=[^=]"  # a.b=a.c=…: of code that was made small
     r"|^[a-z_]+(?::[\w,.]+)?(?:\|[a-z_]+(?::[\w,.]+)?)+$"  # required|string|max:255: a rule for what is typed
     r"|^[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2}(?:\.[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2})+$"
+    r"|^\$?\w+::\w|^(?:[a-z_]\w*\.)+[A-Z][A-Z\d]*(?:_[A-Z\d]+)+$"  # a package of Perl, a constant of a module
 )
 _UUID = re.compile(r"^\{?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\}?$", re.I)
 _DIGEST = re.compile(r"(?:^|[:@=-])(?:sha-?(?:1|224|256|384|512)|md5|blake[23]\w?|h1)[-:=@][0-9a-f+/=]{16,}", re.I)
 _RANGE = re.compile(r"[<>=~^!][<>=~^!|,.\d\s*-]*$")  # of versions: >=3,<3.0.3|^4
+# A random one (RFC 9562, version 4): that is how Keycloak, Heroku, Scaleway, npm and many others make secrets too.
+_RANDOM_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.I)
+# The header of a JWT that was cut off.
+_HEADER_ALONE = re.compile(r"^eyJ(?:hbGciO|0eXAiO|raWQiO|jdHkiO|lbmMiO)[\w-]{0,200}={0,2}$")
 _TIME = re.compile(r"^\d{4}-\d\d-\d\d(?:[T ]\S*)?$|^\d+(?:\.\d+)*(?:ms|s|m|h|d)?$|^v?\d+(?:\.\d+){1,3}(?:[-+]\S*)?$")
 
 _AGE = re.compile(r"age1[02-9ac-hj-np-z]{58}")  # a recipient, as SOPS lists them
@@ -88,7 +97,7 @@ _MADE_OF_WORDS = re.compile(
 )
 _PLACEHOLDER = re.compile(
     r"""
-      x{4,} | X{4,} | \*{3,} | \.{3,} | \?{3,} | _{4,} | -{6,} | 0{8,} | 1{8,} | (?i:a{8,})
+      x{4,} | X{4,} | \*{3,} | \.{3,} | \?{3,} | _{4,} | -{6,} | 0{8,} | 1{8,} | a{8,}
     | (?i:your[-_ ]?\w | change[-_ ]?(?:me|this|it) | replace[-_ ]?(?:me|this|with) | place[-_]?holder | example
         | (?<![a-z])(?:dummy|fake|redacted|sample|todo|insert)(?![a-z]) | (?:insert|enter|put|goes|add)[-_ ].{0,40}here
         | not[-_ ]?a?[-_ ]?(?:real|secret|valid) | this[-_ ]is[-_ ] | lorem
@@ -100,8 +109,16 @@ _PLACEHOLDER = re.compile(
 )
 # Parts that no issuer puts into a token: what marks a token of documentation.
 _MADE_UP = re.compile(
-    r"(?i:x{6,}|example|your[-_]|placeholder|redacted|dummy|abcdefghijklmnop|0123456789abcdef|1234567890abcdef)|\*{4,}|\.{4,}|(.)\1{7,}|(..)\2{5,}|(...)\3{4,}"
+    r"""
+      (?i:x{6,}|example|your[-_]|placeholder|redacted|dummy|abcdefghijk|123456789abcdef|1234567890abcdef)
+    | \*{4,} | \.{4,} | ([^A/])\1{7,} | (?!AA|//)(..)\2{5,} | (?!AAA|///)(...)\3{4,}
+    | -([0-9a-f]{4})-\4-\4- | (?!AAAA|////)(.{4,16}?)\5{2,} | ^(?:[a-z]{1,16}[-_.]){4,}[a-z]{1,16}$
+    """,
+    re.VERBOSE,
 )
+_ALL_ALIKE = re.compile(
+    r"A{8,}|/{8,}"
+)  # bytes of no bit, or all, in base64: in tokens that hold numbers there are some
 
 # Published, to be copied: by AWS, jwt.io, Stripe, Azure's storage and Cosmos emulators, MinIO's public server; by
 # RFC 5849 (OAuth 1.0), 6749, 6750, 7009 and 7662.
@@ -129,7 +146,8 @@ _PUBLISHED = frozenset(
 
 def is_made_up(value: str) -> bool:
     """Say whether a token of a known form is one of documentation: published, or filled with a pattern."""
-    return value in _PUBLISHED or bool(_MADE_UP.search(value))
+    alike = sum(map(len, _ALL_ALIKE.findall(value)))
+    return value in _PUBLISHED or bool(_MADE_UP.search(value)) or 2 * alike > len(value)
 
 
 def is_reference(value: str) -> bool:
@@ -145,12 +163,17 @@ def is_placeholder(value: str) -> bool:
 def is_public(value: str) -> bool:
     """Say whether `value` is of a kind that opens nothing: UUIDs, digests that say so, times, versions, public keys."""
     return (
-        any(one.search(value) for one in (_UUID, _DIGEST, _TIME))
+        any(one.search(value) for one in (_UUID, _DIGEST, _TIME, _HEADER_ALONE))
         or bool(_RANGE.match(value))
         or value.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-sha2-", "-----BEGIN PUBLIC", "-----BEGIN CERT"))
         or value.startswith(_PUBLIC_KEYS)
         or bool(_AGE.fullmatch(value))
     )
+
+
+def is_random_uuid(value: str) -> bool:
+    """Say whether `value` is a UUID of random bits alone: an identifier or a secret, as its name says."""
+    return bool(_RANDOM_UUID.fullmatch(value)) and entropy(value) >= 3.0
 
 
 def has_word(value: str, words: tuple[str, ...]) -> bool:

@@ -8,9 +8,9 @@ from urllib.parse import unquote
 
 from taskbound.posture.detection import exempt
 from taskbound.posture.detection.found import FORM, STRUCTURE, VENDOR, Finder, Found, text_of
-from taskbound.posture.detection.names import is_random
+from taskbound.posture.detection.names import PASSWORD, is_believed, is_random
 from taskbound.posture.detection.rules import Rule, gitleaks
-from taskbound.posture.detection.structure import github_checksum_holds, jwt_parts, pem_body
+from taskbound.posture.detection.structure import github_checksum_holds, is_most_of_key, jwt_parts, pem_body
 
 _AFTER = 2048  # bytes after an anchor in which a rule's expression has to match
 _LONGEST_KEY = 1 << 15  # bytes of a PEM key
@@ -75,6 +75,8 @@ def by_rule(rule: Rule) -> Finder:
                 or _is_allowed(rule, value, text_of(found[0]))
             ):
                 return
+            if rule.is_password and not is_believed(PASSWORD, value):
+                return
             if rule.named and (
                 exempt.is_placeholder(value) or exempt.entropy(value) < 2.5 or not any(one.isdigit() for one in value)
             ):
@@ -111,7 +113,8 @@ _SAYS_WHO = re.compile(
     r"|session|device|service|project|(?:^|[_.-])id$|Id$"
 )
 _EXAMPLE = re.compile(r"(?i)urn:example:|(?:https?://)?(?:[\w-]+\.)*example\.(?:com|org|net)(?:[:/]|$)")
-_PEM_END = re.compile(rb"-----END[ A-Z0-9]{0,50}PRIVATE KEY")
+_PEM_END = re.compile(rb"-----(?:END[ A-Z0-9]{0,50}PRIVATE KEY|(BEGIN) )")
+_PEM_BODY = re.compile(rb"(?:[A-Za-z0-9+/=\s]|\\[nrt]){0,8192}")
 
 
 def jwt(data: bytes, start: int, end: int) -> Iterator[Found]:
@@ -142,9 +145,14 @@ def _second(claim: object) -> int:
 
 def private_key(data: bytes, start: int, end: int) -> Iterator[Found]:
     last = _PEM_END.search(data, end, end + _LONGEST_KEY)
-    body = pem_body(text_of(data[end : last.start()])) if last else ""
-    if last and body:
-        yield Found("private-key", body, start, last.end(), STRUCTURE)
+    if last and not last[1]:
+        body, stop = pem_body(text_of(data[end : last.start()])), last.end()
+    else:  # its end is cut off; what is left may be enough
+        rest = _PEM_BODY.match(data, end)
+        body, stop = pem_body(text_of(rest[0])) if rest else "", rest.end() if rest else end
+        body = body if is_most_of_key(body) else ""
+    if body:
+        yield Found("private-key", body, start, stop, STRUCTURE)
 
 
 AWS_SECRET = re.compile(rb"(?<![A-Za-z0-9/+=_-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=_-])")

@@ -5,15 +5,15 @@ from functools import lru_cache
 from operator import ne
 from unicodedata import category, normalize
 
-from taskbound.posture.detection.exempt import entropy, is_placeholder, is_public, is_reference
+from taskbound.posture.detection.exempt import entropy, is_placeholder, is_public, is_random_uuid, is_reference
 
-PASSWORD, TOKEN, KEY = "password", "token", "key"
+PASSWORD, TOKEN, KEY, SETTING = "password", "token", "key", "setting"
 LONGEST = 512  # characters of what counts as a secret because of its name
 
 _SPACE = re.compile(r"\s")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _PASSWORDS_ARE = (
-    "password passwords passwd passwort pwd pass passphrase passcode pw "
+    "password passwords passwd passwort pwd pass passphrase passcode pw psk requirepass masterauth storepass keypass "
     # As Europe's languages spell it, without accents, as names of settings are.
     "kennwort passe mdp senha contrasena contrasenya wachtwoord losenord adgangskode salasana haslo heslo jelszo "
     "parola parool geslo lozinka sifre motdepasse palavrapasse"
@@ -32,7 +32,7 @@ _OPENING_ARE = (
 _ABOUT_ARE = (
     "age alg algorithm arn audience backend bits bucket budget button change check checker checksum class cls "
     "column config configuration confirm confirmation cost count counts curve decoder desc description digest "
-    "dir directory disable disabled embedding embeddings enable enabled encoder encoding endpoint endpoints "
+    "dir directory disable disabled email embedding embeddings enable enabled encoder encoding endpoint endpoints "
     "engine env error exists expiration expire expired expires expiring expiry factory field fields file "
     "filename files fingerprint flow forgot form format func function generator grant group groups handler "
     "hash hashed header headers helper hint host id identifier ids index info input issuer kind label labels "
@@ -42,7 +42,8 @@ _ABOUT_ARE = (
     "rate ref reference regex region request required reset response ring role roles rotate rotation schema "
     "scope scopes selector server service services settings sha size source sources spec state status storage "
     "store strategy stream strength subject suffix table template text timeout title ttl type types uri url "
-    "urls usage usages used util utils valid validation validator var variable variables version window zone"
+    "urls usage usages used user username util utils valid validation validator var variable variables version "
+    "window zone"
 )
 # Words that make it none, wherever they stand.
 _NONE_ARE = (
@@ -52,12 +53,23 @@ _NONE_ARE = (
 _PASSWORDS, _TOKENS, _OPENING, _ABOUT, _NONE = (
     frozenset(one.split()) for one in (_PASSWORDS_ARE, _TOKENS_ARE, _OPENING_ARE, _ABOUT_ARE, _NONE_ARE)
 )
+# A token of one of these goes on with a list, or makes a request that is repeated one request: it opens nothing.
+_GOING_ON_ARE = "client continuation next page pagination paging request resume retry sync"
+_MARKING_ARE = (
+    "apt build commit etag fingerprint git gpg image map pgp rpm sha"  # keys that say which, or are checked with
+)
+_GOING_ON, _MARKING = frozenset(_GOING_ON_ARE.split()), frozenset(_MARKING_ARE.split())
 _AUTH = frozenset({"auth", "xauth"})  # docker's and npm's "auth": "…"
 _ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "apikey", "secretkey", "accesskey", "privatekey")
 
 
 def _without_accents(name: str) -> str:
     return normalize("NFKD", name.replace("\u0142", "l").replace("\u0131", "i")).encode("ascii", "ignore").decode()
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words that a name is made of, as it is written in whatever language."""
+    return [one.lower() for one in _PARTS.findall(name if name.isascii() else _without_accents(name))]
 
 
 # Punctuation that is typeset, and not typed into a field for passwords: dashes, quotes, ellipses, those of East Asia.
@@ -77,19 +89,25 @@ def _in_ascii(value: str) -> str:
 
 @lru_cache(maxsize=65536)
 def kind_of_name(name: str) -> str:
-    """Return what the value under this key would be: PASSWORD, TOKEN, KEY (of something, perhaps); "": no secret."""
-    words = [one.lower() for one in _PARTS.findall(name if name.isascii() else _without_accents(name))]
+    """Return what the value under this key would be; "": no secret.
+
+    PASSWORD, TOKEN, KEY (of something, perhaps), SETTING: a KEY that is named as variables of an environment are.
+    """
+    words = words_of(name)
     if not words or _NONE.intersection(words):
         return ""
     for place in reversed(range(len(words))):
         word, before = words[place], words[place - 1] if place else ""
         kind = ""
+        if word == "pass" and not place and len(words) > 1:
+            continue  # to pass something on
         if word in _PASSWORDS or word.endswith(("password", "passwd", "passphrase")):
             kind = PASSWORD
         elif word in _TOKENS or word.endswith(_ENDINGS):
-            kind = TOKEN
+            kind = KEY if word in ("token", "tokens") and before in _GOING_ON else TOKEN
         elif word in ("key", "keys"):
-            kind = TOKEN if before in _OPENING else KEY
+            is_setting = name.isupper() and before and _MARKING.isdisjoint(words)
+            kind = TOKEN if before in _OPENING else SETTING if is_setting else KEY
         elif word in _AUTH and place == len(words) - 1:
             kind = TOKEN if len(words) == 1 else KEY
         if kind:
@@ -125,11 +143,15 @@ _WORDS = re.compile(
     r"(?:(?>[A-Z][a-z]+|[a-z]{3,}|[a-z]{1,2}(?=[_./:\\-])|[A-Z]{2,8}(?![a-z])|[A-Z](?![a-z])|\d{1,6}|[_./:\\-]))++"
 )
 _WORD = re.compile(r"[a-z]{3,}")
+_NAME = re.compile(r"[A-Z][a-z]{2,}|[a-z]{3,}")
 
 
 def is_of_words(value: str) -> bool:
     """Say whether a value is made of words and short numbers, as identifiers are."""
-    return bool(_WORDS.fullmatch(value)) and 2 * sum(map(len, _WORD.findall(value))) >= len(value)
+    if not _WORDS.fullmatch(value):
+        return False
+    plain, names = (2 * sum(map(len, one.findall(value))) for one in (_WORD, _NAME))
+    return plain >= len(value) or names > len(value)
 
 
 def _is_made_by_a_person(value: str) -> bool:
@@ -164,10 +186,11 @@ def is_believed(kind: str, value: str) -> bool:
         not 6 <= len(value) <= LONGEST
         or (is_of_words(value) and not (kind == PASSWORD and _is_made_by_a_person(value)))
         or is_reference(value)
-        or is_public(value)
         or is_placeholder(value)
     ):
         return False
+    if is_public(value):
+        return kind != KEY and is_random_uuid(value)
     if kind == PASSWORD:
         if _SPACE.search(value):
             return False
@@ -185,4 +208,6 @@ def is_believed(kind: str, value: str) -> bool:
         )
     if kind == TOKEN:
         return is_random(value, 3.0, 12)
+    if kind == SETTING and len(value) >= 32 and _HEX.fullmatch(value):
+        return is_random(value)
     return is_random(value, 3.6, 20) and not _DIGEST.fullmatch(value) and not _QUALIFIED.fullmatch(value)

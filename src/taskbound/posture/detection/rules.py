@@ -20,7 +20,8 @@ class Rule:
 
     `anchors` are expressions of hyperscan (with "i": caseless) whose matches are looked at; `expression` (Python's
     syntax, bytes) then has to match from where the anchor begins, or the character before. `named`: it begins with a
-    name, and the secret is what that binds. The secret is the group given, else the first that took part, else all.
+    name, and the secret is what that binds; `is_password`: people choose it, and it is believed as passwords are. The
+    secret is the group given, else the first that took part, else all.
     `allow`: what makes it none: expressions, `on` the secret or the whole match.
     """
 
@@ -31,7 +32,7 @@ class Rule:
     entropy: float = 0.0
     group: int = 0
     allow: Sequence[Mapping[str, Any]] = ()
-    is_identifier: bool = False
+    is_password: bool = False
 
     @cached_property
     def compiled(self) -> "re.Pattern[bytes]":
@@ -54,6 +55,23 @@ def gitleaks() -> Mapping[str, Any]:
 @lru_cache(maxsize=1)
 def rules() -> tuple[Rule, ...]:
     """Return every rule for tokens of a known form."""
-    own = tomllib.loads(resources.files(__package__).joinpath("own.toml").read_text("utf-8"))["rules"]
-    ours = (Rule(one["id"], one["expression"], [(text, "") for text in one["anchors"]], entropy=3.0) for one in own)
-    return (*ours, *(Rule(**one) for one in gitleaks()["rules"]))
+    own = tomllib.loads(resources.files(__package__).joinpath("own.toml").read_text("utf-8"))
+    forms = (
+        Rule(id, rf"(?<![A-Za-z0-9])({begin}{rest})<end>", [(begin, "")], entropy=3.0)
+        for id, (begin, rest) in own["forms"].items()
+    )
+    ours = (
+        Rule(one["id"], one["expression"], [(text, "") for text in one["anchors"]], entropy=3.0) for one in own["rules"]
+    )
+    told = (
+        Rule(
+            one["id"],
+            one["expression"],
+            [(text, "i") for text in one["anchors"]],
+            named=True,
+            group=one.get("group", 0),
+            is_password=True,
+        )
+        for one in own["passwords"]
+    )
+    return (*forms, *ours, *told, *(Rule(**one) for one in gitleaks()["rules"]))

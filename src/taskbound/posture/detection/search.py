@@ -80,6 +80,17 @@ def _plain_of(encoding: str, run: bytes) -> bytes:
     return unquote_to_bytes(run)
 
 
+_NEXT_LINE = re.compile(rb"\r?\n[ \t]{0,40}([A-Za-z0-9+/]{1,80}={0,2})(?=\s|\Z)")
+
+
+def _over_lines(data: bytes, start: int, end: int) -> int:
+    """Return where base64 ends that a line of it goes on in: lines of one length, as `base64` breaks them."""
+    size = end - start
+    while 60 <= size <= 80 and (line := _NEXT_LINE.match(data, end)) and len(line[1]) <= size:
+        end, size = line.end(), size if len(line[1]) == size else 0
+    return end
+
+
 _RUNS = {"base64": _RUN64, "hex": _RUN16, "url": _RUN_URL}
 
 
@@ -89,10 +100,11 @@ def _decoded(data: bytes, anchors: Sequence[tuple[str, int, int]], depth: int, e
         if end <= ends.get(encoding, -1):
             continue
         first, last = _around(data, start, end, _RUNS[encoding])
-        ends[encoding] = last
         if encoding == "base64":
             # The name before "=" is no part of what it binds.
             first = max(first, data.rfind(b"=", first, start) + 1)
+            last = _over_lines(data, first, last)
+        ends[encoding] = last
         for piece in _pieces(data[first:last]):
             plain = _plain_of(encoding, piece)
             if plain and plain != piece:
@@ -102,9 +114,14 @@ def _decoded(data: bytes, anchors: Sequence[tuple[str, int, int]], depth: int, e
 
 
 _NAMES = (
-    r"(?:passw|kennwort|senha|contrase|wachtwoord|heslo|haslo|passphrase|passcode|pass|pwd|secret|token|credential|creds|api|key|auth|bearer|jwt)"
-    r"""[\w.-]{0,30}["'\\\]]{0,3}[ \t]{0,8}"""
-    r"""(?:[=>:,?+]{1,3}[ \t"'`\\]{0,40}[^\s"'`]{6}|:[ \t]?[\w.]{1,20}[ \t]?=[ \t]?["']|["']?\s{1,2}value\s?=)"""
+    r"(?:passw|kennwort|senha|contrase|wachtwoord|heslo|haslo|passphrase|passcode|pass|pwd|\bpw|psk|secret|token|credential|creds|api|key|auth|bearer|jwt)"
+    r"""[\w.-]{0,30}["'\\\])]{0,3}(?: value)?[ \t]{0,8}(?:[=>:,?+|*]{1,5}[ \t"'`\\]{0,40}[^\s"'`]{6}"""
+    r"""|(?::[ \t]?[\w.&' ]{1,20}|[Ss]tring)[ \t]?=[ \t]?["']|["']?\s{1,2}value\s?=)"""
+)
+# What needs no sign between them: a word in quotes behind it, and prose. Of plainer words only.
+_TOLD = (
+    r"(?:passw|passphrase|kennwort|pwd|\bpw|secret|token|credential|(?:api|access|private|secret)_?key)[\w.-]{0,20}"
+    r"""(?:[ \t(!]{1,6}["'][^\s"']{6,80}["']|["'\])]{0,3}[ \t](?:or|is)[ \t]{1,4}["'`]?[^\s"'`]{6})"""
 )
 
 
@@ -126,11 +143,12 @@ def _database() -> "tuple[hyperscan.Database, list[list[Finder] | str]]":
     add(r"-----BEGIN[ A-Z0-9]{0,50}PRIVATE KEY(?: BLOCK)?-----", "", private_key)
     add(r":\\?/\\?/[^\s:@/]{0,64}:[^\s@]{1,128}@", "e", address)
     add(r"(?:bearer|basic|token|bot|api-?key)[ \t]{1,4}[\w=~@.+/-]{8}", "i", authorization)
-    add(r"(?:-u|--user|--proxy-user)[ \t=]{0,3}[\"']?[\w.@+~-]{1,80}:[^\s]", "", user_argument)
+    add(r"(?:-u|--user|--proxy-user)(?:[\"'],)?[ \t=]{0,3}[\"']?[\w.@+~-]{1,80}:[^\s]", "", user_argument)
     for one in CLIENTS:
         add(one, "", client_argument)
     add(r"\bmachine\s{1,8}[^\s]", "", netrc)
     add(_NAMES, "i", assigned)
+    add(_TOLD, "i", assigned)
     add(r"--(?:[a-z-]{0,20}password|token|[a-z-]{0,20}-token|api-key|[a-z-]{0,20}secret)[ ]{1,3}[^\s-]", "", argument)
     for mark in _MARKS:
         work[mark.encode().hex(), "i"] = "hex"

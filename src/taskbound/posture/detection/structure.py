@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 from zlib import crc32
@@ -37,7 +38,8 @@ def jwt_parts(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     return (header, claims) if isinstance(header.get("alg"), str) or "enc" in header else ({}, {})
 
 
-_ENDS = re.compile(r"\\[nrt]|[^A-Za-z0-9+/=]")
+# What code and remarks put around the lines of a key: escapes, "…" + "…", // at the beginning.
+_ENDS = re.compile(r"""\\[nrt]|["'][ \t]*\+|^[ \t]*//[ \t]|[^A-Za-z0-9+/=]""", re.MULTILINE)
 _HEADER = re.compile(r"(?:Proc-Type|DEK-Info|Comment|Version|Hash|Charset|MessageID)\s?:[^\n\\]*")
 
 
@@ -57,6 +59,19 @@ def pem_body(text: str) -> str:
         )
         else ""
     )
+
+
+def is_most_of_key(body: str) -> bool:
+    """Say whether at least half of a key stands in a body of PEM whose end is not there.
+
+    DER says its length (X.690, 8.1.3); less than half of an RSA key has no more than its public part. OpenSSH's and
+    OpenPGP's keys say nothing: 300 characters are those of the shortest.
+    """
+    if not body.startswith("M"):
+        return len(body) >= 300
+    head = b64decode(body[:8])
+    size = head[1] if head[1] < 0x80 else int.from_bytes(head[2 : 2 + (head[1] & 3)], "big")
+    return len(body) * 3 // 4 * 2 >= size
 
 
 def password_of_basic(value: str) -> str:
