@@ -62,6 +62,9 @@ def test_what_stands_in_tests_alone_is_not_told(path):
         ),  # it opens what is seen beside it
         ("tests/settings.yaml", f"password: {SECRET}\n"),
         ("tests/.env", f"PASSWORD={SECRET}\n"),
+        ("spec/fixtures/cassettes/login.json", f'{{"password": "{SECRET}"}}\n'),  # it was real when it was recorded
+        ("spec/fixtures/.env", f"PASSWORD={SECRET}\n"),
+        ("spec/fixtures/users.json", f'{{"token": "{PAT}"}}\n'),
         ("deploy/test/tls.key", KEY),
         ("certs/tls.key", KEY),
         ("docs/login.md", f"    password = {SECRET}\n"),
@@ -75,6 +78,8 @@ def test_what_may_open_something_is_told(path, text):
     ("path", "text"),
     [
         ("tests/keys/tls.key", KEY),
+        ("spec/fixtures/users.json", f'{{"password": "{SECRET}"}}\n'),
+        ("src/test/resources/vectors.json", f'{{"secret": "{SECRET}"}}\n'),
         ("tests/test_db.py", f'url = "postgres://app:{SECRET}@localhost:5432/pay"\n'),
         ("tests/test_db.py", f'url = "postgres://app:{SECRET}@{{self.host}}/pay"\n'),
         ("src/client.ts", f'/**\n * Connects.\n *\n * const password = "{SECRET}"\n */\n'),

@@ -15,6 +15,9 @@ _TESTS = re.compile(
     r"|\w*[a-z](?:Tests?|Specs?)|(?:dummy|fake|mock|stub)[\w-]*)/"
     r"|(?:^|[/:])(?:test_[^/]*|conftest|tests?|fixtures?|[^/]*[_.-](?:tests?|specs?|e2e)|[^/]*[a-z](?:Tests?|Spec))\.\w+$"
 )
+# Data that is made for tests; what was recorded for them, and what sets an environment up, was real once.
+_MADE_FOR = re.compile(r"(?:^|[/:])(?:(?:__)?fixtures?(?:__)?|test[-_]?data|__snapshots__|src/test/resources)/")
+_RECORDED = re.compile(r"cassettes?|vcr|record|\.env|\.(?:log|har)$", re.I)
 # There a folder "test" is an environment, with credentials that open it.
 _DEPLOYED = re.compile(
     r"(?:^|[/:])(?:env(?:s|ironments?)?|deploy\w*|stacks?|live|clusters?|overlays?|k8s|infra\w*|terraform)/", re.I
@@ -50,6 +53,8 @@ def _is_of_a_test(one: Credential) -> bool:
         return False
     if one.kind == "private-key":
         return True
+    if one.kind in MADE_UP and _MADE_FOR.search(path) and not _RECORDED.search(path):
+        return not one.target
     if not path.lower().endswith(CODE):
         return False
     host = re.sub(r":\d*$", "", one.target.partition("/")[0])

@@ -10,6 +10,7 @@ DETECTOR = Detector(lambda value: value)
 SECRET = "Vt9xQ2mLr7KpZ4wB"  # of the form of nothing
 AGE = "age1q9xz7m2k5w4chd8yvgsp3n6l0tjeufarrafuejt0l6n3psgvy8dhc4w5k2"
 TWICE = SECRET * 2
+JOHN, JANE = '{"sub":"1234567890","name":"John Doe"}', '{"sub":"svc-reports"}'
 DIGEST = "958aff96db2d75d67787d1e634ae70b659de937b"
 
 
@@ -61,6 +62,13 @@ LOOKS_LIKE_ONE: tuple[tuple[str, str, str], ...] = (
     ("an example of an RFC", f"Basic {b64('s6BhdRkqt3:gX1fBat3bV')}", f"Basic {b64('ci:gX1fBat3bW')}"),
     ("a token of nobody", jwt('{"some":"payload"}'), jwt('{"user_id":7,"role":"admin"}')),
     ("a token from an example", jwt('{"iss":"urn:example:issuer"}'), jwt('{"iss":"https://id.corp.example"}')),
+    ("a token of the page that shows tokens", jwt(JOHN), jwt(JANE)),
+    ("such a one in base64", f"'{b64(jwt(JOHN))}'", f"'{b64(jwt(JANE))}'"),
+    ("a label with JSON's escapes", '"secret": "\\u30b7\\u30fc\\u30af\\u30ec"', f'"secret": "\\u0041{SECRET}"'),
+    ("a pointer in code", "gitToken = *h.File.GitRepository.GitToken", f"gitToken = *{SECRET}"),
+    ("a captcha's key of a page", f"CAPTCHA_SITE_KEY={TWICE}", f"CAPTCHA_PRIVATE_KEY={TWICE}"),
+    ("words in a URL", "https://AccountID:LicenseKey@corp.de/x", f"https://AccountID:{SECRET}@corp.de/x"),
+    ("what is yet to be made", "postgresql://umami:generate_me@db:5432/umami", "postgresql://umami:generat3d!me@db:5432/umami"),
     ("a token that counts", 'k = "rk_test_' + '1234567890"', 'k = "rk_live_' + f'{SECRET}9QmX4v"'),
 )  # fmt: skip
 

@@ -232,6 +232,11 @@ SOUND: tuple[tuple[str, str], ...] = (
         "client.py",
         "    if (\n        pinned\n        or assert_hostname is False\n    ):\n        c.check_hostname = False\n",
     ),
+    ("client.go", "func (c *C) SetInsecureSkipVerify(on bool) {\n\tc.InsecureSkipVerify = true\n}\n"),
+    (
+        "curl.py",
+        "    if self.validate_cert:\n        x()\n    else:\n        c.setopt(pycurl.CURLOPT_SSL_VERIFYPEER, 0)\n",
+    ),
     ("client.rb", "host.verify_mode = ssl_verify ? SSL::VERIFY_PEER : SSL::VERIFY_NONE\n"),
     ("chart/templates/sm.yaml", "  {{- if .Values.insecureSkipVerify }}\n  insecureSkipVerify: true\n  {{- end }}\n"),
     ("client.py", "names = {\n    ssl.CERT_NONE: SSL.VERIFY_NONE,\n}\nok = mode != ssl.CERT_NONE\n"),
@@ -256,6 +261,7 @@ SOUND: tuple[tuple[str, str], ...] = (
 WEAK_ALL_THE_SAME: tuple[tuple[str, str, str], ...] = (
     (ANY, "client.go", "func dial() {\n\tif opts.UseTLS {\n\t\tc.InsecureSkipVerify = true\n\t}\n}\n"),
     (ANY, "client.go", "func dial() {\n\tif opts.SkipVerify {\n\t\tlog()\n\t}\n\tc.InsecureSkipVerify = true\n}\n"),
+    (ANY, "client.go", "func (c *C) Dial(verify bool) {\n\tc.InsecureSkipVerify = true\n}\n"),
     (ANY, "client.py", "def wrap(tls):\n    if tls:\n        c.verify_mode = ssl.CERT_NONE\n"),
     (ANY, "client.py", "def wrap(verify):\n    c = make(verify)\n    c.check_hostname = False\n"),
     (ANY, "client.py", "pool = PoolManager(cert_reqs='CERT_NONE')\n"),

@@ -7,7 +7,7 @@ from html import unescape as unescape_entities
 from urllib.parse import unquote
 
 from taskbound.posture.detection import exempt, target
-from taskbound.posture.detection.decode import decodings
+from taskbound.posture.detection.decode import decodings, unescape
 from taskbound.posture.detection.forms import AWS_SECRET
 from taskbound.posture.detection.found import NAME, Found, text_of
 from taskbound.posture.detection.names import (
@@ -82,6 +82,8 @@ def by_name(name: str, text: str, context: str = "") -> tuple[str, str, str] | N
             if is_of_words(inner.replace(" ", "-").replace("+", "-")):
                 return None
     if "%" in value and not is_believed(kind, unquote(value)):
+        return None
+    if "\\" in value and not is_believed(kind, unescape(value.encode()).decode()):
         return None
     if kind == PASSWORD and any(one.isspace() for one in value):
         return None

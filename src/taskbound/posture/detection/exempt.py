@@ -50,7 +50,7 @@ _ENV_NAME = re.compile(
     r"^(?:[\w.@-]+[/:#])*[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+$"
 )  # alone, or at the end of a path of a store
 _CODE = re.compile(
-    r"^[A-Za-z_]+\d{0,2}(?:(?:\.|->|::)[A-Za-z_]+\d{0,2})+(?:\(.*)?$|^[A-Za-z_$][\w.]*\([^)]*\)?[;,]?$|^[A-Za-z_]+\["
+    r"^[*&!]?[A-Za-z_]+\d{0,2}(?:(?:\.|->|::)[A-Za-z_]+\d{0,2})+(?:\(.*)?$|^[A-Za-z_$][\w.]*\([^)]*\)?[;,]?$|^[A-Za-z_]+\["
     r"|^[A-Za-z_$][\w$]*(?:\.[\w$]+)+=[^=]"  # a.b=a.c=…: of code that was made small
     r"|^[a-z_]+(?::[\w,.]+)?(?:\|[a-z_]+(?::[\w,.]+)?)+$"  # required|string|max:255: a rule for what is typed
     r"|^[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2}(?:\.[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2})+$"
@@ -84,6 +84,7 @@ _WORDS = (
     "temporary temp tmp guest postgres postgresql mysql mariadb mongo mongodb redis rabbit rabbitmq sqlserver "
     "oracle database db sql app application service server system web site host company org project team "
     "docker container github gitlab google azure aws amazon openai anthropic slack stripe notion minio "
+    "license licence serial number generate generated account "
     "keycloak grafana elastic kibana airflow django flask rails spring keystore truststore xxx yyy zzz abc "
     "xyz key1 new old empty unknown required optional true false yes no n letmein welcome qwerty monkey "
     "dragon sa wordpress wp drupal magento openshift k8s kubernetes kube ci cd bot agent model chat llm "
@@ -103,7 +104,7 @@ _PLACEHOLDER = re.compile(
         | not[-_ ]?a?[-_ ]?(?:real|secret|valid) | this[-_ ]is[-_ ] | lorem
         | my[-_](?:secret|super|pass|token|api|key) | supersecret
         | abcdefghijkl | 1234567890?ab | 0123456789 | qwertyuiop | deadbeef | cafebabe | foobar | s3cr3t | changeit)
-    | ^<.*>$ | ^\[.*\]$ | ^[-=<>#~]{4,}.*[-=<>#~]{4,}$
+    | ^[a-z]{3,12}[-_]me$ | ^<.*>$ | ^\[.*\]$ | ^[-=<>#~]{4,}.*[-=<>#~]{4,}$
     """,
     re.VERBOSE,
 )
@@ -120,8 +121,8 @@ _ALL_ALIKE = re.compile(
     r"A{8,}|/{8,}"
 )  # bytes of no bit, or all, in base64: in tokens that hold numbers there are some
 
-# Published, to be copied: by AWS, jwt.io, Stripe, Azure's storage and Cosmos emulators, MinIO's public server; by
-# RFC 5849 (OAuth 1.0), 6749, 6750, 7009 and 7662.
+# Published, to be copied: by AWS, jwt.io, Stripe, Azure's storage and Cosmos emulators, MinIO's public server,
+# reCAPTCHA; by RFC 5849 (OAuth 1.0), 6749, 6750, 7009 and 7662.
 _PUBLISHED = frozenset(
     {
         "AKIAIOSFODNN7EXAMPLE",
@@ -134,6 +135,7 @@ _PUBLISHED = frozenset(
         "sk_test_BQokikJOvBiI2HlWgH4olfQ2",
         "zuf+tfteSlswRu7BJ86wekitnifILbZam1KYY3TG",
         "Q3AM3UQ867SPQQA43P2F",
+        "6LeIxAcTAAAAAGG-vFI1TnRWxMZNFuojJ4WifJWe",
         *("dpf43f3p2l4k3l03", "kd94hf93k423kf44", "nnch734d00sl2jdk", "pfkkdhi9sl3r4s00", "9djdj82h48djs9d2"),
         *("kkk9d7dh3k39sjv7", "j49sk3j29djd", "dh893hdasih9", "jd83jd92dhsh93js", "gX1fBat3bV", "h480djs93hd8"),
         *("7Fjfp0ZBr1KtDRbnfVdmIw", "2YotnFZFEjr1zCsicMWpAA", "tGzv3JOkF0XG5Qx2TlKWIA", "SplxlOBeZQQYbYS6WxSbIA"),

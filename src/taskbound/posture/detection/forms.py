@@ -7,6 +7,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from taskbound.posture.detection import exempt
+from taskbound.posture.detection.decode import from_base64
 from taskbound.posture.detection.found import FORM, STRUCTURE, VENDOR, Finder, Found, text_of
 from taskbound.posture.detection.names import PASSWORD, is_believed, is_random
 from taskbound.posture.detection.rules import Rule, gitleaks
@@ -81,6 +82,8 @@ def by_rule(rule: Rule) -> Finder:
                 exempt.is_placeholder(value) or exempt.entropy(value) < 2.5 or not any(one.isdigit() for one in value)
             ):
                 return
+            if rule.id == "jwt-base64" and _is_of_nobody(jwt_parts(from_base64(found[0].strip()).decode())[1]):
+                return
             if rule.id in _CHECKED and not github_checksum_holds(value):
                 return
             yield Found(
@@ -112,7 +115,7 @@ _SAYS_WHO = re.compile(
     r"|user|uid|name|mail|person|owner|client|account|tenant|org|team|group|role|scope|perm|right|grant|access|admin"
     r"|session|device|service|project|(?:^|[_.-])id$|Id$"
 )
-_EXAMPLE = re.compile(r"(?i)urn:example:|(?:https?://)?(?:[\w-]+\.)*example\.(?:com|org|net)(?:[:/]|$)")
+_EXAMPLE = re.compile(r"(?i)1234567890$|urn:example:|(?:https?://)?(?:[\w-]+\.)*example\.(?:com|org|net)(?:[:/]|$)")
 _PEM_END = re.compile(rb"-----(?:END[ A-Z0-9]{0,50}PRIVATE KEY|(BEGIN) )")
 _PEM_BODY = re.compile(rb"(?:[A-Za-z0-9+/=\s]|\\[nrt]){0,8192}")
 
@@ -122,7 +125,7 @@ def jwt(data: bytes, start: int, end: int) -> Iterator[Found]:
     value = text_of(found[0]) if found else ""
     if found and not exempt.is_placeholder(value):
         header, claims = jwt_parts(value)
-        if claims and (not any(_SAYS_WHO.search(one) for one in claims) or _is_exemplary(claims)):
+        if _is_of_nobody(claims):
             return
         account = claims.get("iss") == "kubernetes/serviceaccount" or str(claims.get("sub", "")).startswith(
             "system:serviceaccount:"
@@ -133,9 +136,12 @@ def jwt(data: bytes, start: int, end: int) -> Iterator[Found]:
             yield Found(kind, value, *found.span(), STRUCTURE, life=life)
 
 
-def _is_exemplary(claims: Mapping[str, object]) -> bool:
-    """Whether it is from or for a name that is kept for examples (RFC 2606, RFC 6963)."""
-    return any(_EXAMPLE.match(str(claims.get(one, ""))) for one in ("iss", "aud", "sub"))
+def _is_of_nobody(claims: Mapping[str, object]) -> bool:
+    """Whether its claims say of nobody anything, or of a name that is kept for examples (RFC 2606, RFC 6963)."""
+    return bool(claims) and (
+        not any(_SAYS_WHO.search(one) for one in claims)
+        or any(_EXAMPLE.match(str(claims.get(one, ""))) for one in ("iss", "aud", "sub"))
+    )
 
 
 def _second(claim: object) -> int:

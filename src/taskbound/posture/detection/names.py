@@ -106,6 +106,8 @@ def kind_of_name(name: str) -> str:
         elif word in _TOKENS or word.endswith(_ENDINGS):
             kind = KEY if word in ("token", "tokens") and before in _GOING_ON else TOKEN
         elif word in ("key", "keys"):
+            if before in ("site", "sitekey"):  # of a captcha: every page has it
+                return ""
             is_setting = name.isupper() and before and _MARKING.isdisjoint(words)
             kind = TOKEN if before in _OPENING else SETTING if is_setting else KEY
         elif word in _AUTH and place == len(words) - 1:

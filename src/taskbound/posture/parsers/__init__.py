@@ -110,7 +110,7 @@ _COPIES += (".backup", ".orig", ".old", ".erb", ".local", ".gotmpl", ".in", "~")
 
 # What a text is by how it begins. Nothing here is certain: what cannot be read so is read as its name tells.
 _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("jsonl", re.compile(r"\s*\{(?!\{)[^\n]*\}[ \t]*\n\{[^\n]*\}[ \t]*(?:\n|$)")),
+    ("jsonl", re.compile(r"\s*\{(?![{%#])[^\n]*\}[ \t]*\n\{[^\n]*\}[ \t]*(?:\n|$)")),
     (
         "json",
         re.compile(

@@ -21,13 +21,18 @@ PIPELINE = re.compile(
     r"|\.travis|\.drone|\.woodpecker|\.buildkite/|cloudbuild|buildspec|\.?appveyor|\.semaphore/|Jenkinsfile|\.tekton/|codemagic)"
 )
 _ASKED = re.compile(
-    r"insecure|skip|verif|cert_?reqs|check_?hostname|assert_?hostname|self_?signed|trust_?(?:all|any)|allow_?invalid"
+    r"insecure|skip|verif|validat|cert_?reqs|check_?hostname|assert_?hostname|self_?signed|trust_?(?:all|any)|allow_?invalid"
     r"|ignore_?(?:ssl|tls|cert)|accept_?(?:any|invalid|all)|unsafe",
     re.I,
 )
 _BRANCH = re.compile(r"\s*(?:\}\s*)?(?:if|unless|elif|elsif|elseif|else|case|when)\b", re.I)
 _ELSE = re.compile(r"\s*(?:\}\s*)?(?:elif|elsif|elseif|else)\b", re.I)
 _FUNCTION = re.compile(r"\s*(?:\w+\s+){0,3}(?:def|func|function|fn|fun|sub|class)\b")
+# func (c *Client) SetInsecureSkipVerify(on bool): who calls it wants that.
+_SETTER = re.compile(
+    rf"\s*(?:\w+\s+){{0,3}}(?:def|func|function|fn|fun|sub)\s+(?:\([^)]*\)\s*)?(?:set|with|allow|enable|disable|skip|ignore)\w*?(?:{_ASKED.pattern})",
+    re.I,
+)
 # In one line: verify = False if insecure; mode = verify ? PEER : NONE
 _IF_BEHIND = re.compile(
     rf"\b(?:if|unless)\b[^\n]*?(?:{_ASKED.pattern})[^\n]*$|(?:{_ASKED.pattern})\w*\)?[ \t]\?[ \t]", re.I
@@ -83,7 +88,7 @@ def _is_in_branch(line: str, before: list[str]) -> bool:
         if (inside or (around and _BRANCH.match(line))) and _ASKED.search(line):
             return True
         if around and _FUNCTION.match(line):
-            return False
+            return bool(_SETTER.match(line))
         if around:
             inside = line.lstrip().startswith(")")
             depth = _depth(line) + (inside or bool(_ELSE.match(line)))  # its `if` stands as deep
