@@ -101,6 +101,7 @@ def test_a_page_is_no_xml_and_nothing_is_wrong_with_it(path, text):
         ("web.config", "<configuration><a/></configuration>", "xml"),
         ("logstash.config", "input {\n  beats { port => 1 }\n}\n", "text"),
         ("chart/_helpers.tpl", "{{/* a name */}}\n{{/* and more */}}\n", "text"),
+        ("answers.txt", '{"a": 1\n... 20 more lines\n', "text"),
         ("page.twig", "{% extends 'a' %}\n{% block b %}\n", "text"),
         ("guide.mdx", "---\ntitle: a\n---\n\nSay: <A b={1} />: c: d\n", "markdown"),
     ],

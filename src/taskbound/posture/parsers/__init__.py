@@ -168,7 +168,7 @@ def _order(named: str | None, seen: str | None) -> list[str]:
     if seen is None or seen == named:
         return [named or "text"]
     if named is None or named == "text":
-        return [seen] if seen in _TELLING else [seen, "text"]
+        return [seen] if seen in _TELLING and named is None else [seen, "text"]
     if seen not in _TELLING:
         return [named]
     return [seen, named] if named in _FORGIVING else [named, seen]
