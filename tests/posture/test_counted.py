@@ -31,6 +31,8 @@ def paths(files: dict[str, str]) -> set[str]:
     "path",
     [
         "tests/test_login.py",
+        "tests/test_liveness.py",
+        "tests/test_products.py",
         "pkg/login_test.go",
         "src/login.spec.ts",
         "spec/models/user_spec.rb",
@@ -55,6 +57,8 @@ def test_what_stands_in_tests_alone_is_not_told(path):
         ("src/latest/login.py", CODE),
         ("src/contest.py", CODE),
         ("deploy/test/login.py", CODE),  # an environment
+        ("src/test/java/org/shop/CarrierLiveIT.java", CODE),  # what it tries is live
+        ("tests/production/test_login.py", CODE),
         ("tests/test_login.py", f'token = "{PAT}"\n'),  # an issuer gave it out
         (
             "tests/test_db.py",

@@ -53,6 +53,12 @@ def test_a_text_of_one_line_stands_under_the_name_of_its_file():
     assert told("hunter22\nand more\n") == told("# nothing\n") == told("") == []
 
 
+def test_what_a_key_opens_does_not_stand_under_the_name_of_its_file():
+    """As the credentials of Rails, and what sops, gpg or age made of a text."""
+    text = f"{'kT9xQ2mLr7KpZ4wB' * 4}--aB3x--Qz8w\n".encode()
+    assert [len(list(values(parse(path, text)))) for path in ("shop_password.txt", "shop_password.yml.enc")] == [1, 0]
+
+
 def test_a_value_and_its_text_are_one_credential_of_the_kind_that_says_most():
     (one,) = scanned("password=tok_aaaa1111\n")
     assert (one.kind, one.name) == ("demo-token", "password")

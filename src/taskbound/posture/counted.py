@@ -18,9 +18,11 @@ _TESTS = re.compile(
 # Data that is made for tests; what was recorded for them, and what sets an environment up, was real once.
 _MADE_FOR = re.compile(r"(?:^|[/:])(?:(?:__)?fixtures?(?:__)?|test[-_]?data|__snapshots__|src/test/resources)/")
 _RECORDED = re.compile(r"cassettes?|vcr|record|\.env|\.(?:log|har)$", re.I)
-# There a folder "test" is an environment, with credentials that open it.
+# There a folder "test" is an environment, with credentials that open it; and some tests try what is live.
 _DEPLOYED = re.compile(
-    r"(?:^|[/:])(?:env(?:s|ironments?)?|deploy\w*|stacks?|live|clusters?|overlays?|k8s|infra\w*|terraform)/", re.I
+    r"(?:^|[/:])(?:env(?:s|ironments?)?|deploy\w*|stacks?|live|clusters?|overlays?|k8s|infra\w*|terraform)/"
+    r"|(?:^|[/_.-])(?:live|prod(?:uction)?|staging)(?:[/_.-]|$)|(?-i:[a-z](?:Live|Prod(?:uction)?|Staging)(?=[A-Z._]))",
+    re.I,
 )
 _PAGES = re.compile(r"(?:^|/)(?:docs?/|README|CHANGELOG)[^\0]*\.(?:md|mdx|rst|adoc|txt)$", re.I)
 # RFC 2606, and what is filled in when the test runs.

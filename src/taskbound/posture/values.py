@@ -12,6 +12,7 @@ from taskbound.posture.states import secrets
 FLAT = frozenset({"text", "markdown"})  # formats whose values are their text: it is searched once
 DEPTH = 200  # levels of a document; nothing that holds a credential is nested deeper
 FEW = 8  # lines of a text of which one is all that it says
+SEALED = (".enc", ".gpg", ".pgp", ".asc", ".age", ".sops", ".kms", ".jwe")  # files that a key opens
 SHORTEST = 4  # characters; no credential is shorter
 # In {"name": "TOKEN", "value": "…"} the name of the value; CloudFormation and Elastic Beanstalk have their own.
 NAMED = ("name", "key", "parameterkey", "parametername", "optionname", "variable")
@@ -60,7 +61,7 @@ def values(document: Document) -> Iterator[Value]:
 
 def _alone(document: Document) -> Iterator[Value]:
     """Yield the line that is all of a text but remarks: it stands under the file's name, as a mounted secret does."""
-    lines = list(islice(document.roots[0].list, FEW)) if document.roots else []
+    lines = list(islice(document.roots[0].list, FEW)) if document.roots and not document.path.endswith(SEALED) else []
     told = [one for one in lines if not one.text.lstrip().startswith("#")]
     if len(told) == 1 and len(lines) < FEW:
         yield Value(0, (str(lines.index(told[0])),), document.path.rpartition("/")[2], told[0], told[0].text.strip())

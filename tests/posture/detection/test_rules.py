@@ -10,10 +10,9 @@ from taskbound.posture.detection.rules import Rule, rules
 from tests.posture.detection.made import made
 
 DETECTOR = Detector(lambda value: value)
-# GitHub's have checksums; of gitleaks' one has an alternative without its word, one decodes to no header. A hash has
-# to begin a line with its user.
+# GitHub's have checksums; of gitleaks' one has an alternative without its word, one decodes to no header.
 NOT_MADE = {"github-pat", "github-oauth", "github-app-token", "github-refresh-token", "sourcegraph-access-token"}
-NOT_MADE |= {"jwt-base64", "password-hash", *PUBLIC}
+NOT_MADE |= {"jwt-base64", *PUBLIC}
 OF_LINES = {"putty-private-key"}  # a third of it is more than one line, which is believed
 FORMS = [one for one in rules() if not one.is_password and one.id not in NOT_MADE]
 

@@ -146,13 +146,16 @@ _WORDS = re.compile(
 )
 _WORD = re.compile(r"[a-z]{3,}")
 _NAME = re.compile(r"[A-Z][a-z]{2,}|[a-z]{3,}")
+# What can be said aloud, as words can; of letters that a machine drew, most have no vowel for too long.
+_SPOKEN = re.compile(r"(?i)[^aeiouy]{0,3}(?:[aeiouy]{1,3}[^aeiouy]{0,3})+")
 
 
 def is_of_words(value: str) -> bool:
     """Say whether a value is made of words and short numbers, as identifiers are."""
     if not _WORDS.fullmatch(value):
         return False
-    plain, names = (2 * sum(map(len, one.findall(value))) for one in (_WORD, _NAME))
+    spoken = ([one for one in kind.findall(value) if _SPOKEN.fullmatch(one)] for kind in (_WORD, _NAME))
+    plain, names = (2 * sum(map(len, parts)) for parts in spoken)
     return plain >= len(value) or names > len(value)
 
 
