@@ -1,5 +1,6 @@
 """Whose is what: of who leaves, and of nobody else; and what a person has to do about each."""
 
+import itertools
 import shlex
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -110,6 +111,33 @@ def test_no_name_of_a_file_is_a_command_when_a_step_is_pasted(issuer, kind):
     told = step(Held("x", kind, issuer, EVIL, EVIL, (), ()))
     words = shlex.split(told.replace("…", ""))
     assert "rm" not in words and any(EVIL in word for word in words)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "kind"),
+    [
+        ("postgresql://localhost:1", "postgres-password"),
+        ("redis://localhost:1", "redis-password"),
+        ("AWS", "aws-secret-key"),
+        ("Google Cloud", "gcp-service-account-key"),
+        ("Azure", "entra-secret"),
+    ],
+)
+def test_a_command_is_pasted_as_it_is_printed(issuer, kind):
+    told = step(Held("x", kind, issuer, "x", "x", (), ()))
+    words = shlex.split(told)
+    assert not any(word.endswith((",", ":")) for word in words) and "then" not in words
+    commands = [words[0], *(after for one, after in itertools.pairwise(words) if one == "&&")]
+    assert set(commands) <= {"psql", "redis-cli", "aws", "gcloud", "az"}
+    assert not issuer.startswith("redis") or words[-3:] == ["KILL", "USER", "x"]
+
+
+def test_what_is_retired_is_not_to_be_given_another_owner():
+    owned: list[dict[str, Any]] = [
+        {"name": f"agent/{state}", "state": state, "groups": []} for state in ("retired", "suspended")
+    ]
+    told = [line for line in record({**DONE, "owned": owned}, has("agent/orders"), [], dry=False) if "living" in line]
+    assert [line.split(":")[0].strip() for line in told] == ["agent/suspended"]
 
 
 def test_a_login_that_others_hold_with_another_password_is_not_ended():

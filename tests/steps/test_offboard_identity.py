@@ -398,6 +398,28 @@ async def test_a_login_that_was_ended_for_them_is_dead_when_its_file_is_found_ag
     assert rig.server.logins["shop"] == "alive"
 
 
+async def test_what_a_person_owns_is_theirs_when_it_was_offboarded_before_them(rig):
+    rig.world = replace(rig.world, issuers={NEAR: rig.server})
+    here = replace(SHOP, issuer=NEAR)
+    await rig.offboard("agent/support", here)
+    looked = await look_at_offboarding(rig.world, rig.door, rig.door, "human/alice", [replace(here, proof="refused")])
+    owned = {one.spiffe_id.split("/", 3)[3]: one.state for one in looked.owned}
+    assert owned == {"agent/support": "retired", "agent/helper": "registered", "agent/tester": "registered"}
+    assert [(one.before, one.after) for one in looked.logins] == [("dead", "dead")], "it was ended for what they own"
+    done = await rig.offboard("human/alice")
+    assert {one.state for one in done.owned} == {"retired", "suspended"}, "what is retired stays it"
+
+
+async def test_what_fell_due_for_an_agent_that_is_retired_ends_with_its_owner(rig, monkeypatch):
+    monkeypatch.setattr(offboard_identity, "ENDING", -1.0)
+    await rig.offboard("agent/support", SHOP)
+    monkeypatch.undo()
+    monkeypatch.setattr(offboard_identity, "WITHIN", 0.0)
+    assert (rig.states()["agent/support"], rig.server.logins["shop"]) == ("retired", "alive")
+    assert [one.after for one in (await rig.offboard("human/alice")).logins] == ["dead"]
+    assert rig.server.logins["shop"] == "dead"
+
+
 def test_a_proof_is_one_of_three():
     with pytest.raises(InvalidRequest, match="the proof of a login"):
         LoginAsk(DB, "shop", "trust me")

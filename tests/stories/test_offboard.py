@@ -153,6 +153,25 @@ def test_a_login_of_a_redis_that_the_configuration_names_is_ended_too(place, red
     assert not redis.lets_in("cart", WORD)
 
 
+def test_a_login_of_an_agent_that_was_offboarded_before_its_owner_is_found_with_them(place, redis, ground):
+    assert redis.ask("ACL", "SETUSER", "cart", "on", "resetpass", f">{WORD}", "~*", "+@all") == "OK"
+    folder, admin = ground / "nightly", place.state / "redis"
+    folder.mkdir()
+    admin.write_text(redis.admin.reveal())
+    admin.chmod(0o600)
+    (place.state / "taskbound.toml").write_text(f'servers = ["file:{admin}"]\n{ANY}')
+    with place.up():
+        place.done("identity", "register", "human/kaya", "--when", "uid=4711")
+        place.done("identity", "register", "agent/nightly", "--owner", "human/kaya", "--when", "path=/x")
+        place.done("offboard", "agent/nightly")
+        env = {"REDIS_URL": redis.url("cart", WORD)}
+        (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"cart": {"command": "cart", "env": env}}}))
+        told = place.done("offboard", "human/kaya", str(folder))
+    assert "agent/nightly  retired" in told and "give it a living owner" not in told
+    assert f"cart at redis://localhost:{redis.port}  alive -> dead" in told
+    assert not redis.lets_in("cart", WORD)
+
+
 @pytest.mark.parametrize("word", ["q7%Vb2+xT9m:Zr@4Lw", WORD], ids=["percent-encoded", "plain"])
 async def test_a_login_ends_where_what_was_found_of_it_is_let_in(place, server, login, ground, word):
     await login.execute(f"ALTER ROLE shop_app PASSWORD '{word}'")
@@ -185,8 +204,10 @@ async def test_a_login_of_that_name_lives_where_the_file_means_another_machine(p
     with_policy(place)
     with place.up() as about:
         place.done("identity", "register", "agent/nightly", "--owner", about["operator"], "--environment", "dev")
-        for more in (("--dry-run",), ()):
-            told = place.done("offboard", "agent/nightly", str(folder), *more)
+        for more, status in ((("--dry-run",), 0), ((), 1)):
+            said = place.command("offboard", "agent/nightly", str(folder), *more)
+            told = said.stdout
+            assert said.returncode == status, "it ends with 1 where something is not proven"
             for one in (f"postgresql://localhost:{server.port}", f"redis://localhost:{redis.port}"):
                 assert (
                     f"cannot be verified: {one} (what was found is refused there: it may be of another machine)" in told

@@ -68,17 +68,13 @@ def main(words: Sequence[str]) -> int:
         answer.show_json({**done, "held": held, "unseen": unseen, "identities": [one.id for one in has.identities]})
     else:
         answer.show(*lines)
-    left = [one for one in done["logins"] if _is_left(one)] if not asked.dry_run else []
-    return answer.REFUSED if left or any(one["state"] != "revoked" for one in _leases(done, asked)) else answer.DONE
+    return answer.DONE if asked.dry_run or _is_proven(done) else answer.REFUSED
 
 
-def _is_left(one: dict[str, Any]) -> bool:
-    """Whether a login lives that was to end, or is not known to be dead for another reason than that it is not ours."""
-    return one["after"] == "alive" or (one["after"] == "unknown" and not one["why"].startswith("cannot be verified"))
-
-
-def _leases(done: dict[str, Any], asked: argparse.Namespace) -> list[dict[str, Any]]:
-    return [] if asked.dry_run else list(done["leases"])
+def _is_proven(done: dict[str, Any]) -> bool:
+    """Whether each login that was found is shown to be dead, and each lease to be back."""
+    dead = all(one["after"] == "dead" for one in done["logins"])
+    return dead and all(one["state"] == "revoked" for one in done["leases"])
 
 
 def _wanted(asked: argparse.Namespace) -> "Discovery | None":

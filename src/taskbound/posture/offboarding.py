@@ -21,14 +21,16 @@ NOT_HELD = frozenset({"person", "owner", "owner-list", "repository"})
 LOGINS = frozenset({"postgres-role", "redis-user"})
 AGENTS = frozenset({"agent", "mcp-server"})
 SERVERS = ("postgresql://", "redis://")
-# The step that ends a credential at who issued it, by how its kind begins. {name} is one word of a shell.
+# The step that ends a credential at who issued it, by how its kind begins. {name} is one word of a shell; a command can
+# be pasted as it stands: what a person has to put in (…) comes after what shows it, and is refused as it is.
 STEPS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("aws-",), "aws iam list-access-keys --user-name {name}, then: aws iam delete-access-key --user-name {name} …"),
-    (("gcp-service-account-key",), "gcloud iam service-accounts keys list --iam-account {name}, then: … keys delete"),
+    (("aws-",), "aws iam list-access-keys --user-name {name} && aws iam delete-access-key --user-name {name} …"),
+    (("gcp-service-account-key",), "gcloud iam service-accounts keys list --iam-account {name} && gcloud iam service-accounts keys delete … "
+     "--iam-account {name}"),
     (("github-deploy-key",), "delete it in the repository's settings, under deploy keys"),
     (("github-",), "GitHub: organisation settings, personal access tokens: revoke {name}; or let its owner delete it"),
     (("gitlab-",), "glab api --method DELETE personal_access_tokens/{name}"),
-    (("entra-", "azure-"), "az ad app credential list --id {name}, then: az ad app credential delete --id {name} …"),
+    (("entra-", "azure-"), "az ad app credential list --id {name} && az ad app credential delete --id {name} …"),
 )
 
 
@@ -180,9 +182,12 @@ def step(one: Held) -> str:
     name = shlex.quote(one.name or "NAME")
     if one.issuer.startswith("postgresql://") and one.login:
         role = '"' + one.login.replace('"', '""') + '"'
-        return f"psql {shlex.quote(one.issuer)} -c {shlex.quote(f'ALTER ROLE {role} NOLOGIN')}, then end its sessions"
+        user = "'" + one.login.replace("'", "''") + "'"
+        ends = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {user}"
+        return f"psql {shlex.quote(one.issuer)} -c {shlex.quote(f'ALTER ROLE {role} NOLOGIN')} -c {shlex.quote(ends)}"
     if one.issuer.startswith("redis://") and one.login:
-        return f"redis-cli -u {shlex.quote(one.issuer)} ACL SETUSER {name} off, then: … CLIENT KILL USER {name}"
+        server = f"redis-cli -u {shlex.quote(one.issuer)}"
+        return f"{server} ACL SETUSER {name} off && {server} CLIENT KILL USER {name}"
     found = next((words for begins, words in STEPS if one.kind.startswith(begins)), "revoke it at {issuer}")
     return found.format(name=name, issuer=one.issuer)
 
@@ -244,7 +249,7 @@ def _left(done: Mapping[str, Any], has: Belongings) -> Iterator[str]:
     for one_of in ({"name": done["name"], "groups": done["groups"]}, *done["owned"]):
         if one_of["groups"]:
             yield f"{one_of['name']}: take it out of {', '.join(one_of['groups'])} (groups in registrations.toml)"
-    for owned in done["owned"]:
+    for owned in (one for one in done["owned"] if one["state"] != "retired"):
         name = shlex.quote(owned["name"])
         yield f"{owned['name']}: give it a living owner in registrations.toml, or: taskbound identity retire {name}"
 

@@ -175,11 +175,15 @@ async def finish_offboarding(world: World, door: Identity, held: Offboarding) ->
 
 
 async def _known(world: World, door: Identity, name: str) -> tuple[list[LoginAsk], frozenset[Login]]:
-    """Return the logins that fell due for somebody another time without an end in the log, and those that have one."""
+    """Return the logins that fell due for somebody another time without an end in the log, and those that have one.
+
+    What they own is theirs, and may have been offboarded before them.
+    """
     async with world.store.transaction(door) as tx:
-        about = (await _people(world, tx, name)).about
+        held = await _people(world, tx, name)
     due, over = dict[Login, LoginAsk](), set[Login]()
-    for fact in await world.log.about(door, about):
+    facts = [fact for id in (held.about, *(one.id for one in held.owned)) for fact in await world.log.about(door, id)]
+    for fact in sorted(facts, key=lambda one: one.row):
         if fact.body is None or fact.header.kind not in (Kind.LOGIN_FELL_DUE, Kind.LOGIN_ENDED):
             continue
         said = json.loads(fact.body)["detail"]
@@ -214,7 +218,7 @@ async def _denied(world: World, tx: Transaction, caller: Identity, name: str) ->
 
 
 async def _people(world: World, tx: Transaction, name: str) -> Offboarding:
-    """Return somebody, where they are registered, and what they own that is not retired."""
+    """Return somebody, where they are registered, and what they own: what is retired may still hold a login."""
     try:
         found = await tx.find(Registration, spiffe_id=str(make(world.trust_domain, name)))
     except MalformedSpiffeId:  # known from a list alone: kaya@example.org
@@ -222,7 +226,7 @@ async def _people(world: World, tx: Transaction, name: str) -> Offboarding:
     held = Offboarding(name, found[0] if found else None)
     if held.registration is not None:
         owned = await tx.find(Registration, owner=held.registration.spiffe_id)
-        held.owned = [one for one in owned if one != held.registration and one.state != "retired"]
+        held.owned = [one for one in owned if one != held.registration]
     return held
 
 
