@@ -11,6 +11,7 @@ import signal
 import string
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -435,6 +436,26 @@ def test_what_has_changed_since_is_not_put_back_over_it(tree):
         fixed.plan_undo(tree.state, planned.finding.id)
 
 
+def test_a_later_fix_of_the_file_is_named_where_it_is_put_back_first(tree):
+    tree.write("compose.yml", COMPOSE.replace("MODE=prod", f"GITHUB_TOKEN={TOKEN}"))
+    tree.write(".mcp.json", MCP)
+    ids = tree.ids("literal-secret-in-mcp-config") + tree.ids("secret-in-compose-file")
+    looked = [fixing.look(tree.asked, one) for one in ids]
+    plans = [fixing.plan(one, tree.state) for one in looked]
+    first = fixing.Fix(plans[1].finding, plans[1].files, plans[1].names, (), plans[1].detector)
+    fixed.apply(first, tree.state)
+    (file, moved) = first.files[0]
+    later = replace(moved, before=moved.after, after=moved.after + b"# later\n", moves=())
+    fixed.apply(fixing.Fix(plans[0].finding, ((file, later),), plans[0].names, (), first.detector), tree.state)
+    with pytest.raises(Conflict, match="has changed since") as refused:
+        fixed.plan_undo(tree.state, first.finding.id)
+    assert refused.value.hint == (f"a later fix of it is put back first: taskbound fix {plans[0].finding.id} --undo")
+    file.write_bytes(b"by hand\n")
+    with pytest.raises(Conflict, match="has changed since") as refused:
+        fixed.plan_undo(tree.state, first.finding.id)
+    assert "by no fix that is known here" in str(refused.value.hint)
+
+
 def test_another_value_is_not_put_back_for_it(tree):
     planned = tree.fix("secret-in-compose-file")
     targets.put(tree.state, "db_password", Secret("a newer one"))
@@ -528,6 +549,36 @@ def test_a_literal_key_of_a_pipeline_is_kept_nowhere(tree):
     assert not [one for one in tree.state.rglob("*") if one.is_file() and secret.encode() in one.read_bytes()]
     with pytest.raises(Conflict, match="kept nowhere"):
         fixed.plan_undo(tree.state, planned.finding.id)
+
+
+def test_what_is_kept_nowhere_stops_no_other_file_that_is_put_back(tree):
+    key, secret = "AKIAIL5IQ7XWZ2MFKD3R", "kR7vQ2mX9bL4nW8zT3cF6hJ1pY5sD0aG+e/UiOqB"
+    env = f'"env": {{"AWS_ACCESS_KEY_ID": "{key}", "AWS_SECRET_ACCESS_KEY": "{secret}"}}'
+    tree.write(".mcp.json", f'{{"mcpServers": {{"s3": {{"command": "s3-mcp", {env}}}}}}}\n')
+    tree.write(WORKFLOW, KEYS.replace("${{ secrets.KEY_ID }}", key).replace("${{ secrets.KEY }}", secret))
+    before = tree.everything()
+    planned = tree.plan("credential-shared-agent-and-ci")
+    fixed.apply(planned, tree.state, pipelines=True)
+    undo = fixed.plan_undo(tree.state, planned.finding.id)
+    assert undo.left == (tree.place / WORKFLOW,)
+    fixed.undo(undo, tree.state)
+    assert tree.everything() == {**before, WORKFLOW: tree.everything()[WORKFLOW]}
+    with pytest.raises(Conflict, match="kept nowhere") as refused:
+        fixed.plan_undo(tree.state, planned.finding.id)
+    assert refused.value.hint == f"git checkout -- {tree.place / WORKFLOW}"
+    (tree.place / WORKFLOW).write_bytes(before[WORKFLOW][0])
+    fixed.undo(fixed.plan_undo(tree.state, planned.finding.id), tree.state)
+    assert tree.everything() == before and not list((tree.state / "keys/fixes").glob("*.json"))
+
+
+def test_a_token_that_stays_beside_cloud_keys_in_a_workflow_is_told_with_its_line(tree):
+    key, secret = "AKIAIL5IQ7XWZ2MFKD3R", "kR7vQ2mX9bL4nW8zT3cF6hJ1pY5sD0aG+e/UiOqB"
+    text = KEYS.replace("${{ secrets.KEY_ID }}", key).replace("${{ secrets.KEY }}", secret)
+    tree.write(WORKFLOW, text.replace("    steps:", f"      GH_PAT: {TOKEN}\n    steps:"))
+    planned = tree.plan("credential-shared-agent-and-ci")
+    assert [one.path for one in planned.pipelines] == [WORKFLOW]
+    assert f"{WORKFLOW}:8: write ${{{{ secrets.GH_PAT }}}} in its place" in planned.steps
+    assert not any("secrets.AWS_" in step for step in planned.steps), "they are taken out"
 
 
 def test_what_an_agent_and_a_pipeline_share_is_split_with_each_step_told(tree):

@@ -14,7 +14,7 @@ from taskbound.core.secret import Secret
 from taskbound.plugins.discoverers.files import Root
 from taskbound.posture.detection import Detector
 from taskbound.posture.findings import Finding
-from taskbound.posture.moved import ENDINGS, MOVABLE, Moved, Names, credentials_of, diff, move
+from taskbound.posture.moved import ENDINGS, MOVABLE, Moved, Names, credentials_of, diff, marks_of, move
 from taskbound.posture.oidc import patched
 from taskbound.posture.parsers import parse
 from taskbound.posture.rules.draft import label
@@ -155,8 +155,10 @@ def _pipelines(looked: Looked, about: Sequence[Credential]) -> tuple[list[Pipeli
             data = read_file(real)
             done = patched(path, data)
             found.append(Pipeline(real, path, data, done.after, done.steps))
-            continue
-        for one in (one for one in about if one.place.path == path):
+            still = marks_of(path, done.after, looked.detector)  # a token of another issuer stays in it
+        else:
+            still = {one.mark for one in about}
+        for one in (one for one in about if one.place.path == path and one.mark in still):
             name = one.name or "CREDENTIAL"
             steps += [
                 f"make a credential of its own for {one.holder.name} at its issuer, and: gh secret set {name}",

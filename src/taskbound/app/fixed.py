@@ -8,6 +8,7 @@ them puts the first ones back. Nothing that is written here but the targets' own
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from taskbound.app import targets
-from taskbound.app.fix import Fix, Pipeline, require_id
+from taskbound.app.fix import ID, Fix, Pipeline, require_id
 from taskbound.app.places import login
 from taskbound.app.replace import read_file, replace_all, write_whole
 from taskbound.core.errors import Conflict, NotFound
@@ -58,21 +59,24 @@ class Undo:
     id: str
     files: tuple[tuple[Path, bytes, bytes], ...] = field(repr=False)  # now, and as it was
     has_secrets: bool
+    left: tuple[Path, ...] = ()  # held a literal secret, which was kept nowhere: `git checkout` puts it back
 
 
 def plan_undo(state: Path, id: str) -> Undo:
-    """Return what puts a fix back. Changes nothing. Raises NotFound, Conflict, OSError."""
+    """Return what puts a fix back. Changes nothing. Raises NotFound, OSError, Conflict: also where nothing but what is
+    `left` would be to put back."""
     record = written(state, id, hint="its id is that of the finding")
-    files = []
+    files, left = list[tuple[Path, bytes, bytes]](), list[Path]()
     for one in record["files"]:
         file = Path(one["file"])
         now = read_file(file)
         if _digest(now) == one["before"]:  # the fix was cut off before it, or it was put back by hand
             continue
         if _digest(now) != one["after"]:
-            raise Conflict(f"{file} has changed since it was fixed", hint="a later fix of it is put back first")
+            raise Conflict(f"{file} has changed since it was fixed", hint=_first(state, id, one["file"], _digest(now)))
         if one.get("is_kept") is False:
-            raise Conflict(f"{file} held a literal secret, which was kept nowhere", hint=f"git checkout -- {file}")
+            left.append(file)
+            continue
         before = (
             one["text"].encode()
             if "text" in one
@@ -81,15 +85,36 @@ def plan_undo(state: Path, id: str) -> Undo:
         if _digest(before) != one["before"]:
             raise Conflict(f"the values of {file} are no longer those that stood there", hint="taskbound target list")
         files.append((file, now, before))
-    return Undo(id, tuple(files), any(one.get("moves") for one in record["files"]))
+    if left and not files:
+        raise Conflict(f"{left[0]} held a literal secret, which was kept nowhere", hint=by_git(left))
+    return Undo(id, tuple(files), any(one.get("moves") for one in record["files"]), tuple(left))
+
+
+def by_git(files: Sequence[Path]) -> str:
+    """Return the command that puts back what was kept nowhere."""
+    return f"git checkout -- {' '.join(shlex.quote(str(file)) for file in files)}"
+
+
+def _first(state: Path, id: str, file: str, now: str) -> str:
+    """Return what is to be done first about a file that is not as a fix left it: another fix may have come after it."""
+    for other in sorted((state / RECORDS).glob("*.json")):
+        if other.stem != id and ID.fullmatch(other.stem):
+            known = json.loads(other.read_bytes())["files"]
+            if any((one["file"], one["after"]) == (file, now) for one in known):
+                return f"a later fix of it is put back first: taskbound fix {other.stem} --undo"
+    return "it was changed by no fix that is known here: put it back as the fix left it, or take it from git"
 
 
 def undo(planned: Undo, state: Path) -> None:
-    """Put back what was fixed, and write down that it was. Raises Conflict, OSError; then every file is as it was."""
+    """Put back what was fixed, and write down that it was. Raises Conflict, OSError; then every file is as it was.
+
+    What undoes it stays written down as long as something is left.
+    """
     # Before, and not after it: a literal secret never comes back unrecorded.
     journal(state, "put back", planned.id, [file for file, _, _ in planned.files], secrets=planned.has_secrets)
     replace_all(planned.files)
-    (state / RECORDS / f"{planned.id}.json").unlink(missing_ok=True)
+    if not planned.left:
+        (state / RECORDS / f"{planned.id}.json").unlink(missing_ok=True)
 
 
 def written(state: Path, id: str, hint: str) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from taskbound_sdk import Refused, Unreachable
 
 if TYPE_CHECKING:
     from taskbound.app.fix import Fix, Looked
+    from taskbound.app.fixed import Undo
 
 ABOUT = """\
 Do what can be done about a finding of `taskbound discover`, named by its id, where it was looked at then.
@@ -92,12 +93,19 @@ def _back(fix: "Fix", state: Path) -> Iterator[str]:
 
     command = f"taskbound fix {fix.finding.id} --undo"
     try:
-        with_secrets = " --with-secrets" if plan_undo(state, fix.finding.id).has_secrets else ""
+        planned = plan_undo(state, fix.finding.id)
     except Conflict as error:  # a workflow held a literal secret, which is kept nowhere
         yield f"to put it back: {hint_of(error)}"
-        yield from [f"then: {command} --with-secrets"] if fix.files else []
     else:
-        yield f"to put it back: {command}{with_secrets}"
+        yield f"to put it back: {command}{' --with-secrets' if planned.has_secrets else ''}"
+        yield from _kept_nowhere(planned)
+
+
+def _kept_nowhere(planned: "Undo") -> Iterator[str]:
+    from taskbound.app.fixed import by_git
+
+    if planned.left:
+        yield f"kept nowhere, since a literal secret stood there: {by_git(planned.left)}"
 
 
 def _told(fix: "Fix") -> Iterator[str]:
@@ -167,7 +175,7 @@ def _undo(asked: argparse.Namespace) -> int:
     planned = plan_undo(state, asked.finding)
     names = [str(file) for file, _, _ in planned.files]
     if asked.dry_run:
-        answer.say(*(f"would put back {name}" for name in names), "nothing was changed")
+        answer.say(*(f"would put back {name}" for name in names), *_kept_nowhere(planned), "nothing was changed")
         return answer.DONE
     if planned.has_secrets and not asked.with_secrets:
         raise answer.Usage(
@@ -181,10 +189,10 @@ def _undo(asked: argparse.Namespace) -> int:
     with recorded("undo", asked.finding, files=files, with_secrets=planned.has_secrets):
         undo(planned, state)
     with_what = ", with the secrets that stood there" if planned.has_secrets else ""
-    answer.say(*(f"put back {name}{with_what}" for name in names))
+    answer.say(*(f"put back {name}{with_what}" for name in names), *_kept_nowhere(planned))
     if planned.has_secrets:
         answer.say("their targets keep the values; this is written down in fixes.jsonl, and in the log where up runs")
-    return answer.DONE
+    return answer.REFUSED if planned.left else answer.DONE
 
 
 @contextmanager

@@ -144,6 +144,13 @@ def move(path: str, data: bytes, about: Iterable[Credential], detector: Detector
     return Moved(path, before, data, tuple(moves), frozenset(one.spot for one in by_mark.values()), _longest(hidden))
 
 
+def marks_of(path: str, data: bytes, detector: Detector) -> set[str]:
+    """Return the marks of the credentials that a file shows, encoded or not."""
+    there = list(values(parse(path, data)))
+    in_values = (hit for _, hits in detector.in_values([named(one.name, one.text) for one in there]) for hit in hits)
+    return {hit.mark for hit in (*detector.in_text(data), *in_values)}
+
+
 def undone(after: bytes, moves: Iterable[Move], value: Callable[[str], str]) -> bytes:
     """Return a file as it was before its secrets were moved. `value` gives what a target has. Raises Conflict."""
     from taskbound.posture.splice import respelled
@@ -232,7 +239,5 @@ def _changes_no_other(path: str, data: bytes, change: Splice) -> bool:
 
 def _require_gone(path: str, data: bytes, marks: Mapping[str, object], detector: Detector) -> None:
     """Refuse a file that still shows one of the credentials, encoded or not. Raises Conflict."""
-    there = list(values(parse(path, data)))
-    in_values = (hit for _, hits in detector.in_values([named(one.name, one.text) for one in there]) for hit in hits)
-    if any(hit.mark in marks for hit in (*detector.in_text(data), *in_values)):
+    if marks_of(path, data, detector) & marks.keys():
         raise Conflict(f"{path} would still hold one of the credentials", hint="take it out by hand")

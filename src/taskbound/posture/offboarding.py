@@ -25,8 +25,11 @@ SERVERS = ("postgresql://", "redis://")
 # be pasted as it stands: what a person has to put in (…) comes after what shows it, and is refused as it is.
 STEPS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("aws-",), "aws iam list-access-keys --user-name {name} && aws iam delete-access-key --user-name {name} …"),
-    (("gcp-service-account-key",), "gcloud iam service-accounts keys list --iam-account {name} && gcloud iam service-accounts keys delete … "
-     "--iam-account {name}"),
+    (
+        ("gcp-service-account-key",),
+        "gcloud iam service-accounts keys list --iam-account {name} && gcloud iam service-accounts keys delete … "
+        "--iam-account {name}",
+    ),
     (("github-deploy-key",), "delete it in the repository's settings, under deploy keys"),
     (("github-",), "GitHub: organisation settings, personal access tokens: revoke {name}; or let its owner delete it"),
     (("gitlab-",), "glab api --method DELETE personal_access_tokens/{name}"),
