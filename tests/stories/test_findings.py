@@ -13,7 +13,7 @@ import pytest
 from tests.postgres.server import Server, server  # noqa: F401
 from tests.stories.place import ANY, Place, until
 
-WORD = "Zq7-first-31-word-of-the-shop"
+WORD = "Zq7vR2kXt9Lm4WnB"
 TARGET = """
 [[target]]
 name = "shopdb"
