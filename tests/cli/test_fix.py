@@ -159,6 +159,24 @@ def test_a_workflow_whose_key_is_kept_nowhere_is_put_back_by_what_is_said(tree, 
     assert say("fix", id, "--undo", "--with-secrets", "--yes")[0] == 1, "what is not said is not possible"
 
 
+def test_beside_a_workflow_that_is_kept_nowhere_the_other_files_are_put_back_and_it_is_told(tree, say):
+    key, literal = "AKIAIL5IQ7XWZ2MFKD3R", base64.b64encode(hashlib.sha256(b"a workflow").digest()).decode()[:40]
+    env = f'"env": {{"AWS_ACCESS_KEY_ID": "{key}", "AWS_SECRET_ACCESS_KEY": "{literal}"}}'
+    agent = tree.write(".mcp.json", f'{{"mcpServers": {{"s3": {{"command": "s3-mcp", {env}}}}}}}\n')
+    keys = f"    env:\n      AWS_ACCESS_KEY_ID: {key}\n      AWS_SECRET_ACCESS_KEY: {literal}\n"
+    file = tree.write(".github/workflows/a.yml", f"on: push\njobs:\n  a:\n{keys}    steps:\n      - run: make\n")
+    before, id = agent.read_bytes(), tree.ids("credential-shared-agent-and-ci")[0]
+    status, _, err = say("fix", id, "--write")
+    assert status == 0 and f"to put it back: taskbound fix {id} --undo --with-secrets\n" in err
+    told = f"kept nowhere, since a literal secret stood there: git checkout -- {file}\n"
+    assert literal not in err and err.endswith(told)
+    file.write_text(file.read_text() + "# more\n")
+    for words, done in ((["--dry-run"], 0), (["--with-secrets", "--yes"], 1)):
+        status, _, err = say("fix", id, "--undo", *words)
+        assert (status, told in err, literal in err) == (done, True, False)
+    assert agent.read_bytes() == before
+
+
 def test_a_value_is_put_in_from_standard_input_and_listed_without_it(tree, say, monkeypatch):
     answers(monkeypatch, f"{TOKEN}\n")
     status, _, err = say("target", "put", "github")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskbound.posture import splice
+from taskbound.posture import parsers, splice
 from taskbound.posture.references import Unresolved, is_one, resolved, resolved_file
 
 VALUES = {
@@ -74,11 +74,48 @@ def test_a_value_that_no_spelling_fits_is_refused_without_it():
     assert "canary" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "line"), [(".env", "A{}=taskbound://git\n"), ("a.yml", "a{}: 'taskbound://shop'  # its own\n")]
+)
+def test_a_file_is_parsed_once_before_and_once_for_each_way_to_spell_a_value_however_many_it_has(
+    monkeypatch, path, line
+):
+    data = "".join(line.format(number) for number in range(200)).encode()
+    seen = list[int]()
+
+    def parse(path, data):
+        seen.append(len(data))
+        return parsers.parse(path, data)
+
+    monkeypatch.setattr(splice, "parse", parse)
+    after = resolved_file(path, data, VALUES)
+    assert len(seen) <= 1 + len(splice.SPELLINGS) and b"taskbound://" not in after
+    assert set((splice.texts_of(path, after) or {}).values()) == {
+        VALUES["git"]["value"] if path == ".env" else VALUES["shop"]["password"]
+    }
+
+
+def test_a_remark_on_the_line_of_a_value_stays():
+    before = b"A=taskbound://git # taskbound://git\nB=taskbound://git\n"
+    assert resolved_file(".env", before, VALUES) == b"A=git-canary # taskbound://git\nB=git-canary\n"
+
+
+def test_what_stands_in_a_remark_and_is_spelled_otherwise_in_its_value_is_not_taken_for_it():
+    before = b'a: "taskbound:\\/\\/git" # taskbound://other\n'
+    assert resolved_file("a.yml", before, VALUES) == b'a: "git-canary" # taskbound://other\n'
+
+
+def test_values_of_one_file_may_be_spelled_in_different_ways():
+    before = b"a: 'taskbound://shop'\nb: \"taskbound://shop\"\nc: taskbound://git\n"
+    after = b"a: 'p\"w''\\ canary'\nb: \"p\\\"w'\\\\ canary\"\nc: git-canary\n"
+    assert resolved_file("a.yml", before, VALUES) == after
+
+
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(monkeypatch):
     def parsed(*_):
         raise AssertionError("it was parsed")
 
-    monkeypatch.setattr(splice, "texts_of", parsed)
+    monkeypatch.setattr(parsers, "parse", parsed)
     with pytest.raises(Unresolved, match=r"\.env has, or with its values would have, more than 4 MiB"):
         resolved_file(".env", b"A=taskbound://git\n" + b"#" * splice.LARGEST, VALUES)
 

@@ -72,11 +72,11 @@ def plan_undo(state: Path, id: str) -> Undo:
         now = read_file(file)
         if _digest(now) == one["before"]:  # the fix was cut off before it, or it was put back by hand
             continue
-        if _digest(now) != one["after"]:
-            raise Conflict(f"{file} has changed since it was fixed", hint=_first(state, id, one["file"], _digest(now)))
         if one.get("is_kept") is False:
             left.append(file)
             continue
+        if _digest(now) != one["after"]:
+            raise Conflict(f"{file} has changed since it was fixed", hint=_first(state, id, one["file"], _digest(now)))
         before = (
             one["text"].encode()
             if "text" in one

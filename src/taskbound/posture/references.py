@@ -50,17 +50,23 @@ def resolved_file(path: str, data: bytes, values: Values) -> bytes:
 
     It has at most `splice.LARGEST` bytes, before and after: a value is 64 KiB, and a reference a few bytes.
     """
-    from taskbound.posture.splice import splice, texts_of  # parsers: a run without files does not wait for them
+    from taskbound.posture.parsers import parse  # a run without files does not wait for them
+    from taskbound.posture.splice import splice, spliced, texts, texts_of
 
     _require_small(path, data)
-    found = texts_of(path, data)
-    if found is None:
+    document = parse(path, data)
+    if document.problem:
         raise Unresolved(f"{path} cannot be read to its end, so that nothing in it can be resolved")
+    found = texts(document)
+    becomes = {one[0]: _value(one, values) for text in found.values() for one in REFERENCE.finditer(text)}
+    at_once = spliced(path, data, document, REFERENCE, becomes)
+    if at_once is not None:
+        return at_once
     for key, text in found.items():
-        every = {one[0]: one for one in REFERENCE.finditer(text)}
+        every = {one[0] for one in REFERENCE.finditer(text)}
         for reference in sorted(every, key=len, reverse=True):  # one may be the beginning of another
             for _ in range(text.count(reference)):
-                change = splice(path, data, key, reference, _value(every[reference], values))
+                change = splice(path, data, key, reference, becomes[reference])
                 if change is None:  # an alias, which changed with what it stands for; or it is told below
                     break
                 data = change.on(data)

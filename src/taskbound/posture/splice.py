@@ -6,8 +6,12 @@ order, commas at the end, line ends and quotes stay, and a value that would brea
 """
 
 import json
+import re
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from re import Pattern
 
 from taskbound.posture.document import Document
 from taskbound.posture.parsers import parse
@@ -71,6 +75,38 @@ def splice(path: str, data: bytes, key: Key, old: str, new: str) -> Splice | Non
             if _changes_only(before, texts_of(path, found.on(data)), key, old, new):
                 return found
             at = data.find(raw_old, at + 1, end)
+    return None
+
+
+def spliced(
+    path: str, data: bytes, document: Document, pattern: Pattern[str], becomes: Mapping[str, str]
+) -> bytes | None:
+    """Return a file in which whatever in its values is of a pattern is what it becomes; None where that takes a
+    `splice` for each: they are spelled in different ways, or one stands in a remark beside a value.
+
+    One parse for each spelling; it counts only where every value is then what it is to be.
+    """
+    before = texts(document)
+    keys = [key for key, text in before.items() if pattern.search(text)]
+    starts = [0, *(found.end() for found in re.finditer(b"\n", data))]
+    lines = {line for key in keys for first, last in [_lines(document, key)] for line in range(first, last + 1)}
+    found = [one for one in re.finditer(pattern.pattern.encode(), data) if bisect_right(starts, one.start()) in lines]
+    there = Counter(one[0].encode() for key in keys for one in pattern.finditer(before[key]))
+    if Counter(one[0] for one in found) != there:
+        return None
+    wanted = {key: pattern.sub(lambda one: becomes[one[0]], text) for key, text in before.items()}
+    for spell in SPELLINGS.values() if document.format in ESCAPED else (SPELLINGS["plain"],):
+        spelled = {old.encode(): _bytes(spell(new)) for old, new in becomes.items()}
+        if len(data) + sum(len(spelled[one[0]]) - len(one[0]) for one in found) > LARGEST:  # before it is put together
+            return None
+        parts, at = list[bytes](), 0
+        for one in found:
+            parts += [data[at : one.start()], spelled[one[0]]]
+            at = one.end()
+        after = b"".join((*parts, data[at:]))
+        now = texts_of(path, after)
+        if now == wanted and list(now) == list(wanted):
+            return after
     return None
 
 
