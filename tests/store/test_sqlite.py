@@ -22,7 +22,7 @@ from taskbound.core.task import Task
 from taskbound.core.thing import advance
 from taskbound.store import migrations
 from taskbound.store.rows import TABLES
-from taskbound.store.sqlite import commits, open_store
+from taskbound.store.sqlite import commits, kept, open_store
 from taskbound.store.sqlite.facts import REMEMBERED
 from tests.contracts.store import *  # noqa: F403
 from tests.contracts.store import GATEWAY, Clock, call, lease, task
@@ -111,6 +111,114 @@ async def test_a_failed_commit_fails_every_member_and_leaves_nothing(store, path
     assert check(path).budgets["main", made.id, "calls"] == 10
     await member(7)  # and the store goes on
     assert check(path).budgets["main", made.id, "calls"] == 9
+
+
+async def test_who_comes_in_the_next_turn_shares_the_commit(store, monkeypatch):
+    made = await opened(store, calls=1000)
+    sizes = commits_of(store, monkeypatch)
+
+    async def caller(n: int) -> None:
+        for _ in range(n):
+            await asyncio.sleep(0)  # a turn of the loop each
+        async with store.transaction(GATEWAY) as tx:
+            await tx.record(Kind.CALL_PERMITTED, call(made, f"c{n:020}"), spent={"calls": 1})
+
+    await asyncio.gather(*(caller(n) for n in range(2 * commits.MANY)))
+    assert len(sizes) <= 4 and max(sizes) >= commits.MANY, "each turn brought one, and a group closes when it is large"
+
+
+# --- what is kept ------------------------------------------------------------------------------------
+
+
+async def state_of(store, made: Task) -> str:
+    """The task's state as a decision would find it: by its handle, and by its id."""
+    async with store.transaction(GATEWAY) as tx:
+        (found,) = await tx.find(Task, handle=made.handle)
+        assert await tx.get(Task, made.id) == found
+    return str(found.state)
+
+
+def end_behind(path: Path, made: Task) -> None:
+    """Change the row as an operator's sqlite3 would."""
+    with closing(sqlite3.connect(path)) as stranger, stranger:
+        stranger.execute("UPDATE tasks SET state = 'ended' WHERE id = ?", (made.id,))
+
+
+async def test_what_was_read_is_not_queried_again(store):
+    made = await opened(store)
+    said: list[str] = []
+    assert await state_of(store, made) == "open"
+    store.commits.db.set_trace_callback(said.append)
+    assert await state_of(store, made) == "open"
+    async with store.transaction(GATEWAY) as tx:
+        await tx.record(Kind.CALL_PERMITTED, call(made, "c" + "1" * 20))
+        assert (await tx.get(Task, made.id)).state == "open"
+    assert [one for one in said if "FROM tasks" in one] == []
+
+
+async def test_what_another_connection_commits_is_seen_at_once(store, path):
+    made = await opened(store)
+    assert await state_of(store, made) == "open"
+    await asyncio.to_thread(end_behind, path, made)  # it waits until the loop has turned
+    assert await state_of(store, made) == "ended"
+
+
+async def test_control_without_a_look_at_the_version_a_task_that_ended_would_act(store, path, monkeypatch):
+    made = await opened(store)
+    assert await state_of(store, made) == "open"
+    monkeypatch.setattr(store.commits.kept, "begin", lambda db: None)
+    await asyncio.to_thread(end_behind, path, made)  # it waits until the loop has turned
+    assert await state_of(store, made) == "open"
+
+
+@pytest.mark.parametrize("lost", ["body", "commit"])
+async def test_what_is_taken_back_is_not_kept(store, lost):
+    made = await opened(store, calls=10)
+
+    async def ends() -> None:
+        async with store.transaction(GATEWAY) as tx:
+            await tx.record(Kind.TASK_ENDED, advance(made, Kind.TASK_ENDED, due=None))
+            assert (await tx.get(Task, made.id)).state == "ended"
+            if lost == "body":
+                raise ZeroDivisionError
+            await fail_next_commit(tx)
+
+    found = await asyncio.gather(
+        state_of(store, made), ends(), state_of(store, made), return_exceptions=True
+    )  # in one group
+    assert isinstance(found[1], ZeroDivisionError if lost == "body" else StoreUnavailable)
+    assert await state_of(store, made) == "open"
+
+
+async def test_a_label_that_is_taken_back_is_not_kept(store):
+    made = await opened(store, calls=10)
+
+    async def reads(n: int, *, fails: bool = False) -> None:
+        async with store.transaction(GATEWAY) as tx:
+            await tx.record(Kind.CALL_PERMITTED, replace(call(made, f"c{n:020}"), labels=("secret",)))
+            assert await tx.labels(made.id) == {"secret"}
+            if fails:
+                raise ZeroDivisionError
+
+    async def labels() -> set[str]:
+        async with store.transaction(GATEWAY) as tx:
+            return set(await tx.labels(made.id))
+
+    assert await labels() == set()
+    with pytest.raises(ZeroDivisionError):
+        await reads(1, fails=True)
+    assert await labels() == set()
+    await reads(2)
+    assert await labels() == {"secret"}
+
+
+async def test_no_more_is_kept_than_has_room(store, monkeypatch):
+    monkeypatch.setattr(kept, "MOST", 8)
+    many = [await opened(store, f"t{n:020}") for n in range(20)]
+    for made in many * 2:
+        async with store.transaction(GATEWAY) as tx:
+            assert await tx.get(Task, made.id) == made
+        assert len(store.commits.kept._values) <= 8
 
 
 class DeadDisk(sqlite3.Connection):

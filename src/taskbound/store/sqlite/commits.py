@@ -1,9 +1,9 @@
 """Shared commits: many transactions, one COMMIT (D26, INTERFACES 12).
 
 A *group* is BEGIN IMMEDIATE, the bodies of its members one after the other on the event loop, each
-in a savepoint, and one COMMIT (with its fsync) in a thread. There is no timer: a group closes as
-soon as every body that was ready has run, and whoever arrives while its COMMIT runs is in the next
-one; so the busier the store, the larger the groups.
+in a savepoint, and one COMMIT (with its fsync) in a thread. There is no timer: a group closes at the
+first turn of the loop in which nobody came, or when MANY are in it, and whoever arrives while its COMMIT
+runs is in the next one; so the busier the store, the larger the groups.
 
 A body sees what earlier members of its own group recorded, before that is durable. This is sound
 because members share one fate: they become durable by one COMMIT or fail together with
@@ -11,7 +11,7 @@ StoreUnavailable, and no answer leaves a block before that. A body that only rea
 writer before it in its group, saw what is committed, and waits for nothing.
 
 A body that awaits anything but its transaction has strayed: others would run inside its savepoint.
-The loop turns only when a body suspends, and each turn first closes the open group; so a strayed
+The loop turns only when a body suspends, and each turn first looks at the open group; so a strayed
 body is found at once, its work is undone, and it gets RuntimeError.
 
 A COMMIT that does not come back (a dead disk) is given up after COMMIT_SECONDS: its members, and whoever
@@ -31,8 +31,10 @@ from typing import Protocol
 from taskbound.core.errors import StoreUnavailable
 from taskbound.store.reserve import NOTHING_NEW, Reserve
 from taskbound.store.rows import from_moment, to_moment
+from taskbound.store.sqlite.kept import Kept
 
 COMMIT_SECONDS = 5.0  # a disk that is only slow has synced long before
+MANY = 64  # bodies for which one COMMIT more no longer matters
 MARK_LAG = timedelta(seconds=1)  # a clock may differ by as much before anybody must care (D12)
 
 
@@ -47,9 +49,10 @@ class Body(Protocol):
 class Group:
     """Members of one COMMIT, by the futures on which they wait for it."""
 
-    __slots__ = ("failed", "mark", "members", "writes")
+    __slots__ = ("bodies", "failed", "looked", "mark", "members", "writes")
 
     def __init__(self) -> None:
+        self.bodies = self.looked = 0  # that have entered, and had when it was looked at last
         self.members: list[asyncio.Future[None]] = []
         self.writes = False  # a member left something to commit
         self.mark: datetime | None = None  # the latest moment that is durable with it
@@ -63,6 +66,7 @@ class Commits:
         self.db: sqlite3.Connection | None = db
         self._clock = clock
         self.reserve = reserve
+        self.kept = Kept()
         self._closed: SimpleQueue[tuple[asyncio.AbstractEventLoop, Group] | None] = SimpleQueue()  # groups to commit
         # A daemon: a COMMIT that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._committing, args=(db,), name="taskbound-commit", daemon=True)
@@ -103,13 +107,15 @@ class Commits:
                 if self.db.in_transaction:  # a rollback that failed is tried again
                     self.db.execute("ROLLBACK")
                 self.db.execute("BEGIN IMMEDIATE")
+                self.kept.begin(self.db)
             except sqlite3.Error as error:
                 raise self.trouble(error) from error
             self._group = Group()
             loop = asyncio.get_running_loop()
-            # Runs after all bodies that are ready now, and before any that suspends can go on.
+            # Runs in each turn: after all bodies that are ready now, and before any that suspends can go on.
             loop.call_soon(self._close_group, loop, self._group)
         self._inside = body
+        self._group.bodies += 1
         return self._group
 
     def leave(self, body: Body, *, keep: bool) -> None:
@@ -136,6 +142,10 @@ class Commits:
         if self._inside is not None:
             self._expel()
         if self._group is not group or self.db is None:  # it failed as a whole meanwhile
+            return
+        if group.looked < group.bodies < MANY:  # somebody came: the next may be ready too
+            group.looked = group.bodies
+            loop.call_soon(self._close_group, loop, group)
             return
         self._group = None
         try:

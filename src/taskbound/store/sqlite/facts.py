@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskbound.core.call import Call
-from taskbound.core.errors import BudgetSpent, Conflict, Replayed, StoreUnavailable
+from taskbound.core.errors import BudgetSpent, Conflict, Replayed
 from taskbound.core.event import Event, Kind
 from taskbound.core.identity import Identity
 from taskbound.core.task import Task
 from taskbound.core.thing import Thing, event_about, next_state, noun_of
 from taskbound.store.rows import TABLES, Table, body, from_moment, quoted
+from taskbound.store.sqlite.block import FOREIGN
 from taskbound.store.sqlite.reading import Reading
 
 REMEMBERED = timedelta(hours=1)  # one-time values are kept so much longer than they could be used
@@ -52,26 +53,28 @@ class SqliteTransaction(Reading):
             spent=spent,
             shared=shared,
         )
-        # The first thing that a body writes can be undone with the body's own savepoint.
-        first = not self.saved
-        if not first:
-            self.execute("SAVEPOINT fact")
+        db = self.open()
+        first = not self.saved  # the first thing that a body writes can be undone with the body's own savepoint
         try:
-            row = self._state(event)
-            if thing is not None:
-                self._keep(thing, row, new=new)
-            self._move(event)
+            try:
+                self.begin_writing(db)
+                if not first:
+                    db.execute("SAVEPOINT fact")
+                row = self._state(db, event)
+                if thing is not None:
+                    self._keep(db, thing, row, new=new)
+                self._move(db, event)
+                if not first:
+                    db.execute("RELEASE fact")
+            except FOREIGN as error:
+                raise self.translated(error) from error
         except BaseException:
             # A body may catch a refusal and go on: nothing of the fact may be left.
-            if self._db is not None and self.group.failed is None:
+            if self._db is not None and self.group.failed is None and self.saved:
+                self.execute("ROLLBACK TO body" if first else "ROLLBACK TO fact")
                 if not first:
-                    self.execute("ROLLBACK TO fact")
                     self.execute("RELEASE fact")
-                elif self.saved:
-                    self.execute("ROLLBACK TO body")
             raise
-        if not first:
-            self.execute("RELEASE fact")
         self.stated = True
         return event
 
@@ -88,74 +91,67 @@ class SqliteTransaction(Reading):
             raise Conflict(f"{noun_of(thing)} {thing.id} would become {state} by {kind}, not {thing.state}")
         return not rows
 
-    def _state(self, event: Event) -> int:
+    def _state(self, db: sqlite3.Connection, event: Event) -> int:
         """Write the event and its body; return the event's row."""
-        try:
-            text, salt = body(event), os.urandom(32)
-        except UnicodeEncodeError as error:
-            raise self.translated(error) from error
-        row = self.execute(
-            'INSERT INTO events (org, kind, at, "by", noun, thing, request, commitment)'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            event.org, event.kind.value, from_moment(event.at), event.by, event.noun, event.id, event.request,
-            hashlib.sha256(salt + text).digest(),
+        text, salt = body(event), os.urandom(32)
+        row = db.execute(
+            _EVENT,
+            (
+                event.org, event.kind.value, from_moment(event.at), event.by, event.noun, event.id, event.request,
+                hashlib.sha256(salt + text).digest(),
+            ),
         ).lastrowid  # fmt: skip
-        self.execute("INSERT INTO bodies (event, org, salt, body) VALUES (?, ?, ?, ?)", row, event.org, salt, text)
+        db.execute("INSERT INTO bodies (event, org, salt, body) VALUES (?, ?, ?, ?)", (row, event.org, salt, text))
         assert row is not None
         return row
 
-    def _keep(self, thing: Thing, event: int, *, new: bool) -> None:
+    def _keep(self, db: sqlite3.Connection, thing: Thing, event: int, *, new: bool) -> None:
         """Make the thing its table's newest value."""
-        table = TABLES[type(thing)]
-        values = table.row(thing)
+        noun = type(thing)
+        values = TABLES[noun].row(thing)
         if isinstance(thing, Call):
             values.append(event)
-            for label in thing.labels if thing.root else ():
-                sql = "INSERT OR IGNORE INTO labels (org, root, label) VALUES (?, ?, ?)"
-                self.execute(sql, self.org, thing.root, label)
+            if thing.root and not self.labels_of(thing.root).issuperset(thing.labels):
+                self.commits.kept.forget()
+                rows = [(self.org, thing.root, label) for label in thing.labels]
+                db.executemany("INSERT OR IGNORE INTO labels (org, root, label) VALUES (?, ?, ?)", rows)
+        else:
+            self.commits.kept.forget()
         if new:
             try:
-                self.execute(_INSERT[type(thing)], *values)
-            except StoreUnavailable as error:
-                if getattr(error.__cause__, "sqlite_errorcode", 0) != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                db.execute(_INSERT[noun], values)
+            except sqlite3.IntegrityError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
                     raise
                 raise Conflict(f"there is a {noun_of(thing)} {thing.id} already") from error
         else:
-            self.execute(_UPDATE[type(thing)], *values, self.org, thing.id)
+            db.execute(_UPDATE[noun], (*values, self.org, thing.id))
 
-    def _move(self, event: Event) -> None:
+    def _move(self, db: sqlite3.Connection, event: Event) -> None:
         """Change the budget rows as the fact says. Raises BudgetSpent."""
         thing = event.value
-        if event.spent:
-            for quantity, amount in event.spent.items():
-                self._take(thing.task, quantity, amount)
+        for quantity, amount in event.spent.items():
+            self._take(db, thing.task, quantity, amount)
         for quantity, amount in event.shared.items():
             if thing.parent is not None:
-                self._take(thing.parent, quantity, amount)
-            self.execute(
+                self._take(db, thing.parent, quantity, amount)
+            db.execute(
                 'INSERT INTO budgets (org, task, quantity, "left") VALUES (?, ?, ?, ?)'
                 ' ON CONFLICT (org, task, quantity) DO UPDATE SET "left" = excluded."left"',
-                self.org, thing.id, quantity, amount,
-            )  # fmt: skip
-        if isinstance(thing, Task) and event.kind is Kind.TASK_ENDED and thing.parent is not None:
-            self.execute(
+                (self.org, thing.id, quantity, amount),
+            )
+        if event.kind is Kind.TASK_ENDED and isinstance(thing, Task) and thing.parent is not None:
+            db.execute(
                 'INSERT INTO budgets (org, task, quantity, "left")'
                 ' SELECT org, ?, quantity, "left" FROM budgets WHERE org = ? AND task = ? AND "left" > 0'
                 ' ON CONFLICT (org, task, quantity) DO UPDATE SET "left" = "left" + excluded."left"',
-                thing.parent, self.org, thing.id,
-            )  # fmt: skip
-            self.execute('UPDATE budgets SET "left" = 0 WHERE org = ? AND task = ?', self.org, thing.id)
-
-    def _take(self, task: str, quantity: str, amount: int) -> None:
-        taken = self.execute(
-            'UPDATE budgets SET "left" = "left" - ?1'
-            ' WHERE org = ?2 AND task = ?3 AND quantity = ?4 AND "left" >= ?1 AND ?1 >= 0',
-            amount, self.org, task, quantity,
-        )  # fmt: skip
-        if not taken.rowcount:
-            rows = self.query(
-                'SELECT "left" FROM budgets WHERE org = ? AND task = ? AND quantity = ?', self.org, task, quantity
+                (thing.parent, self.org, thing.id),
             )
+            db.execute('UPDATE budgets SET "left" = 0 WHERE org = ? AND task = ?', (self.org, thing.id))
+
+    def _take(self, db: sqlite3.Connection, task: str, quantity: str, amount: int) -> None:
+        if not db.execute(_TAKE, (amount, self.org, task, quantity)).rowcount:
+            rows = db.execute(_LEFT, (self.org, task, quantity)).fetchall()
             left = rows[0][0] if rows else 0
             raise BudgetSpent(f"task {task} has {left} {quantity} left, {amount} were asked")
 
@@ -172,6 +168,14 @@ class SqliteTransaction(Reading):
         )  # fmt: skip
         if not first.rowcount:
             raise Replayed(f"this {purpose} was used before")
+
+
+_EVENT = 'INSERT INTO events (org, kind, at, "by", noun, thing, request, commitment) VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
+_TAKE = (
+    'UPDATE budgets SET "left" = "left" - ?1'
+    ' WHERE org = ?2 AND task = ?3 AND quantity = ?4 AND "left" >= ?1 AND ?1 >= 0'
+)
+_LEFT = 'SELECT "left" FROM budgets WHERE org = ? AND task = ? AND quantity = ?'
 
 
 def _insert(table: Table[Any]) -> str:

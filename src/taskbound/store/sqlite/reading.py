@@ -1,16 +1,13 @@
 """Reading: things, budgets and labels."""
 
-import sqlite3
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from taskbound.core.errors import NotFound
-from taskbound.core.identity import Identity
 from taskbound.core.thing import Thing, noun_of
-from taskbound.store.rows import TABLES, Table, from_moment
+from taskbound.store.rows import READ_OFTEN, TABLES, Table, from_moment
 from taskbound.store.sqlite.block import Block
-from taskbound.store.sqlite.commits import Commits
 
 T = TypeVar("T", bound=Thing)
 
@@ -18,24 +15,18 @@ T = TypeVar("T", bound=Thing)
 class Reading(Block):
     """A block that reads."""
 
-    def __init__(self, commits: Commits, opener: Identity) -> None:
-        super().__init__(commits, opener)
-        # By noun and id, until the next write; a chain begins with who was proved by it.
-        self._read: dict[tuple[type[Any], str], Any] = {}
-
-    def begin_writing(self, db: sqlite3.Connection) -> None:
-        self._read.clear()
-        super().begin_writing(db)
-
     async def get(self, noun: type[T], id: str, *, lock: bool = False) -> T:
-        if (read := self._read.get((noun, id))) is not None:
-            self.open()
-            return cast(T, read)
+        self.open()
+        if (kept := self.commits.kept.get((self.org, noun, id))) is not None:
+            return cast(T, kept)
         table: Table[T] = TABLES[noun]
         rows = self.query(table.by_id, self.org, id)
         if not rows:
             raise NotFound(f"there is no {noun_of(noun)} {id[:32]}")
-        return table.thing(rows[0])
+        thing = table.thing(rows[0])
+        if noun in READ_OFTEN:
+            self.commits.kept.keep((self.org, noun, id), thing)
+        return thing
 
     async def find(
         self,
@@ -47,6 +38,11 @@ class Reading(Block):
         newest: bool = False,
         **where: object,
     ) -> list[T]:
+        self.open()
+        is_plain = due is None and after is None and limit is None and not newest
+        asked = (self.org, noun, *where.items())
+        if is_plain and (kept := self.commits.kept.get(asked)) is not None:
+            return [cast(T, kept)]
         if unknown := set(where) - set(noun.INDEXED):
             raise TypeError(f"{noun_of(noun)} is not indexed by {', '.join(sorted(unknown))}")
         table: Table[T] = TABLES[noun]
@@ -54,8 +50,9 @@ class Reading(Block):
         more = (due and from_moment(due), after, limit)
         values = [self.org, *where.values(), *(one for one in more if one is not None)]
         things = [table.thing(row) for row in self.query(sql, *values)]
-        if len(things) == 1:
-            self._read[noun, things[0].id] = things[0]
+        if is_plain and len(things) == 1 and noun in READ_OFTEN:  # found by its name or its handle; next it is got
+            self.commits.kept.keep(asked, things[0])
+            self.commits.kept.keep((self.org, noun, things[0].id), things[0])
         return things
 
     async def count(self, noun: type[Thing], state: str) -> int:
@@ -66,8 +63,17 @@ class Reading(Block):
         return dict(self.query('SELECT quantity, "left" FROM budgets WHERE org = ? AND task = ?', self.org, task))
 
     async def labels(self, root: str) -> frozenset[str]:
+        return self.labels_of(root)
+
+    def labels_of(self, root: str) -> frozenset[str]:
+        self.open()
+        asked = (self.org, "labels", root)
+        if (kept := self.commits.kept.get(asked)) is not None:
+            return cast(frozenset[str], kept)
         rows = self.query("SELECT label FROM labels WHERE org = ? AND root = ?", self.org, root)
-        return frozenset(label for (label,) in rows)
+        labels = frozenset(label for (label,) in rows)
+        self.commits.kept.keep(asked, labels)
+        return labels
 
 
 @lru_cache
