@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from datetime import date
 from functools import cache
 
+from taskbound.posture.anchors import anchored
 from taskbound.posture.detection import Detector
 from taskbound.posture.findings import Finding, find
+from taskbound.posture.parsers import parse
 from taskbound.posture.scan import scan
 from taskbound.posture.sighting import Sighting
+from taskbound.posture.signs import weaknesses
 from tests.posture.planted import mark
 
 AS_OF = date(2031, 5, 1)
@@ -32,3 +35,9 @@ def findings(files: Mapping[str, str], as_of: date = AS_OF) -> list[Finding]:
 def places(case: str, files: Mapping[str, str]) -> set[tuple[str, int]]:
     """Return where findings of a case have their first place."""
     return {(one.places[0].path, one.places[0].line) for one in findings(files) if one.case == case}
+
+
+def said(path: str, data: bytes, *known: Sighting) -> tuple[Sighting, ...]:
+    """Return what a file itself says is weak."""
+    there = anchored(data)
+    return weaknesses(parse(path, data), data, "shop", there.signs, there.shapes, known)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
+from taskbound.posture.anchors import Anchored, anchored
 from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import Document
@@ -58,10 +59,11 @@ def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark
     told = partial(_told, detector)
     holdings = tuple(replace(one, holder=replace(one.holder, name=told(one.holder.name))) for one in holdings)
     exported, trouble = _exported(document, mark)
-    declared, doubt = _declared(document, data, repository, (*seen, *exported)) if whole else ((), "")
+    there, lost = _anchored(data)
+    declared, doubt = _declared(document, data, repository, there, (*seen, *exported)) if whole else ((), "")
     seen = tuple(_retold(one, told) for one in (*seen, *declared))
-    remarked, untold = _beside(document, data, repository)
-    trouble = trouble or untold
+    remarked, untold = _beside(document, data, repository, there)
+    trouble = trouble or lost or untold
     found = located(document, data, detector, listed=bool(exported))
     held: list[Sighting] = []
     dead = dead_lines(document, data) if found.hits and not path.lower().endswith(CODE) else ()
@@ -144,12 +146,19 @@ def _read(
     return document, reading.holdings, reading.sightings, problem
 
 
+def _anchored(data: bytes) -> tuple[Anchored, str]:
+    try:
+        return anchored(data), ""
+    except Exception as error:
+        return Anchored(), f"not all that it says is looked for ({type(error).__name__})"
+
+
 def _declared(
-    document: Document, data: bytes, repository: str, seen: tuple[Sighting, ...]
+    document: Document, data: bytes, repository: str, there: Anchored, seen: tuple[Sighting, ...]
 ) -> tuple[tuple[Sighting, ...], str]:
     """Return what the file itself says is weak, beside what its reader has seen."""
     try:
-        return weaknesses(document, data, repository, seen), ""
+        return weaknesses(document, data, repository, there.signs, there.shapes, seen), ""
     except Exception as error:
         return (), f"what it says of itself cannot be read ({type(error).__name__})"
 
@@ -161,9 +170,9 @@ def _exported(document: Document, mark: Mark) -> tuple[tuple[Sighting, ...], str
         return (), f"it cannot be read as an exported list ({type(error).__name__})"
 
 
-def _beside(document: Document, data: bytes, repository: str) -> tuple[tuple[Sighting, ...], str]:
+def _beside(document: Document, data: bytes, repository: str, there: Anchored) -> tuple[tuple[Sighting, ...], str]:
     try:
-        return tuple(beside(document, data, repository)), ""
+        return tuple(beside(document, data, repository, there.beside)), ""
     except Exception as error:
         return (), f"not all that it says is understood ({type(error).__name__})"
 

@@ -6,9 +6,8 @@ from datetime import date
 import pytest
 
 from taskbound.posture.findings import find
-from taskbound.posture.parsers import parse
 from taskbound.posture.sighting import Weakness
-from taskbound.posture.signs import weaknesses
+from tests.posture.whole import said
 
 IMPLICIT, PASSWORD, PKCE, LONG = "implicit-flow", "password-grant", "pkce-not-required", "lifetime-too-long"
 STAR, RAISES, OWNER = "iam-star-star", "policy-that-can-raise-itself", "owner-role-assigned"
@@ -24,7 +23,7 @@ ENCODED = (
 
 def told(path: str, text: str) -> list[Weakness]:
     data = text.encode()
-    return [one for one in weaknesses(parse(path, data), data, "shop") if isinstance(one, Weakness)]
+    return [one for one in said(path, data) if isinstance(one, Weakness)]
 
 
 def cases(path: str, text: str) -> list[str]:
@@ -339,5 +338,5 @@ def test_two_clients_of_a_realm_are_two_subjects():
 def test_how_far_an_end_is_depends_on_the_day(end: str, cases: list[str]) -> None:
     text = f'resource "azuread_application_password" "ci" {{\n  end_date = "{end}"\n}}\n'
     data = text.encode()
-    found = find(weaknesses(parse("ci.tf", data), data, "shop"), date(2026, 11, 1))
+    found = find(said("ci.tf", data), date(2026, 11, 1))
     assert [one.case for one in found] == cases

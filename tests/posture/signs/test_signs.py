@@ -4,15 +4,15 @@ import time
 
 import pytest
 
-from taskbound.posture.parsers import parse
 from taskbound.posture.sighting import Place, Weakness
-from taskbound.posture.signs import SIGNS, weaknesses
+from taskbound.posture.signs import SIGNS
 from taskbound.posture.signs.lifetimes import seconds
+from tests.posture.whole import said
 
 
 def told(path: str, text: str) -> list[Weakness]:
     data = text.encode()
-    found = weaknesses(parse(path, data), data, "shop")
+    found = said(path, data)
     return [one for one in found if isinstance(one, Weakness)]
 
 
@@ -314,7 +314,7 @@ def test_the_same_twice_in_a_file_is_of_one_subject():
 def test_what_a_reader_has_told_is_not_told_again():
     data = b'role = "arn:aws:iam::aws:policy/AdministratorAccess"\n'
     known = Weakness("iam-star-star", "x", Place("a.tf", 1), "x")
-    assert weaknesses(parse("a.tf", data), data, "shop", (known,)) == ()
+    assert said("a.tf", data, known) == ()
 
 
 def test_each_anchor_lies_in_its_expression():

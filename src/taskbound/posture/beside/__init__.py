@@ -5,7 +5,7 @@ Each reader looks only at documents of its formats that have one of its words in
 the topics that its own file documents, and weaknesses that one document shows alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 from taskbound.posture.beside import (
     accounts,
@@ -43,8 +43,9 @@ TABLE: tuple[tuple[frozenset[str], tuple[bytes, ...], Reader], ...] = (
 )
 
 
-def beside(document: Document, data: bytes, repository: str) -> Iterator[Sighting]:
-    """Yield what a document says beside what its own readers read."""
-    for formats, needed, read in TABLE:
-        if document.format in formats and any(word in data for word in needed):
+def beside(document: Document, data: bytes, repository: str, worded: Set[int]) -> Iterator[Sighting]:
+    """Yield what a document says beside what its own readers read. `worded`: numbers of the rows with a word there."""
+    for number in sorted(worded):
+        formats, _, read = TABLE[number]
+        if document.format in formats:
             yield from read(document, data, repository)

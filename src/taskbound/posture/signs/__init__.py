@@ -1,4 +1,4 @@
-"""Signs: what a file itself says is weak, in whatever language it says so. One question of hyperscan for each file.
+"""Signs: what a file itself says is weak, in whatever language it says so.
 
 Not looked at: prose, logs, transcripts and histories (they tell what was, not what is), what is made to be copied
 (`.env.example`), tests, and lines that are comments.
@@ -6,10 +6,7 @@ Not looked at: prose, logs, transcripts and histories (they tell what was, not w
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-
-import hyperscan
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from taskbound.posture.cases import CASES
 from taskbound.posture.document import Document
@@ -49,34 +46,25 @@ _NOTHING = re.compile(r"[:=(,\[][ \t]*None\b\W?$")  # of Python: an argument tha
 _COMMENT = re.compile(r"\s*(?:#|//|/?\*|--\s|;|<!--|REM\s|dnl\s)", re.I)
 
 
-@lru_cache(maxsize=1)
-def _database() -> "hyperscan.Database":
-    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-    flags = hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_MULTILINE
-    expressions = [one.looked_for.encode() for one in SIGNS] + [anchor.encode() for anchor, _ in SHAPES]
-    database.compile(
-        expressions=expressions,
-        ids=list(range(len(expressions))),
-        elements=len(expressions),
-        flags=[flags] * len(expressions),
-    )
-    return database
-
-
 def weaknesses(
-    document: Document, data: bytes, repository: str, known: Iterable[Sighting] = ()
+    document: Document,
+    data: bytes,
+    repository: str,
+    words: Sequence[tuple[int, int]],
+    shaped: Set[int],
+    known: Iterable[Sighting] = (),
 ) -> tuple[Sighting, ...]:
-    """Return what a file says is weak, but what is `known` to be, by its readers, on the same lines."""
-    found = list[tuple[int, int]]()
-    _database().scan(data, match_event_handler=lambda id, start, end, flags, context: found.append((end, id)))
-    if not found or _SKIPPED.search(document.path):
+    """Return what a file says is weak, but what is `known` to be, by its readers, on the same lines.
+
+    `words`: where an anchor of a sign ends, and the sign's number, in order. `shaped`: numbers of the shapes of which
+    an anchor is there.
+    """
+    if not (words or shaped) or _SKIPPED.search(document.path):
         return ()
-    shaped = {id - len(SIGNS) for _, id in found if id >= len(SIGNS)} if document.roots else set()
-    notes = _shaped(document, repository, shaped)
+    notes = _shaped(document, repository, shaped if document.roots else frozenset())
     told = _places(known)
     notes.sightings = [one for one in notes.sightings if not _is_told(one, told)]
     told |= _places(notes.sightings)
-    words = sorted(one for one in found if one[1] < len(SIGNS))
     for sign, says, line in _seen(document, data, notes.environment(), words) if words else ():
         if not any((CASES[sign.case].nhi, line + beside) in told for beside in (-1, 0, 1)):
             subject = f"{'ci' if sign.case == PIPELINES else sign.case}:{notes.file}"
@@ -84,7 +72,7 @@ def weaknesses(
     return tuple(notes.sightings)
 
 
-def _shaped(document: Document, repository: str, which: set[int]) -> Notes:
+def _shaped(document: Document, repository: str, which: Set[int]) -> Notes:
     """Return the notes of the readers of shapes that could find anything."""
     notes = Notes(document, repository)
     for number in sorted(which):
@@ -109,7 +97,7 @@ def _is_told(one: Sighting, told: set[tuple[int, int]]) -> bool:
 
 
 def _seen(
-    document: Document, data: bytes, environment: str, found: "list[tuple[int, int]]"
+    document: Document, data: bytes, environment: str, found: Sequence[tuple[int, int]]
 ) -> "Iterator[tuple[Sign, str, int]]":
     """Yield each sign that counts, what is said of it, and its line."""
     looked: set[tuple[int, int]] = set()
