@@ -28,10 +28,16 @@ class Value(msgspec.Struct, frozen=True):
     """A scalar of a document, and the name that it stands under."""
 
     root: int
-    keys: tuple[str, ...]
+    above: tuple[str, ...]  # the keys that lead to where it is a member
+    key: str | None  # its own; None of a document that is a scalar
     name: str
     node: Node
     text: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys that lead to it."""
+        return self.above if self.key is None else (*self.above, self.key)
 
     @property
     def last(self) -> int:
@@ -46,15 +52,26 @@ def values(document: Document) -> Iterator[Value]:
         return
     told = secrets(document)
     for root, top in enumerate(document.roots):
-        open_: list[Iterator[tuple[tuple[str, ...], str, Node]]] = [iter([((), "", top)])]  # each as far as it was read
+        above: tuple[str, ...] = ()
+        open_: list[tuple[tuple[str, ...], Iterator[_Named]]] = [((), iter([(None, "", top)]))]  # as far as it was read
         while open_:
-            for keys, name, node in open_[-1]:
-                if type(node.value) is not str and (node.items or node.list):
+            above, left = open_[-1]
+            for key, name, node in left:
+                value = node.value
+                if type(value) is str:
+                    text = value
+                elif node.items or node.list:
+                    keys = above if key is None else (*above, key)
                     if len(keys) <= DEPTH:
-                        open_.append(_below(keys, name, node))
+                        open_.append((keys, _below(name, node)))
                         break
-                elif len(text := node.text) >= SHORTEST and len(keys) <= DEPTH:
-                    yield Value(root, keys, told.get((root, keys), name), node, text)
+                    continue
+                else:
+                    text = node.text
+                if len(text) >= SHORTEST and len(above) < DEPTH:
+                    if told and key is not None:
+                        name = told.get((root, (*above, key)), name)
+                    yield Value(root, above, key, name, node, text)
             else:
                 open_.pop()
 
@@ -64,21 +81,28 @@ def _alone(document: Document) -> Iterator[Value]:
     lines = list(islice(document.roots[0].list, FEW)) if document.roots and not document.path.endswith(SEALED) else []
     told = [one for one in lines if not one.text.lstrip().startswith("#")]
     if len(told) == 1 and len(lines) < FEW:
-        yield Value(0, (str(lines.index(told[0])),), document.path.rpartition("/")[2], told[0], told[0].text.strip())
+        yield Value(0, (), str(lines.index(told[0])), document.path.rpartition("/")[2], told[0], told[0].text.strip())
 
 
-def _below(keys: tuple[str, ...], name: str, node: Node) -> Iterator[tuple[tuple[str, ...], str, Node]]:
-    """Yield what a mapping or a sequence has: the keys that lead there, the name that it stands under, and it."""
+_Named = tuple[str | None, str, Node]  # a key, the name that it stands under, and what stands there
+
+
+def _below(name: str, node: Node) -> Iterator[_Named]:
+    """Yield what a mapping or a sequence has."""
     if items := node.items:
-        own = name
-        if not VALUES.isdisjoint(map(str.lower, items)):
-            own = next((text for key in items if key.lower() in NAMED if (text := items[key].text)), name)
-        for key, one in items.items():
-            yield (*keys, key), own if key.lower() in VALUES else key, one
+        folded = [key.lower() for key in items]
+        if VALUES.isdisjoint(folded):
+            yield from ((key, key, one) for key, one in items.items())
+            return
+        own = next(
+            (text for key, fold in zip(items, folded, strict=True) if fold in NAMED and (text := items[key].text)), name
+        )
+        for (key, one), fold in zip(items.items(), folded, strict=True):
+            yield key, own if fold in VALUES else key, one
     else:
         places = node.list
         for n, one in enumerate(places):
-            yield (*keys, str(n)), _before(places, n) or name, one
+            yield str(n), _before(places, n) or name, one
 
 
 def named(name: str, text: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from taskbound.posture.detection.bindings import by_name
-from taskbound.posture.detection.decode import DEEPEST, decodings, may_be_encoded
+from taskbound.posture.detection.decode import DEEPEST, decodings, is_perhaps_encoded, may_be_encoded
 from taskbound.posture.detection.effort import Effort
 from taskbound.posture.detection.found import NAME, Found
 from taskbound.posture.detection.names import kind_of_name
@@ -76,12 +76,12 @@ class Detector:
         Raises Stopped, after what was found until then.
         """
         effort = Effort()
-        for begin, group in _groups(values):
-            loud = may_hold(group, effort)
-            for number, data in enumerate(group):
-                name, text = values[begin + number]
-                if len(text) < SHORTEST or not (number in loud or kind_of_name(name) or _may_be_encoded(data)):
+        for begin, end in _groups(values):
+            loud = may_hold([text for _, text in values[begin:end]], effort)
+            for number, (name, text) in enumerate(values[begin:end]):
+                if len(text) < SHORTEST or not (number in loud or kind_of_name(name) or is_perhaps_encoded(text)):
                     continue
+                data = text.encode("utf-8", "surrogatepass")
                 found = _in_value(name, data, find(data, effort) if number in loud else [], effort)
                 effort.finds -= len(found)
                 if found:
@@ -113,16 +113,16 @@ class Detector:
         return hits
 
 
-def _groups(values: Sequence[tuple[str, str]]) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield values as bytes, some at a time, with the place of the first."""
-    begin, size, group = 0, 0, list[bytes]()
-    for number, (_, text) in enumerate(values):
-        group.append(text.encode("utf-8", "surrogatepass"))
-        size += len(group[-1])
+def _groups(values: Sequence[tuple[str, str]]) -> Iterator[tuple[int, int]]:
+    """Yield where some values begin that are searched together, and where they end."""
+    begin, size = 0, 0
+    for number, (_, text) in enumerate(values, 1):
+        size += len(text)
         if size > TOGETHER:
-            yield begin, group
-            begin, size, group = number + 1, 0, []
-    yield begin, group
+            yield begin, number
+            begin, size = number, 0
+    if begin < len(values):
+        yield begin, len(values)
 
 
 def _may_be_encoded(data: bytes) -> bool:

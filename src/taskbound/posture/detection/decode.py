@@ -18,6 +18,7 @@ _HEX = re.compile(rb"(?:0x)?((?:[0-9a-fA-F]{2}){8,})")
 _URL = re.compile(rb"%[0-9a-fA-F]{2}")
 _JSON = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _ENCODED = (ascii_letters + digits + "+/-_=\t\n\r\v\f").encode()  # base64 (hexadecimal too), on lines
+_OTHER = re.compile(r"[^A-Za-z0-9+/\-_=\t\n\r\v\f]")
 _UNSEEN = bytes(set(range(32)) - set(b"\t\n\r")) + b"\x7f"
 _SHORT = {b'"': b'"', b"\\": b"\\", b"/": b"/", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
@@ -36,6 +37,11 @@ def is_text(data: bytes) -> bool:
 def may_be_encoded(data: bytes) -> bool:
     """Say whether `decodings` could find any: a cheap question that most values of a document answer with no."""
     return b"%" in data or b"\\" in data or not data.translate(None, _ENCODED)
+
+
+def is_perhaps_encoded(text: str) -> bool:
+    """Say the same of a text before it is bytes, or yes."""
+    return "%" in text or "\\" in text or not _OTHER.search(text.strip())
 
 
 def from_base64(data: bytes) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from itertools import accumulate
 from urllib.parse import unquote_to_bytes
 
 import hyperscan
@@ -221,14 +222,11 @@ def find(data: bytes, effort: Effort, depth: int = 0) -> list[Found]:
     return search.found()
 
 
-def may_hold(values: Sequence[bytes], effort: Effort) -> set[int]:
+def may_hold(values: Sequence[str], effort: Effort) -> set[int]:
     """Return the places of those in which `find` may find something: asked of hyperscan once."""
     if len(values) == 1:
         return {0}
     database, _ = _database()
-    starts = [0]
-    for one in values:
-        starts.append(starts[-1] + len(one) + 1)
     ends: set[int] = set()
 
     def event(id: int, start: int, end: int, flags: int, context: object) -> bool:
@@ -236,8 +234,15 @@ def may_hold(values: Sequence[bytes], effort: Effort) -> set[int]:
         effort.events -= 1
         return effort.events < 0
 
+    whole = "\n".join(values)
+    data = whole.encode("utf-8", "surrogatepass")
     with suppress(hyperscan.ScanTerminated):
-        database.scan(b"\n".join(values), match_event_handler=event)
+        database.scan(data, match_event_handler=event)
+    if not ends:
+        return set()
+    is_plain = len(data) == len(whole)
+    sizes = (len(one) if is_plain else len(one.encode("utf-8", "surrogatepass")) for one in values)
+    starts = list(accumulate((size + 1 for size in sizes), initial=0))
     return {bisect_right(starts, end - 1) - 1 for end in ends}
 
 
