@@ -24,6 +24,7 @@ from taskbound.posture.report import Gathered, Report
 from taskbound.posture.scan import Scan, Scanned, scan
 from taskbound.posture.sighting import Credential, Sighting
 from taskbound.posture.standing import Suppression, judge, read_baseline, read_suppressions
+from taskbound.posture.twice import Twice
 
 KEY_FILE, KEY_SIZE = "discover.key", 32  # bytes
 SUPPRESSIONS = Path(".taskbound/suppressions.toml")  # in what is looked at, where no file is named
@@ -131,7 +132,7 @@ def scanner(key: bytes) -> Scan:
 
 def scanner_of(mark: Callable[[str], str]) -> Scan:
     """Return what scans a file and calls what it finds by these marks."""
-    return partial(_scan, Detector(mark), mark)
+    return partial(_scan, Detector(mark), mark, Twice())
 
 
 def mark_of(key: bytes, text: str) -> str:
@@ -139,9 +140,15 @@ def mark_of(key: bytes, text: str) -> str:
 
 
 def _scan(
-    detector: Detector, mark: Callable[[str], str], path: str, data: bytes, repository: str, whole: bool
+    detector: Detector,
+    mark: Callable[[str], str],
+    twice: Twice,
+    path: str,
+    data: bytes,
+    repository: str,
+    whole: bool,
 ) -> Scanned:
-    return scan(path, data, repository, detector, mark, whole=whole)
+    return scan(path, data, repository, detector, mark, whole=whole, twice=twice)
 
 
 def mark_key(state: Path | None) -> bytes:

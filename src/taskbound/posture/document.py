@@ -79,6 +79,11 @@ class TextLines(Sequence[Node]):
     def __init__(self, text: str) -> None:
         self._text = text
 
+    @property
+    def most(self) -> int:
+        """How many they can be."""
+        return self._text.count("\n") + 1
+
     @cached_property
     def _nodes(self) -> "list[Node]":
         lines = enumerate(self._text.split("\n"), 1)

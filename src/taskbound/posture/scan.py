@@ -15,12 +15,11 @@ from taskbound.posture.exports import read_export
 from taskbound.posture.harmless import MADE_UP, dead_lines, is_sealed, is_shown
 from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
-from taskbound.posture.parsers import parse
-from taskbound.posture.readers import read
+from taskbound.posture.parsers import named, parse
+from taskbound.posture.readers import Reading, read
 from taskbound.posture.sighting import (
     Credential,
     Holder,
-    Holding,
     Mark,
     Place,
     Principal,
@@ -30,6 +29,7 @@ from taskbound.posture.sighting import (
     Weakness,
 )
 from taskbound.posture.signs import weaknesses
+from taskbound.posture.twice import Said, Twice
 from taskbound.posture.values import FLAT, Value
 
 BY_LINE = (".jsonl", ".ndjson", ".log", ".csv", ".tsv")  # a part of such a file is as good as a whole one
@@ -38,7 +38,8 @@ _CODE_ARE = (
     "py pyi pyx js mjs cjs jsx ts tsx vue svelte go rs java kt scala c h cc cpp hpp m mm cs fs vb swift rb php pl pm "
     "lua r jl ex exs erl hs ml clj dart sql css scss less proto asm s po rst"
 )
-CODE = tuple(f".{ending}" for ending in _CODE_ARE.split())
+_ENDINGS = tuple(f".{ending}" for ending in _CODE_ARE.split())
+CODE, PART = "code", "part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +54,40 @@ class Scanned:
 Scan = Callable[[str, bytes, str, bool], Scanned]  # path, data, repository, whether the data is the whole file
 
 
-def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark, *, whole: bool = True) -> Scanned:
-    """Return what stands in a file, or in a part of one, with lines counted from the data's first."""
-    document, holdings, seen, problem = _read(path, data, repository, whole)
+def scan(
+    path: str,
+    data: bytes,
+    repository: str,
+    detector: Detector,
+    mark: Mark,
+    *,
+    whole: bool = True,
+    twice: Twice | None = None,
+) -> Scanned:
+    """Return what stands in a file, or in a part of one, with lines counted from the data's first.
+
+    `twice`: what texts said that were looked at before, by the same detector.
+    """
+    way = _way(path, whole)
+    key = twice.key(data, way) if twice and way != PART else None
+    known = twice.get(key) if twice and key else None
+    document, reading, problem = _read(path, data, repository, way, whole, known)
+    if reading is None:
+        reading, key, known = Reading(), None, None
     told = partial(_told, detector)
-    holdings = tuple(replace(one, holder=replace(one.holder, name=told(one.holder.name))) for one in holdings)
+    holdings = tuple(replace(one, holder=replace(one.holder, name=told(one.holder.name))) for one in reading.holdings)
     exported, trouble = _exported(document, mark)
-    there, lost = _anchored(data)
+    there, lost = (known.anchored, "") if known else _anchored(data)
+    seen = reading.sightings
     declared, doubt = _declared(document, data, repository, there, (*seen, *exported)) if whole else ((), "")
     seen = tuple(_retold(one, told) for one in (*seen, *declared))
     remarked, untold = _beside(document, data, repository, there)
+    found = known.found if known else located(document, data, detector, listed=bool(exported))
+    dead = known.dead if known else dead_lines(document, data) if found.hits and not _is_code(path) else frozenset()
+    if twice and key and not (known or trouble or lost or found.problem):
+        twice.keep(key, Said(document if document.format not in FLAT else None, there, found, dead))
     trouble = trouble or lost or untold
-    found = located(document, data, detector, listed=bool(exported))
     held: list[Sighting] = []
-    dead = dead_lines(document, data) if found.hits and not path.lower().endswith(CODE) else ()
     try:
         held_by = Holdings(holdings if found.hits else (), document)
         for hit, value in found.hits:
@@ -81,6 +102,17 @@ def scan(path: str, data: bytes, repository: str, detector: Detector, mark: Mark
     holders = tuple(dict.fromkeys(one.holder for one in holdings))
     remarked = tuple(_retold(one, told) for one in remarked)
     return Scanned((*exported, *seen, *remarked, *held), holders, problem or trouble or doubt or found.problem)
+
+
+def _way(path: str, whole: bool) -> str:
+    """Return how a file is read: what is not, for it is code or a part, is searched as text."""
+    if not whole and not path.lower().endswith(BY_LINE):
+        return PART
+    return CODE if _is_code(path) else named(path) or ""
+
+
+def _is_code(path: str) -> bool:
+    return path.lower().endswith(_ENDINGS)
 
 
 @lru_cache(maxsize=4096)
@@ -131,19 +163,21 @@ def moved(scanned: Scanned, path: str, lines: int) -> Scanned:
 
 
 def _read(
-    path: str, data: bytes, repository: str, whole: bool
-) -> tuple[Document, tuple[Holding, ...], tuple[Sighting, ...], str]:
-    """Return the document, who holds what stands in it, what else is seen, and what is wrong with it."""
-    if not whole and not path.lower().endswith(BY_LINE):
-        return Document(path, "text", ()), (), (), "too large for its structure to be read; searched as text"
+    path: str, data: bytes, repository: str, way: str, whole: bool, known: Said | None
+) -> tuple[Document, Reading | None, str]:
+    """Return the document, what its readers say, None where they cannot, and what is wrong with it."""
+    document = Document(path, "text", ())
+    if way == PART:
+        return document, Reading(), "too large for its structure to be read; searched as text"
     try:
-        document = Document(path, "text", ()) if path.lower().endswith(CODE) else parse(path, data)
+        if way != CODE:
+            document = replace(known.document, path=path) if known and known.document else parse(path, data)
         reading = read(document, repository)
     except Exception as error:  # of whatever kind: a file's text must not decide what is looked at
-        return Document(path, "text", ()), (), (), f"its structure cannot be read ({type(error).__name__})"
+        return Document(path, "text", ()), None, f"its structure cannot be read ({type(error).__name__})"
     # Where a part breaks off, its last line is no problem of the file.
     problem = f"its structure is not read to its end: {document.problem}" if document.problem and whole else ""
-    return document, reading.holdings, reading.sightings, problem
+    return document, reading, problem
 
 
 def _anchored(data: bytes) -> tuple[Anchored, str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from taskbound.posture.document import Document
 from taskbound.posture.parsers.csv import read_csv
@@ -147,7 +148,7 @@ def parse(path: str, data: bytes) -> Document:
     if text is None:
         return Document(path, "text", (), "binary")
     found: list[Document] = []
-    for reader in _order(_named(path), _seen(text)):
+    for reader in _order(named(path), _seen(text)):
         found.append(_read(path, text, reader))
         if not found[-1].problem:
             break
@@ -161,17 +162,17 @@ def parse(path: str, data: bytes) -> Document:
     return document
 
 
-def _order(named: str | None, seen: str | None) -> list[str]:
+def _order(name: str | None, seen: str | None) -> list[str]:
     """Return the readers that are tried until one finds no fault; the first one's fault is told."""
-    if named == "xml" and seen != "xml":  # *.config is many things
-        named = None
-    if seen is None or seen == named:
-        return [named or "text"]
-    if named is None or named == "text":
-        return [seen] if seen in _TELLING and named is None else [seen, "text"]
+    if name == "xml" and seen != "xml":  # *.config is many things
+        name = None
+    if seen is None or seen == name:
+        return [name or "text"]
+    if name is None or name == "text":
+        return [seen] if seen in _TELLING and name is None else [seen, "text"]
     if seen not in _TELLING:
-        return [named]
-    return [seen, named] if named in _FORGIVING else [named, seen]
+        return [name]
+    return [seen, name] if name in _FORGIVING else [name, seen]
 
 
 def _read(path: str, text: str, reader: str) -> Document:
@@ -207,12 +208,18 @@ def _decoded(data: bytes) -> tuple[str | None, bool]:
     return text, is_whole
 
 
-def _named(path: str) -> str | None:
-    """Return the reader for a file of this name."""
+def named(path: str) -> str | None:
+    """Return the reader for a file of this name; None where it says nothing."""
     folders = path.lower().replace("\\", "/").split("/")
-    name = folders[-1]
+    return _named(folders[-2] if len(folders) > 1 else None, folders[-1])
+
+
+@lru_cache(maxsize=4096)
+def _named(folder: str | None, name: str) -> str | None:
     while True:
-        places = [_WHOLE[one] for one in (name, "/".join((*folders[-2:-1], name))) if one in _WHOLE]
+        places = [_WHOLE[name]] if name in _WHOLE else []
+        if folder is not None and (within := f"{folder}/{name}") in _WHOLE:
+            places.append(_WHOLE[within])
         places += [_ENDINGS[end] for at, sign in enumerate(name) if sign == "." and (end := name[at:]) in _ENDINGS]
         places += [place for place, pattern in _PATTERNS if fnmatchcase(name, pattern)]
         if places:

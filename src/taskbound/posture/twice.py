@@ -1,0 +1,76 @@
+"""Twice: what bytes say wherever they lie is found out once. Copies are many: vendored code, charts, what tools wrote.
+
+Kept are the document and the hits, of which neither knows the path; who holds them is asked for each path anew. Bytes
+are known by their SHA-256, so that nobody can make others that pass for some that were found harmless.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from taskbound.posture.anchors import Anchored
+from taskbound.posture.document import Document, Node, TextLines
+from taskbound.posture.located import Located
+
+MOST_TEXTS = 50_000  # that are remembered in one process, some 10 MB
+MOST_NODES = 100_000  # of their documents, some 20 MB
+LARGEST = 20_000  # nodes of a document that is kept
+HIT = 5  # what one takes, in nodes
+
+Key = tuple[bytes, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What bytes say, where they are read in one way."""
+
+    document: Document | None  # of the path at which they were first; None where it is made of them in no time
+    anchored: Anchored
+    found: Located
+    dead: frozenset[int]  # lines of which it is said that what stands there opens nothing
+
+
+class Twice:
+    """What the texts said that were looked at last."""
+
+    def __init__(self) -> None:
+        self._said: dict[Key, tuple[Said, int]] = {}
+        self._nodes = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many texts are remembered, and what they take, in nodes."""
+        return len(self._said), self._nodes
+
+    def key(self, data: bytes, way: str) -> Key:
+        """Return what bytes are known by that are read in this way."""
+        return sha256(data).digest(), way
+
+    def get(self, key: Key) -> Said | None:
+        found = self._said.get(key)
+        return found[0] if found else None
+
+    def keep(self, key: Key, said: Said) -> None:
+        """Remember what bytes said. What was remembered first is forgotten first."""
+        nodes = len(said.found.hits) * HIT + (_weigh(said.document.roots) if said.document else 0)
+        if nodes > LARGEST:
+            return
+        self._said[key] = said, nodes
+        self._nodes += nodes
+        while len(self._said) > MOST_TEXTS or self._nodes > MOST_NODES:
+            self._nodes -= self._said.pop(next(iter(self._said)))[1]
+
+
+def _weigh(roots: Iterable[Node]) -> int:
+    """Return how many nodes there are, or may be once a text was asked for its lines; or some number above LARGEST."""
+    nodes, waiting = 0, list(roots)
+    while waiting and nodes <= LARGEST:
+        value = waiting.pop().value
+        nodes += 1
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, TextLines):
+            nodes += value.most
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return nodes

@@ -1,0 +1,100 @@
+"""What bytes say is found out once, and is the same wherever they lie as it is for who never saw them before."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from taskbound.posture import scan as scan_module
+from taskbound.posture import twice as twice_module
+from taskbound.posture.detection import Detector
+from taskbound.posture.scan import scan
+from taskbound.posture.sighting import Credential
+from taskbound.posture.twice import Twice
+from tests.posture.planted import ORGANISATIONS, PLANTED, mark
+
+SETTINGS = b'{"db": {"password": "Wq7#kkf92LmzQ"}, "port": 5432}\n'
+CHART = b"apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {password: Wq7#kkf92LmzQ}\n"
+CODE = b'password = "Wq7#kkf92LmzQ"\n'
+FOLDERS = ("", "prod/", "repos/shop/.github/workflows/", ".claude/projects/a/", "tests/")
+
+
+def files() -> list[Path]:
+    return [one for name in ORGANISATIONS for one in sorted((PLANTED / name / "files").rglob("*")) if one.is_file()]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_copy_says_what_it_would_say_alone(folder):
+    twice, chance = Twice(), random.Random(folder)
+    for file in files():
+        data = file.read_bytes()
+        cut = data[: chance.randrange(len(data) + 1)]
+        for text in (data, cut):
+            for path in (file.name, f"{folder}{file.name}", f"{folder}{file.parent.name}/{file.name}"):
+                alone = scan(path, text, "shop", Detector(mark), mark)
+                assert scan(path, text, "shop", Detector(mark), mark, twice=twice) == alone, path
+
+
+@pytest.mark.parametrize(("name", "data"), [("a.json", SETTINGS), ("a.yaml", CHART), ("a.py", CODE)])
+def test_the_second_time_nothing_is_searched_or_parsed(monkeypatch, name, data):
+    twice = Twice()
+    first = scan(f"a/{name}", data, "shop", Detector(mark), mark, twice=twice)
+    for one in ("parse", "located", "anchored", "dead_lines"):
+        monkeypatch.delattr(scan_module, one)
+    again = scan(f"b/{name}", data, "shop", Detector(mark), mark, twice=twice)
+    assert [one.place.path for one in again.sightings if isinstance(one, Credential)] == [f"b/{name}"]
+    assert len(again.sightings) == len(first.sightings)
+
+
+def test_the_same_bytes_under_a_name_that_is_read_in_another_way_are_read_in_that_way():
+    twice = Twice()
+    spots = [
+        one.spot
+        for name in ("a.txt", "a.json", ".env", "a.py")
+        for one in scan(name, SETTINGS, "", Detector(mark), mark, twice=twice).sightings
+        if isinstance(one, Credential)
+    ]
+    assert spots == ["config", "config", "dotenv", "file"]
+
+
+def test_where_a_reader_fails_its_file_is_a_text_and_its_copies_are_not(monkeypatch):
+    def fails(document, repository):
+        raise ValueError if "broken" in document.path else KeyError
+
+    twice = Twice()
+    good = scan("a.json", SETTINGS, "", Detector(mark), mark, twice=twice)
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_module, "read", fails)
+        bad = scan("broken.json", SETTINGS, "", Detector(mark), mark, twice=twice)
+        assert "ValueError" in bad.problem
+        assert bad == scan("broken.json", SETTINGS, "", Detector(mark), mark)
+    assert scan("a.json", SETTINGS, "", Detector(mark), mark, twice=twice) == good
+
+
+def test_what_was_not_looked_at_to_its_end_is_not_remembered(monkeypatch):
+    def slow(*_: object) -> None:
+        raise TimeoutError
+
+    twice = Twice()
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_module, "anchored", slow)
+        assert "TimeoutError" in scan("a.json", SETTINGS, "", Detector(mark), mark, twice=twice).problem
+    assert not scan("a.json", SETTINGS, "", Detector(mark), mark, twice=twice).problem
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr(twice_module, "MOST_TEXTS", 10)
+    monkeypatch.setattr(twice_module, "MOST_NODES", 100)
+    twice = Twice()
+    for number in range(60):
+        scan("a.json", b'{"a": [%s]}' % b", ".join([b"%d" % number] * number), "", Detector(mark), mark, twice=twice)
+        assert twice.size[0] <= 10
+        assert twice.size[1] <= 100
+    assert twice.size[0] >= 1
+
+
+def test_a_document_that_is_too_large_is_not_kept():
+    twice = Twice()
+    many = b"[%s]" % b",".join([b"1"] * (twice_module.LARGEST + 1))
+    scan("a.json", many, "", Detector(mark), mark, twice=twice)
+    assert twice.size == (0, 0)
