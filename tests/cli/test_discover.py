@@ -22,7 +22,7 @@ TOKEN, OTHER = "tok_aaaa1111", "tok_bbbb2222"
 @pytest.fixture
 def place(monkeypatch, tmp_path):
     monkeypatch.setenv("TASKBOUND_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr("taskbound.app.discover.Detector", Detector)
+    monkeypatch.setattr("taskbound.app.scanning.Detector", Detector)
     monkeypatch.setattr("taskbound.app.discover.find", find)
     monkeypatch.setattr("taskbound.cli.discover.SAID_AFTER", 600.0)  # a busy machine has no more to say
     (tmp_path / "work").mkdir()

@@ -16,7 +16,8 @@ from taskbound.posture.detection import Hit
 from taskbound.posture.document import Document, Node
 from taskbound.posture.findings import Finding
 from taskbound.posture.readers import Reading
-from taskbound.posture.scan import Scanned, scan
+from taskbound.posture.scan import scan
+from taskbound.posture.seen import Scanned
 from taskbound.posture.sighting import Credential, Holder, Holding, Mark, Place
 
 TOKEN = re.compile(r"tok_[a-z0-9]{8}")

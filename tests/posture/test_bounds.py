@@ -17,7 +17,8 @@ from taskbound.posture import detection
 from taskbound.posture.detection import Detector, Stopped, bindings, exempt, forms
 from taskbound.posture.detection.effort import Effort
 from taskbound.posture.inventory import Inventory
-from taskbound.posture.scan import Scanned, scan
+from taskbound.posture.scan import scan
+from taskbound.posture.seen import Scanned
 from taskbound.posture.sighting import Credential, Holder, Place
 from tests.posture.planted import mark
 

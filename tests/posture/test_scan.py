@@ -6,7 +6,8 @@ from taskbound.posture import scan as scan_module
 from taskbound.posture.document import Document, Node
 from taskbound.posture.parsers import parse
 from taskbound.posture.readers import Reading
-from taskbound.posture.scan import Scanned, moved, scan
+from taskbound.posture.scan import scan
+from taskbound.posture.seen import Scanned, moved
 from taskbound.posture.sighting import Credential, Holder, Holding, Place, Principal, Weakness
 from taskbound.posture.values import named, values
 from tests.posture.standin import Detector, mark, standing_in

@@ -1,13 +1,11 @@
 """Discovery without a world: who holds which credentials in files. Reads what is named, changes and sends nothing."""
 
-import hmac
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -17,14 +15,12 @@ from taskbound.plugins.discoverers.files import Files, Root
 from taskbound.plugins.discoverers.files.walk import SKIPPED
 from taskbound.plugins.discoverers.history import History
 from taskbound.plugins.discoverers.tracked import is_untracked
-from taskbound.posture.detection import Detector
 from taskbound.posture.entries import Looked
 from taskbound.posture.findings import Finding, find
 from taskbound.posture.report import Gathered, Report
-from taskbound.posture.scan import Scan, Scanned, scan
+from taskbound.posture.seen import Scan
 from taskbound.posture.sighting import Credential, Sighting
 from taskbound.posture.standing import Suppression, judge, read_baseline, read_suppressions
-from taskbound.posture.twice import Twice
 
 KEY_FILE, KEY_SIZE = "discover.key", 32  # bytes
 SUPPRESSIONS = Path(".taskbound/suppressions.toml")  # in what is looked at, where no file is named
@@ -126,29 +122,10 @@ def looked_at(asked: Discovery, seen: Gathered) -> Looked:
 
 
 def scanner(key: bytes) -> Scan:
-    """Return what scans a file, for one process. Rules are compiled here, once."""
-    return scanner_of(partial(mark_of, key))
+    """Return what scans a file. What it takes is imported where there is one to look at."""
+    from taskbound.app import scanning
 
-
-def scanner_of(mark: Callable[[str], str]) -> Scan:
-    """Return what scans a file and calls what it finds by these marks."""
-    return partial(_scan, Detector(mark), mark, Twice())
-
-
-def mark_of(key: bytes, text: str) -> str:
-    return hmac.digest(key, text.encode(errors="surrogatepass"), "sha256").hex()
-
-
-def _scan(
-    detector: Detector,
-    mark: Callable[[str], str],
-    twice: Twice,
-    path: str,
-    data: bytes,
-    repository: str,
-    whole: bool,
-) -> Scanned:
-    return scan(path, data, repository, detector, mark, whole=whole, twice=twice)
+    return scanning.scanner(key)
 
 
 def mark_key(state: Path | None) -> bytes:

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from taskbound.app import targets
-from taskbound.app.discover import Discovery, findings_of, gather, mark_key, mark_of, roots_of
+from taskbound.app.discover import Discovery, findings_of, gather, mark_key, roots_of
 from taskbound.app.replace import read_file, real_path
+from taskbound.app.scanning import mark_of
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound
 from taskbound.core.secret import Secret
 from taskbound.plugins.discoverers.files import Root

@@ -13,10 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
 
-from taskbound.app.discover import Discovery, mark_of, roots_of, scanner_of
+from taskbound.app.discover import Discovery, roots_of
 from taskbound.app.issuers import called, configured, nearby
 from taskbound.app.places import load_config
 from taskbound.app.replace import read_file, real_path
+from taskbound.app.scanning import mark_of, scanner_of
 from taskbound.asking import WITHIN, Login, each
 from taskbound.core.errors import Conflict, NotFound
 from taskbound.core.secret import Secret

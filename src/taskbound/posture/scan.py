@@ -4,7 +4,7 @@ A parser that fails costs its file the structure, not the search; a search that 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from taskbound.posture.anchors import Anchored, anchored
@@ -17,6 +17,7 @@ from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
 from taskbound.posture.parsers import named, parse
 from taskbound.posture.readers import Reading, read
+from taskbound.posture.seen import Scanned
 from taskbound.posture.sighting import (
     Credential,
     Holder,
@@ -25,7 +26,6 @@ from taskbound.posture.sighting import (
     Principal,
     Remark,
     Sighting,
-    Use,
     Weakness,
 )
 from taskbound.posture.signs import weaknesses
@@ -40,18 +40,6 @@ _CODE_ARE = (
 )
 _ENDINGS = tuple(f".{ending}" for ending in _CODE_ARE.split())
 CODE, PART = "code", "part"
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """What stands in a file. `holders`: all that its format says could hold something, whether they do or not."""
-
-    sightings: tuple[Sighting, ...] = ()
-    holders: tuple[Holder, ...] = ()
-    problem: str = ""  # why it could not be read to its end
-
-
-Scan = Callable[[str, bytes, str, bool], Scanned]  # path, data, repository, whether the data is the whole file
 
 
 def scan(
@@ -144,22 +132,6 @@ def _retold(sighting: Sighting, told: Callable[[str], str]) -> Sighting:
         facts = {name: told(said) if isinstance(said, str) else said for name, said in sighting.facts.items()}
         return replace(sighting, of=told(sighting.of), facts=facts)
     return sighting
-
-
-def moved(scanned: Scanned, path: str, lines: int) -> Scanned:
-    """Return what was seen as it is in the file that a part or an unpacked text belongs to, `lines` further down."""
-
-    def there(place: Place) -> Place:
-        return Place(path, place.line + lines)
-
-    def one(sighting: Sighting) -> Sighting:
-        if isinstance(sighting, Weakness):
-            return replace(sighting, place=there(sighting.place), more=tuple(map(there, sighting.more)))
-        if isinstance(sighting, Use):
-            return replace(sighting, place=there(sighting.place), more=tuple(map(there, sighting.more)))
-        return replace(sighting, place=there(sighting.place))
-
-    return replace(scanned, sightings=tuple(map(one, scanned.sightings)))
 
 
 def _read(

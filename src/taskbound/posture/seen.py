@@ -1,8 +1,37 @@
-"""Seen: what a discoverer hands over, part by part, and what it could not look at."""
+"""Seen: what stands in a file, what a discoverer hands over, part by part, and what it could not look at."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from taskbound.posture.sighting import Holder, Sighting
+from taskbound.posture.sighting import Holder, Place, Sighting, Use, Weakness
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What stands in a file. `holders`: all that its format says could hold something, whether they do or not."""
+
+    sightings: tuple[Sighting, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    problem: str = ""  # why it could not be read to its end
+
+
+Scan = Callable[[str, bytes, str, bool], Scanned]  # path, data, repository, whether the data is the whole file
+
+
+def moved(scanned: Scanned, path: str, lines: int) -> Scanned:
+    """Return what was seen as it is in the file that a part or an unpacked text belongs to, `lines` further down."""
+
+    def there(place: Place) -> Place:
+        return Place(path, place.line + lines)
+
+    def one(sighting: Sighting) -> Sighting:
+        if isinstance(sighting, Weakness):
+            return replace(sighting, place=there(sighting.place), more=tuple(map(there, sighting.more)))
+        if isinstance(sighting, Use):
+            return replace(sighting, place=there(sighting.place), more=tuple(map(there, sighting.more)))
+        return replace(sighting, place=there(sighting.place))
+
+    return replace(scanned, sightings=tuple(map(one, scanned.sightings)))
 
 
 @dataclass(frozen=True, slots=True)

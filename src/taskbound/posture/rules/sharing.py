@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 
 from taskbound.posture.inventory import Inventory, Unit, grouped
-from taskbound.posture.readers.agents import client_of
 from taskbound.posture.rules.draft import Draft, label, labels, listed, places_of
 from taskbound.posture.sighting import Credential
 
@@ -106,7 +105,13 @@ def _agents(agents: Sequence[Credential]) -> tuple[Credential, ...]:
 
 def _clients(agents: Sequence[Credential]) -> set[str]:
     """Return the agents that hold it by their files: each starts a server of its own, of whatever name."""
-    return {client for one in agents if (client := client_of(one.place.path))}
+    return {client for one in agents if (client := _client_of(one.place.path))}
+
+
+def _client_of(path: str) -> str:
+    from taskbound.posture.readers.agents import client_of  # late: who finds nothing shared needs no readers
+
+    return client_of(path)
 
 
 def _opens_production(one: Credential) -> bool:
@@ -121,11 +126,11 @@ def _draft(inventory: Inventory, unit: Unit, case: str, held: Sequence[Credentia
     subject = label(next(iter(unit.secrets), unit.credentials[0]))
     holders = tuple(dict.fromkeys(one.holder.name for one in held))
     # Two agents may call a server alike: then their files tell them apart.
-    names = tuple(dict.fromkeys((one.holder.name, client_of(one.place.path)) for one in held))
+    names = tuple(dict.fromkeys((one.holder.name, _client_of(one.place.path)) for one in held))
     told = [f"{name} ({client})" if client and len(names) > len(holders) else name for name, client in names]
     key = inventory.key_of(unit)
     # One place of each holder comes first, so that none is lost where there are many.
-    leading = list({(one.holder.name, client_of(one.place.path)): one for one in reversed(held)}.values())[::-1]
+    leading = list({(one.holder.name, _client_of(one.place.path)): one for one in reversed(held)}.values())[::-1]
     return Draft(
         case,
         (*dict.fromkeys((subject, *labels(unit.secrets))),) if unit.secrets else (subject,),

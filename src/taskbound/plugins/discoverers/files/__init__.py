@@ -15,9 +15,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from taskbound.plugins.discoverers.files.walk import Repositories, Root, files_below
-from taskbound.plugins.discoverers.files.workers import Batch, Worker
-from taskbound.posture.scan import Scan
-from taskbound.posture.seen import Seen, Unread
+from taskbound.plugins.discoverers.files.workers import Batch, Worker, is_alone
+from taskbound.posture.seen import Scan, Seen, Unread
 
 __all__ = ["Files", "Root"]
 
@@ -32,7 +31,10 @@ class Files:
     def __init__(
         self, roots: Sequence[Root], begin: Callable[[bytes], Scan], key: bytes, *, but: Sequence[Path] = ()
     ) -> None:
-        """`begin`: makes, in each process, what scans; a function of a module. `but`: files that are left out."""
+        """`begin`: makes, in each process, what scans; a function of a module that remembers what it made last.
+
+        `but`: files that are left out.
+        """
         # Each place is looked at once: as the root that names it most closely, the first of two that are the same.
         self._roots = {os.path.realpath(root.place): root for root in reversed(roots)}
         self._begin, self._key = begin, key
@@ -44,6 +46,8 @@ class Files:
         batches = self._batches()
         early = deque(islice(batches, 2))
         if early:
+            if is_alone():
+                self._begin(self._key)  # what it compiles is there in each process that is forked
             workers = [Worker(self._begin, self._key) for _ in range(PROCESSES if len(early) > 1 else 1)]
             yield from self._in_processes(workers, early, batches)
         yield Seen(

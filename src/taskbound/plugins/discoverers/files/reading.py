@@ -9,8 +9,7 @@ from taskbound.plugins.discoverers.files import archives, streams
 from taskbound.plugins.discoverers.files.alarm import alarm, listening
 from taskbound.plugins.discoverers.files.streams import Bounded, Budget, Unpacked, Unreadable, Utf8, windows
 from taskbound.plugins.discoverers.files.walk import File, shown_as, why_of
-from taskbound.posture.scan import Scan, moved
-from taskbound.posture.seen import Seen, Unread
+from taskbound.posture.seen import Scan, Seen, Unread, moved
 from taskbound.posture.sighting import Holder, Sighting
 
 WHOLE_LISTED = 64 << 20  # bytes of an exported list: nothing can be said from a part of one

@@ -13,10 +13,10 @@ from typing import Any
 
 from taskbound.plugins.discoverers.files.reading import PER_MIB, look_into
 from taskbound.plugins.discoverers.files.walk import File
-from taskbound.posture.scan import Scan
-from taskbound.posture.seen import Seen
+from taskbound.posture.seen import Scan, Seen
 
 STUCK = 120.0  # seconds without an answer after which a process is ended; the alarm ends what Python can end
+SCANS = "taskbound.posture.scan"  # what whoever scans will import
 MEMORY = 2 << 30  # bytes of address space that a process may have: a bomb fails in it, not on the machine
 
 
@@ -51,7 +51,7 @@ class Worker:
             process = multiprocessing.get_context("fork").Process(target=_work, args=words, daemon=True)
         else:
             server = multiprocessing.get_context("forkserver")
-            server.set_forkserver_preload([self._begin.__module__])
+            server.set_forkserver_preload([self._begin.__module__, SCANS])
             process = server.Process(target=_work, args=words, daemon=True)
         process.start()
         self._process = process

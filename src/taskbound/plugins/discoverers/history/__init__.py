@@ -18,8 +18,7 @@ from time import monotonic
 from taskbound.plugins.discoverers.history.git import Blob, own_directory
 from taskbound.plugins.discoverers.history.repositories import Repository, Unreadable, repositories_below
 from taskbound.plugins.discoverers.history.scanners import Scanners
-from taskbound.posture.scan import Scan
-from taskbound.posture.seen import Seen, Unread
+from taskbound.posture.seen import Scan, Seen, Unread
 from taskbound.posture.sighting import Credential, Holder, Place
 
 SPOT = "git-history"

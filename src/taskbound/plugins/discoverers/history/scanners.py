@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from taskbound.plugins.discoverers.history.git import Blob
-from taskbound.posture.scan import Scan
+from taskbound.posture.seen import Scan
 from taskbound.posture.sighting import Credential
 
 PROCESSES = 2
