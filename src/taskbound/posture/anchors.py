@@ -22,6 +22,9 @@ class Anchored:
     beside: frozenset[int] = frozenset()  # numbers of beside's TABLE
 
 
+NONE = Anchored()
+
+
 @lru_cache(maxsize=1)
 def _database() -> "tuple[hyperscan.Database, tuple[int, ...]]":
     """Compile what is looked for, in tenths of a second. Return whose a number from SIGNS on is, too."""
@@ -47,13 +50,10 @@ def anchored(data: bytes) -> Anchored:
     database, owners = _database()
     database.scan(data, match_event_handler=lambda id, start, end, flags, context: found.append((end, id)))
     if not found:
-        return _NONE
+        return NONE
     once = {owners[id - len(SIGNS)] for _, id in found if id >= len(SIGNS)}
     return Anchored(
         tuple(sorted(one for one in found if one[1] < len(SIGNS))),
         frozenset(one for one in once if one < len(SHAPES)),
         frozenset(one - len(SHAPES) for one in once if one >= len(SHAPES)),
     )
-
-
-_NONE = Anchored()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from taskbound.posture.anchors import Anchored, anchored
+from taskbound.posture.anchors import NONE, Anchored, anchored
 from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import Document
@@ -16,7 +16,7 @@ from taskbound.posture.harmless import MADE_UP, dead_lines, is_sealed, is_shown
 from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
 from taskbound.posture.parsers import named, parse
-from taskbound.posture.readers import Reading, read
+from taskbound.posture.readers import Reading, may_read_code, read
 from taskbound.posture.seen import Scanned
 from taskbound.posture.sighting import (
     Credential,
@@ -38,7 +38,7 @@ _CODE_ARE = (
     "py pyi pyx js mjs cjs jsx ts tsx vue svelte go rs java kt scala c h cc cpp hpp m mm cs fs vb swift rb php pl pm "
     "lua r jl ex exs erl hs ml clj dart sql css scss less proto asm s po rst"
 )
-_ENDINGS = tuple(f".{ending}" for ending in _CODE_ARE.split())
+CODE_ENDINGS = tuple(f".{ending}" for ending in _CODE_ARE.split())
 CODE, PART = "code", "part"
 
 
@@ -59,13 +59,22 @@ def scan(
     way = _way(path, whole)
     key = twice.key(data, way) if twice and way != PART else None
     known = twice.get(key) if twice and key else None
+    lost = ""
+    if way == CODE:
+        if known is None:
+            there, lost = _anchored(data)
+            known = Said(None, there, located(Document(path, "text", ()), data, detector, listed=False))
+            if twice and key and not (lost or known.found.problem):
+                twice.keep(key, known)
+        if known.is_silent and not may_read_code(path):
+            return Scanned(problem=lost or known.found.problem)
     document, reading, problem = _read(path, data, repository, way, whole, known)
     if reading is None:
         reading, key, known = Reading(), None, None
     told = partial(_told, detector)
     holdings = tuple(replace(one, holder=replace(one.holder, name=told(one.holder.name))) for one in reading.holdings)
     exported, trouble = _exported(document, mark)
-    there, lost = (known.anchored, "") if known else _anchored(data)
+    there, lost = (known.anchored, lost) if known else _anchored(data)
     seen = reading.sightings
     declared, doubt = _declared(document, data, repository, there, (*seen, *exported)) if whole else ((), "")
     seen = tuple(_retold(one, told) for one in (*seen, *declared))
@@ -100,7 +109,7 @@ def _way(path: str, whole: bool) -> str:
 
 
 def _is_code(path: str) -> bool:
-    return path.lower().endswith(_ENDINGS)
+    return path.lower().endswith(CODE_ENDINGS)
 
 
 @lru_cache(maxsize=4096)
@@ -156,7 +165,7 @@ def _anchored(data: bytes) -> tuple[Anchored, str]:
     try:
         return anchored(data), ""
     except Exception as error:
-        return Anchored(), f"not all that it says is looked for ({type(error).__name__})"
+        return NONE, f"not all that it says is looked for ({type(error).__name__})"
 
 
 def _declared(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from taskbound.posture.anchors import Anchored
+from taskbound.posture.anchors import NONE, Anchored
 from taskbound.posture.document import Document, Node, TextLines
 from taskbound.posture.located import Located
 
@@ -27,7 +27,15 @@ class Said:
     document: Document | None  # of the path at which they were first; None where it is made of them in no time
     anchored: Anchored
     found: Located
-    dead: frozenset[int]  # lines of which it is said that what stands there opens nothing
+    dead: frozenset[int] = frozenset()  # lines of which it is said that what stands there opens nothing
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody has anything to say of them but who reads them by their path."""
+        return not (self.document or self.found.hits) and self.anchored is NONE
+
+
+_SILENT = Said(None, NONE, Located(()))
 
 
 class Twice:
@@ -55,7 +63,7 @@ class Twice:
         nodes = len(said.found.hits) * HIT + (_weigh(said.document.roots) if said.document else 0)
         if nodes > LARGEST:
             return
-        self._said[key] = said, nodes
+        self._said[key] = _SILENT if said.is_silent else said, nodes
         self._nodes += nodes
         while len(self._said) > MOST_TEXTS or self._nodes > MOST_NODES:
             self._nodes -= self._said.pop(next(iter(self._said)))[1]

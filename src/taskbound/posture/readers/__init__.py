@@ -102,14 +102,21 @@ _WHOLE: tuple[tuple[Test, Reader], ...] = (
 )
 
 
-_TABLES = (config.TRANSCRIPTS, agents.SETTINGS, agents.INSTRUCTIONS)
-_PATHS = any_of(
-    [
-        _WORKFLOW,
-        *(pattern for table in _TABLES for pattern in table.patterns),
-        *(one.PATHS for one in (owners, gitlab, dotenv, dockerfile, compose, helm, terraform)),
-    ]
+# All patterns of paths by which a document is known.
+PATTERNS: tuple[re.Pattern[str], ...] = (
+    _WORKFLOW,
+    *(pattern for table in (config.TRANSCRIPTS, agents.SETTINGS, agents.INSTRUCTIONS) for pattern in table.patterns),
+    *(one.PATHS for one in (owners, gitlab, dotenv, dockerfile, compose, helm, terraform)),
 )
+_PATHS = any_of(PATTERNS)
+# One of these stands in each path of source code that one of PATTERNS finds: folders of agents, .env.js, Dockerfile.py.
+_OF_CODE = ("/.", "file", "goose/", "opencode/", "/tasks/")
+
+
+def may_read_code(path: str) -> bool:
+    """Whether a reader could know source code, which has no structure, by its path: asked of most files there are."""
+    lower = f"/{path}".lower()
+    return any(one in lower for one in _OF_CODE)
 
 
 def read(document: Document, repository: str) -> Reading:
