@@ -113,7 +113,7 @@ def _seen(
             continue
         first = max(0, begins - 160) if sign.goes_back else begins
         text = data[first : end + AFTER].decode("latin-1")  # a character a byte, so that places are those of the data
-        match = next((one for one in sign.compiled.finditer(text) if one.start() < end - first <= one.end() + 1), None)
+        match = _covering(sign.compiled, text, end - first)
         if match is None:
             continue
         if is_python and _NOTHING.search(match[0]):
@@ -137,6 +137,17 @@ def _seen(
         )
         if said := sign.only(spot):
             yield sign, said if isinstance(said, str) else sign.says, data.count(b"\n", 0, begin) + 1
+
+
+def _covering(expression: "re.Pattern[str]", text: str, place: int) -> "re.Match[str] | None":
+    """Return the first match that begins before a place and ends there or later: what follows is not looked through."""
+    at = 0
+    while at < place:
+        match = expression.match(text, at)
+        if match and place <= match.end() + 1:
+            return match
+        at = max(match.end(), at + 1) if match else at + 1
+    return None
 
 
 def _end(data: bytes, at: int) -> int:
