@@ -47,9 +47,9 @@ class Tree:
         return len(self._open)
 
     @property
-    def in_mapping(self) -> bool:
-        """Whether a mapping is the innermost that is open."""
-        return bool(self._open) and self._open[-1].members is not None
+    def waits_for_key(self) -> bool:
+        """Whether a mapping is the innermost that is open, and what comes next in it is a key."""
+        return bool(self._open) and (top := self._open[-1]).members is not None and top.key is None
 
     @property
     def has_key(self) -> bool:

@@ -108,32 +108,31 @@ class _Reading:
     def read(self, text: str) -> None:
         """Read until the end. Raises yaml.YAMLError, Unreadable."""
         self._end_line = self._base + text.count("\n") + 1
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            match event:
-                case yaml.DocumentStartEvent():
-                    self.document = self._line(event) - 1
-                    self._anchors.clear()
-                    self._weights.clear()
-                case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                    self._begin(event)
-                case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                    self._end(self._line(event))
-                case yaml.ScalarEvent() if not self._within_key:
+        parser = yaml.CSafeLoader(text)
+        # One by one, the most frequent first: with `match` and yaml.parse it takes a quarter longer.
+        while (event := parser.get_event()) and not isinstance(event, yaml.StreamEndEvent):
+            if isinstance(event, yaml.ScalarEvent):
+                if not self._within_key:
                     self._scalar(event)
-                case yaml.AliasEvent() if not self._within_key:
-                    self._alias(event)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                self._begin(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                self._end(self._line(event))
+            elif isinstance(event, yaml.DocumentStartEvent):
+                self.document = self._line(event) - 1
+                self._anchors.clear()
+                self._weights.clear()
+            elif isinstance(event, yaml.AliasEvent) and not self._within_key:
+                self._alias(event)
 
     def _line(self, event: yaml.Event) -> int:
         """Return the line, from 1, on which an event begins; what is missing at the end is on the last one."""
-        return min(self._base + 1 + (event.start_mark.line if event.start_mark else 0), self._end_line)
-
-    @property
-    def _waits_for_key(self) -> bool:
-        return self._tree.in_mapping and not self._tree.has_key
+        line = self._base + 1 + (event.start_mark.line if event.start_mark else 0)
+        return line if line < self._end_line else self._end_line
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         line = self._line(event)
-        if self._within_key or self._waits_for_key:
+        if self._within_key or self._tree.waits_for_key:
             self.is_odd = True
             self._within_key += 1
             if self._within_key > MAX_DEPTH:  # what libyaml takes for one more key costs it all that are open
@@ -160,7 +159,7 @@ class _Reading:
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         line = self._line(event)
         text = self._restored(event.value)
-        if self._waits_for_key:
+        if self._tree.waits_for_key:
             if event.anchor:
                 self._anchor(event.anchor, self._tree.node(text, line))
             self._tree.key(text, line)
@@ -181,7 +180,7 @@ class _Reading:
         line = self._line(event)
         name = event.anchor or ""
         node = self._anchors.get(name)
-        if self._waits_for_key:
+        if self._tree.waits_for_key:
             self._tree.key(node.text if node else f"*{name}", line)
         elif node is None or self._tree.is_open(node):
             self._tree.note("an alias of nothing, or of what it stands in", line)
