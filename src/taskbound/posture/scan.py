@@ -21,6 +21,7 @@ from taskbound.posture.seen import Scanned
 from taskbound.posture.sighting import (
     Credential,
     Holder,
+    Holding,
     Mark,
     Place,
     Principal,
@@ -72,7 +73,7 @@ def scan(
     if reading is None:
         reading, key, known = Reading(), None, None
     told = partial(_told, detector)
-    holdings = tuple(replace(one, holder=replace(one.holder, name=told(one.holder.name))) for one in reading.holdings)
+    holdings = tuple(_renamed(one, told(one.holder.name)) for one in reading.holdings)
     exported, trouble = _exported(document, mark)
     there, lost = (known.anchored, lost) if known else _anchored(data)
     seen = reading.sightings
@@ -128,6 +129,10 @@ def _told(detector: Detector, text: str) -> str:
             parts += [data[at : hit.start], "…".encode()]
         at = max(at, hit.end)
     return b"".join((*parts, data[at:])).decode(errors="replace")
+
+
+def _renamed(holding: Holding, name: str) -> Holding:
+    return holding if name == holding.holder.name else replace(holding, holder=replace(holding.holder, name=name))
 
 
 def _retold(sighting: Sighting, told: Callable[[str], str]) -> Sighting:

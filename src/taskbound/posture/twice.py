@@ -74,11 +74,10 @@ def _weigh(roots: Iterable[Node]) -> int:
     nodes, waiting = 0, list(roots)
     while waiting and nodes <= LARGEST:
         value = waiting.pop().value
-        nodes += 1
-        if isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, TextLines):
+        if isinstance(value, TextLines):
             nodes += value.most
-        elif isinstance(value, list | tuple):
-            waiting += value
+        elif isinstance(value, dict | list | tuple):
+            below = value.values() if isinstance(value, dict) else value
+            nodes += len(below)
+            waiting += [one for one in below if type(one.value) is not str]
     return nodes

@@ -41,7 +41,10 @@ def may_be_encoded(data: bytes) -> bool:
 
 def is_perhaps_encoded(text: str) -> bool:
     """Say the same of a text before it is bytes, or yes."""
-    return "%" in text or "\\" in text or not _OTHER.search(text.strip())
+    whole = text.strip()
+    if len(whole) < 8 and whole.isascii():
+        return False
+    return "%" in whole or "\\" in whole or not _OTHER.search(whole)
 
 
 def from_base64(data: bytes) -> bytes:
