@@ -40,7 +40,7 @@ _CODE_ARE = (
     "lua r jl ex exs erl hs ml clj dart sql css scss less proto asm s po rst"
 )
 CODE_ENDINGS = tuple(f".{ending}" for ending in _CODE_ARE.split())
-CODE, PART = "code", "part"
+SOURCE, PART = "source", "part"
 
 
 def scan(
@@ -61,7 +61,7 @@ def scan(
     key = twice.key(data, way) if twice and way != PART else None
     known = twice.get(key) if twice and key else None
     lost = ""
-    if way == CODE:
+    if way == SOURCE:
         if known is None:
             there, lost = _anchored(data)
             known = Said(None, there, located(Document(path, "text", ()), data, detector, listed=False))
@@ -106,7 +106,7 @@ def _way(path: str, whole: bool) -> str:
     """Return how a file is read: what is not, for it is code or a part, is searched as text."""
     if not whole and not path.lower().endswith(BY_LINE):
         return PART
-    return CODE if _is_code(path) else named(path) or ""
+    return SOURCE if _is_code(path) else named(path) or ""
 
 
 def _is_code(path: str) -> bool:
@@ -156,7 +156,7 @@ def _read(
     if way == PART:
         return document, Reading(), "too large for its structure to be read; searched as text"
     try:
-        if way != CODE:
+        if way != SOURCE:
             document = replace(known.document, path=path) if known and known.document else parse(path, data)
         reading = read(document, repository)
     except Exception as error:  # of whatever kind: a file's text must not decide what is looked at
