@@ -57,6 +57,14 @@ def test_the_same_bytes_under_a_name_that_is_read_in_another_way_are_read_in_tha
     assert spots == ["config", "config", "dotenv", "file"]
 
 
+def test_a_fault_that_is_none_of_pages_is_told_of_others():
+    twice, text = Twice(), b"<a><b></a>"
+    for path in ("a.html", "a.unknown", "b.html"):
+        alone = scan(path, text, "", Detector(mark), mark)
+        assert scan(path, text, "", Detector(mark), mark, twice=twice) == alone
+        assert bool(alone.problem) == (path == "a.unknown")
+
+
 def test_where_a_reader_fails_its_file_is_a_text_and_its_copies_are_not(monkeypatch):
     def fails(document, repository):
         raise ValueError if "broken" in document.path else KeyError

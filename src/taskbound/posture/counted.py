@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
+from taskbound.posture.document import CODE
 from taskbound.posture.harmless import MADE_UP
 from taskbound.posture.readers import hosts
-from taskbound.posture.scan import CODE
 from taskbound.posture.sighting import Credential
 
 _TESTS = re.compile(

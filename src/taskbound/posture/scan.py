@@ -10,12 +10,12 @@ from functools import lru_cache, partial
 from taskbound.posture.anchors import NONE, Anchored, anchored
 from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
-from taskbound.posture.document import Document
+from taskbound.posture.document import CODE, Document
 from taskbound.posture.exports import read_export
 from taskbound.posture.harmless import MADE_UP, dead_lines, is_sealed, is_shown
 from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
-from taskbound.posture.parsers import named, parse
+from taskbound.posture.parsers import asked_of, parse
 from taskbound.posture.readers import Reading, may_read_code, read
 from taskbound.posture.seen import Scanned
 from taskbound.posture.sighting import (
@@ -30,16 +30,10 @@ from taskbound.posture.sighting import (
     Weakness,
 )
 from taskbound.posture.signs import weaknesses
-from taskbound.posture.twice import Said, Twice
+from taskbound.posture.twice import Said, Twice, Way
 from taskbound.posture.values import FLAT, Value
 
 BY_LINE = (".jsonl", ".ndjson", ".log", ".csv", ".tsv")  # a part of such a file is as good as a whole one
-# Source code: it has no structure that tells who holds what, and most bytes of a checkout are its.
-_CODE_ARE = (
-    "py pyi pyx js mjs cjs jsx ts tsx vue svelte go rs java kt scala c h cc cpp hpp m mm cs fs vb swift rb php pl pm "
-    "lua r jl ex exs erl hs ml clj dart sql css scss less proto asm s po rst"
-)
-CODE_ENDINGS = tuple(f".{ending}" for ending in _CODE_ARE.split())
 SOURCE, PART = "source", "part"
 
 
@@ -102,15 +96,15 @@ def scan(
     return Scanned((*exported, *seen, *remarked, *held), holders, problem or trouble or doubt or found.problem)
 
 
-def _way(path: str, whole: bool) -> str:
+def _way(path: str, whole: bool) -> Way:
     """Return how a file is read: what is not, for it is code or a part, is searched as text."""
     if not whole and not path.lower().endswith(BY_LINE):
         return PART
-    return SOURCE if _is_code(path) else named(path) or ""
+    return SOURCE if _is_code(path) else asked_of(path)
 
 
 def _is_code(path: str) -> bool:
-    return path.lower().endswith(CODE_ENDINGS)
+    return path.lower().endswith(CODE)
 
 
 @lru_cache(maxsize=4096)
@@ -149,7 +143,7 @@ def _retold(sighting: Sighting, told: Callable[[str], str]) -> Sighting:
 
 
 def _read(
-    path: str, data: bytes, repository: str, way: str, whole: bool, known: Said | None
+    path: str, data: bytes, repository: str, way: Way, whole: bool, known: Said | None
 ) -> tuple[Document, Reading | None, str]:
     """Return the document, what its readers say, None where they cannot, and what is wrong with it."""
     document = Document(path, "text", ())

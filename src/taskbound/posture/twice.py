@@ -4,7 +4,7 @@ Kept are the document and the hits, of which neither knows the path; who holds t
 are known by their SHA-256, so that nobody can make others that pass for some that were found harmless.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -17,7 +17,8 @@ MOST_NODES = 100_000  # of their documents, some 20 MB
 LARGEST = 20_000  # nodes of a document that is kept
 HIT = 5  # what one takes, in nodes
 
-Key = tuple[bytes, str]
+Way = Hashable  # how bytes are read: all that is asked of a path before who holds them is
+Key = tuple[bytes, Way]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Twice:
         """How many texts are remembered, and what they take, in nodes."""
         return len(self._said), self._nodes
 
-    def key(self, data: bytes, way: str) -> Key:
+    def key(self, data: bytes, way: Way) -> Key:
         """Return what bytes are known by that are read in this way."""
         return sha256(data).digest(), way
 

@@ -7,16 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskbound.posture import readers
+from taskbound.posture.document import CODE
 from taskbound.posture.readers.paths import any_of
-from taskbound.posture.scan import CODE_ENDINGS
 
 
 @pytest.mark.parametrize("pattern", readers.PATTERNS, ids=lambda one: one.pattern[:60])
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_no_path_of_source_code_that_a_reader_knows_is_passed_over(pattern, data):
-    path = data.draw(st.from_regex(pattern)) + data.draw(st.sampled_from(("", *CODE_ENDINGS)))
-    if path.lower().endswith(CODE_ENDINGS) and pattern.search(path):
+    path = data.draw(st.from_regex(pattern)) + data.draw(st.sampled_from(("", *CODE)))
+    if path.lower().endswith(CODE) and pattern.search(path):
         assert readers.may_read_code(path)
 
 

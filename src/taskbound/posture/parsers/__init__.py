@@ -148,14 +148,15 @@ def parse(path: str, data: bytes) -> Document:
     if text is None:
         return Document(path, "text", (), "binary")
     found: list[Document] = []
-    for reader in _order(named(path), _seen(text)):
+    name, is_page = asked_of(path)
+    for reader in _order(name, _seen(text)):
         found.append(_read(path, text, reader))
         if not found[-1].problem:
             break
     document = found[-1] if not found[-1].problem else found[0]
     if not document.roots and document.problem:
         document = replace(_read(path, text, "text"), problem=document.problem)
-    if document.problem and _HTML.search(path if ".htm" in path.lower() else text[:MAX_BEGINNING]):
+    if document.problem and (_HTML.search(text[:MAX_BEGINNING]) if is_page is None else is_page):
         document = replace(document, problem="")
     if not is_whole:
         document = replace(document, problem=f"no more than {MAX_BYTES >> 20} MiB and {MAX_LINES} lines were read")
@@ -208,14 +209,19 @@ def _decoded(data: bytes) -> tuple[str | None, bool]:
     return text, is_whole
 
 
-def named(path: str) -> str | None:
-    """Return the reader for a file of this name; None where it says nothing."""
+def asked_of(path: str) -> tuple[str | None, bool | None]:
+    """Return all that `parse` asks of a path: what reads files of its name, and whether they are pages; None: not said.
+
+    Bytes at two paths of which the same is told become the same document.
+    """
     folders = path.lower().replace("\\", "/").split("/")
-    return _named(folders[-2] if len(folders) > 1 else None, folders[-1])
+    reader = _named(folders[-2] if len(folders) > 1 else None, folders[-1])
+    return reader, bool(_HTML.search(path)) if ".htm" in path.lower() else None
 
 
 @lru_cache(maxsize=4096)
 def _named(folder: str | None, name: str) -> str | None:
+    """Return the reader for a file of this name."""
     while True:
         places = [_WHOLE[name]] if name in _WHOLE else []
         if folder is not None and (within := f"{folder}/{name}") in _WHOLE:
