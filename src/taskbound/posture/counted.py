@@ -7,7 +7,6 @@ from datetime import datetime
 
 from taskbound.posture.document import CODE
 from taskbound.posture.harmless import MADE_UP
-from taskbound.posture.readers import hosts
 from taskbound.posture.sighting import Credential
 
 _TESTS = re.compile(
@@ -59,6 +58,8 @@ def _is_of_a_test(one: Credential) -> bool:
         return not one.target
     if not path.lower().endswith(CODE):
         return False
+    from taskbound.posture.readers.hosts import Address  # late: who finds nothing needs no readers
+
     host = re.sub(r":\d*$", "", one.target.partition("/")[0])
-    is_nobodys = hosts.Address("", host, None).is_here or bool(_NOWHERE.search(host))
+    is_nobodys = Address("", host, None).is_here or bool(_NOWHERE.search(host))
     return is_nobodys and (one.kind in MADE_UP or one.kind.endswith(("-password", "password-argument")))
