@@ -57,6 +57,14 @@ def test_the_same_bytes_under_a_name_that_is_read_in_another_way_are_read_in_tha
     assert spots == ["config", "config", "dotenv", "file"]
 
 
+def test_a_value_that_is_alone_in_its_file_stands_under_the_name_of_each():
+    twice, text = Twice(), b"Wq7#kkf92LmzQ\n"
+    for path in ("a/readme", "a/db_password", "b/db_password"):
+        alone = scan(path, text, "", Detector(mark), mark)
+        assert scan(path, text, "", Detector(mark), mark, twice=twice) == alone
+        assert len([one for one in alone.sightings if isinstance(one, Credential)]) == path.endswith("password")
+
+
 def test_a_fault_that_is_none_of_pages_is_told_of_others():
     twice, text = Twice(), b"<a><b></a>"
     for path in ("a.html", "a.unknown", "b.html"):

@@ -97,10 +97,13 @@ def scan(
 
 
 def _way(path: str, whole: bool) -> Way:
-    """Return how a file is read: what is not, for it is code or a part, is searched as text."""
+    """Return how a file is read: what is not, for it is code or a part, is searched as text.
+
+    A line that is all of a text stands under the file's name.
+    """
     if not whole and not path.lower().endswith(BY_LINE):
         return PART
-    return SOURCE if _is_code(path) else asked_of(path)
+    return SOURCE if _is_code(path) else (path.rpartition("/")[2], *asked_of(path))
 
 
 def _is_code(path: str) -> bool:
