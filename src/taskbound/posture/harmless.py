@@ -2,6 +2,7 @@
 shown as an example of what anybody can make up."""
 
 import re
+from functools import lru_cache
 
 from taskbound.posture.document import Document
 
@@ -21,6 +22,15 @@ MADE_UP = frozenset(
 )
 _EXAMPLES = re.compile(r"(?i)(?:x-)?examples?")  # members of OpenAPI, JSON Schema
 _SHOWN = (b">>> ", b"/// ", b"//! ")  # Python's prompt, Rust's and .NET's documentation
+# Remarks and texts of Python, in order: quotes within one of them open nothing.
+_TEXTS = re.compile(
+    rb"#[^\n]*+"
+    rb'|"""(?:[^"\\]|\\.|"(?!""))*+(?:"""|\Z)'
+    rb"|'''(?:[^'\\]|\\.|'(?!''))*+(?:'''|\Z)"
+    rb'|"(?:[^"\\\n]|\\.)*+"?'
+    rb"|'(?:[^'\\\n]|\\.)*+'?",
+    re.S,
+)
 PROSE = frozenset(("markdown", "text"))
 LONGEST = 2000  # bytes of a line of prose
 
@@ -32,10 +42,15 @@ def is_sealed(keys: tuple[str, ...]) -> bool:
 
 def is_docstring(data: bytes, at: int) -> bool:
     """Whether a place of Python lies in a text that is bound to nothing."""
-    opened = data.rfind(b'"""', 0, at)
-    if opened < 0 or not data.count(b'"""', 0, at) % 2:
-        return False
-    return not data[data.rfind(b"\n", 0, opened) + 1 : opened].strip(b" \trR")
+    return any(start < at < end for start, end in _docstrings(data))
+
+
+@lru_cache(maxsize=1)  # each place of a file is asked for
+def _docstrings(data: bytes) -> tuple[tuple[int, int], ...]:
+    texts = (one.span() for one in _TEXTS.finditer(data) if one[0].startswith((b'"""', b"'''")))
+    return tuple(
+        (start, end) for start, end in texts if not data[data.rfind(b"\n", 0, start) + 1 : start].strip(b" \trR")
+    )
 
 
 def is_shown(path: str, keys: tuple[str, ...], data: bytes, line: int) -> bool:
