@@ -5,6 +5,7 @@ may act. It is recorded before it is signed (S5), and tells who works for whom i
 read from the task at each call, so ending the task ends the token (S2).
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from taskbound.core.errors import Denied, Refused
@@ -39,9 +40,10 @@ async def issue_token(world: World, door: Identity, asker: Claim | Identity, id:
     public = (await world.keys.public())["token"]
     async with world.store.transaction(door) as tx:
         caller = await prove(tx, asker)
-        task = await tx.get(Task, id)
+        chain = await chain_of(tx, id)
+        task = chain[-1]
         try:
-            chain = await _require_issuable(tx, caller, task)
+            await _require_issuable(tx, caller, chain)
         except Denied as error:
             refusal = error
             await tx.record(Kind.TOKEN_REFUSED, id=task.id, by=caller, task=task.id, code=error.code, reason=str(error))
@@ -59,16 +61,15 @@ async def issue_token(world: World, door: Identity, asker: Claim | Identity, id:
     return Secret(compact(signed, await world.keys.sign("token", signed)))
 
 
-async def _require_issuable(tx: Transaction, caller: Identity, task: Task) -> tuple[Task, ...]:
-    """Return the tasks from the root to this one. Raises Denied, TaskEnded, TaskSuspended."""
+async def _require_issuable(tx: Transaction, caller: Identity, chain: Sequence[Task]) -> None:
+    """Raises Denied, TaskEnded or TaskSuspended unless who asks works in the last task of the chain, or above it."""
+    task = chain[-1]
     task.require_open(tx.now)
     actor = await registered(tx, task.actor)
     if not actor.is_live:
         raise Denied(f"who works in task {task.id} is {actor.state}", code="not_live")
-    chain = await chain_of(tx, task.id)
     if not (caller.task in {above.id for above in chain} if caller.task else caller.spiffe_id == task.actor):
         raise Denied(f"task {task.id} is not {caller.name}'s to work in", code="not_yours")
-    return chain
 
 
 def _token(world: World, tx: Transaction, task: Task, key: str) -> AccessToken:
