@@ -45,6 +45,8 @@ def test_commands_of_agents():
         (".env", {"ENV": "dev"}, "development"),
         (".env", {"APP_ENV": "production"}, "production"),
         (".env.staging", {"A": "b"}, "staging"),
+        (".env.live", {"A": "b"}, "production"),
+        ("live/.env", {"A": "b"}, ""),  # a folder of all environments
         ("deploy/prod/.env", {"A": "b"}, "production"),
         (".env", {"A": "b"}, ""),
     ],
@@ -119,7 +121,9 @@ def test_a_home_has_no_repository():
 def test_the_path_tells_the_environment():
     assert held(reading("config/prod.ini", {"a": "b"}), "a").holder.environment == "production"
     assert held(reading("tests/config.ini", {"a": "b"}), "a").holder.environment == "test"
+    assert held(reading("config/values-live.yaml", {"a": "b"}, format="yaml"), "a").holder.environment == "production"
     assert held(reading("config/product.ini", {"a": "b"}), "a").holder.environment == ""
+    assert held(reading("config/deliver-live-chat.ini", {"a": "b"}), "a").holder.environment == ""
 
 
 def test_a_document_of_nothing():

@@ -1,12 +1,15 @@
 """What every reader works with: the notes it takes of one document, and what they become."""
 
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from taskbound.posture.document import Document, Node
 from taskbound.posture.readers import words
 from taskbound.posture.sighting import Holder, Holding, Place, Principal, Sighting, Weakness
+
+_LIVE = re.compile(r"(?<=[._-])live(?=(?:\.\w+)?$)", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,12 @@ class Notes:
     def environment(self, *said: str) -> str:
         """What is said nearest to the thing counts, then the path from its end, then the repository's name.
 
-        In the name of an agent's settings "local" says who reads them, not where anything runs.
+        In the name of an agent's settings "local" says who reads them, not where anything runs; at the end of a file's
+        name `live` says production.
         """
         *folders, file = self.document.path.split("/")
         file = file.replace("settings.local", "settings").replace("CLAUDE.local", "CLAUDE")
+        file = _LIVE.sub("production", file)
         return words.environment(*said, file, *reversed(folders), self.repository)
 
     def holder(self, kind: str, name: str, *said: str) -> Holder:
