@@ -23,6 +23,7 @@ from time import perf_counter, sleep
 from zlib import crc32
 
 from bench.figures import Figure
+from taskbound.posture.harmless import is_docstring
 
 SIZE, FILES = 500_000_000, 5000
 COPIES = 8  # of one text, at most: nothing larger than 4 KiB stands there more often
@@ -132,9 +133,9 @@ def build(place: Path, texts: list[tuple[Path, bytes]], size: int) -> list[tuple
 
 
 def _outside(lines: list[bytes]) -> list[int]:
-    """Return before which lines no text of several lines is open: what is in a docstring is an example."""
-    quotes = accumulate((one.count(b'"""') + one.count(b"'''") for one in lines), initial=0)
-    return [number for number, many in enumerate(quotes) if many % 2 == 0]
+    """Return before which lines no docstring is open: what stands in one is an example."""
+    data = b"".join(lines)
+    return [number for number, at in enumerate(accumulate(map(len, lines), initial=0)) if not is_docstring(data, at)]
 
 
 def _enough(size: int, files: int) -> Iterator[tuple[Path, bytes]]:

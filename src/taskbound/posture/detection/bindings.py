@@ -184,7 +184,8 @@ def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
     if len(raw) > LONGEST:
         return
     line = text_of(data[max(0, begin - _LINE) : last + _LINE])
-    known = by_name(name.lstrip("-."), text_of(raw), text_of(data[begin : begin + _CONTEXT]))
+    ends = data.find(b"\n", last, begin + _CONTEXT)  # the next line is about itself
+    known = by_name(name.lstrip("-."), text_of(raw), text_of(data[begin : ends if ends >= 0 else begin + _CONTEXT]))
     if known:
         kind, value, encoding = known
         here = line[line.rfind("\n", 0, line.find(name)) + 1 :] if name in line else line
