@@ -56,7 +56,11 @@ def encoded(many: int) -> tuple[str, str]:
     return "a.txt", " ".join(base64.b64encode(f"password={password(n)}".encode()).decode() for n in range(many))
 
 
-@pytest.mark.parametrize("make", [line_of_values, beyond_ascii, servers, encoded])
+def code(many: int) -> tuple[str, str]:
+    return "a.py", "\n" * 40 * many + "".join(f'"""a"""\npassword = "{password(number)}"\n' for number in range(many))
+
+
+@pytest.mark.parametrize("make", [line_of_values, beyond_ascii, servers, encoded, code])
 def test_four_times_as_many_take_no_square_of_time_and_none_is_lost(make):
     scanned(*make(10))
     took = []

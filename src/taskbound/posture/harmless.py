@@ -2,6 +2,8 @@
 shown as an example of what anybody can make up."""
 
 import re
+from array import array
+from bisect import bisect_left
 from functools import lru_cache
 
 from taskbound.posture.document import Document
@@ -42,7 +44,9 @@ def is_sealed(keys: tuple[str, ...]) -> bool:
 
 def is_docstring(data: bytes, at: int) -> bool:
     """Whether a place of Python lies in a text that is bound to nothing."""
-    return any(start < at < end for start, end in _docstrings(data))
+    docstrings = _docstrings(data)
+    number = bisect_left(docstrings, (at,))  # of the first that does not begin before it
+    return number > 0 and at < docstrings[number - 1][1]
 
 
 @lru_cache(maxsize=1)  # each place of a file is asked for
@@ -57,14 +61,22 @@ def is_shown(path: str, keys: tuple[str, ...], data: bytes, line: int) -> bool:
     """Whether a value stands under an example, or its line in a text from which documentation is made."""
     if keys:
         return any(map(_EXAMPLES.fullmatch, keys))
-    begin = 0
-    for _ in range(line - 1):
-        begin = data.find(b"\n", begin) + 1
+    begin = _begin_of(data, line)
     text = data[begin : begin + 200].lstrip()
     if text.startswith(b"*"):
         opened = data.rfind(b"/**", 0, begin)
         return opened >= 0 and data.find(b"*/", opened, begin) < 0
     return text.startswith(_SHOWN) or (path.endswith(".py") and is_docstring(data, begin))
+
+
+def _begin_of(data: bytes, line: int) -> int:
+    ends = _ends_of_lines(data)
+    return ends[line - 2] if 1 < line <= len(ends) + 1 else 0
+
+
+@lru_cache(maxsize=1)  # each place of a file is asked for
+def _ends_of_lines(data: bytes) -> "array[int]":
+    return array("I", (one.end() for one in re.finditer(rb"\n", data)))
 
 
 def dead_lines(document: Document, data: bytes) -> frozenset[int]:
