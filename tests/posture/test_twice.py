@@ -98,6 +98,26 @@ def test_what_was_not_looked_at_to_its_end_is_not_remembered(monkeypatch):
     assert not scan("a.json", SETTINGS, "", Detector(mark), mark, twice=twice).problem
 
 
+def test_what_says_nothing_is_known_to_all_who_share_the_table(monkeypatch):
+    table = bytearray(twice_module.SILENT * twice_module.DIGEST)
+    scan("a.py", b"print(1)\n", "", Detector(mark), mark, twice=Twice(table))
+    one, other = Twice(table), Twice()
+    monkeypatch.setattr(scan_module, "located", lambda *_, **__: pytest.fail("it was looked at"))
+    assert scan("b.py", b"print(1)\n", "", Detector(mark), mark, twice=one).sightings == ()
+    for text, twice in ((b"print(2)\n", one), (b"print(1)\n", other)):
+        with pytest.raises(pytest.fail.Exception):
+            scan("b.py", text, "", Detector(mark), mark, twice=twice)
+
+
+def test_half_of_what_a_text_is_known_by_is_none_of_a_text():
+    table = bytearray(twice_module.SILENT * twice_module.DIGEST)
+    twice, key = Twice(table), Twice().key(CODE, "source")
+    place = int.from_bytes(key[:4], "big") % twice_module.SILENT * twice_module.DIGEST
+    table[place : place + 16] = key[:16]
+    assert twice.get(key) is None
+    assert len(scan("a.py", CODE, "", Detector(mark), mark, twice=twice).sightings) == 1
+
+
 def test_what_is_remembered_is_bounded(monkeypatch):
     monkeypatch.setattr(twice_module, "MOST_TEXTS", 10)
     monkeypatch.setattr(twice_module, "MOST_NODES", 100)

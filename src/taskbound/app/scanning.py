@@ -3,11 +3,12 @@
 import hmac
 from collections.abc import Callable
 from functools import lru_cache, partial
+from mmap import mmap
 
 from taskbound.posture.detection import Detector
 from taskbound.posture.scan import scan
 from taskbound.posture.seen import Scan, Scanned
-from taskbound.posture.twice import Twice
+from taskbound.posture.twice import DIGEST, SILENT, Twice
 
 
 @lru_cache(maxsize=1)
@@ -20,7 +21,8 @@ def scanner(key: bytes) -> Scan:
 
 def scanner_of(mark: Callable[[str], str]) -> Scan:
     """Return what scans a file and calls what it finds by these marks."""
-    return partial(_scan, Detector(mark), mark, Twice())
+    # Memory of nobody's file: what is forked afterwards shares it.
+    return partial(_scan, Detector(mark), mark, Twice(mmap(-1, SILENT * DIGEST)))
 
 
 def mark_of(key: bytes, text: str) -> str:

@@ -2,9 +2,10 @@
 shown as an example of what anybody can make up."""
 
 import re
-from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import accumulate
 
 from taskbound.posture.document import Document
 
@@ -27,14 +28,15 @@ _SHOWN = (b">>> ", b"/// ", b"//! ")  # Python's prompt, Rust's and .NET's docum
 # Remarks and texts of Python, in order: quotes within one of them open nothing.
 _TEXTS = re.compile(
     rb"#[^\n]*+"
-    rb'|"""(?:[^"\\]|\\.|"(?!""))*+(?:"""|\Z)'
-    rb"|'''(?:[^'\\]|\\.|'(?!''))*+(?:'''|\Z)"
+    rb'|("""(?:[^"\\]++|\\.|"(?!""))*+(?:"""|\Z)'
+    rb"|'''(?:[^'\\]++|\\.|'(?!''))*+(?:'''|\Z))"
     rb'|"(?:[^"\\\n]|\\.)*+"?'
     rb"|'(?:[^'\\\n]|\\.)*+'?",
     re.S,
 )
 PROSE = frozenset(("markdown", "text"))
 LONGEST = 2000  # bytes of a line of prose
+_STEP = 4096  # bytes after which it is known how many lines have ended
 
 
 def is_sealed(keys: tuple[str, ...]) -> bool:
@@ -51,7 +53,7 @@ def is_docstring(data: bytes, at: int) -> bool:
 
 @lru_cache(maxsize=1)  # each place of a file is asked for
 def _docstrings(data: bytes) -> tuple[tuple[int, int], ...]:
-    texts = (one.span() for one in _TEXTS.finditer(data) if one[0].startswith((b'"""', b"'''")))
+    texts = (one.span() for one in _TEXTS.finditer(data) if one.start(1) >= 0)
     return tuple(
         (start, end) for start, end in texts if not data[data.rfind(b"\n", 0, start) + 1 : start].strip(b" \trR")
     )
@@ -70,23 +72,34 @@ def is_shown(path: str, keys: tuple[str, ...], data: bytes, line: int) -> bool:
 
 
 def _begin_of(data: bytes, line: int) -> int:
-    ends = _ends_of_lines(data)
-    return ends[line - 2] if 1 < line <= len(ends) + 1 else 0
+    """Return where a line begins; 0 of one that is not there."""
+    ends = line - 1  # how many lines end before it
+    counted = _counted(data)
+    step = bisect_left(counted, ends)  # of the first that begins after its end
+    if ends < 1 or step == len(counted):
+        return 0
+    at = (step - 1) * _STEP
+    for _ in range(ends - counted[step - 1]):
+        at = data.find(b"\n", at) + 1
+    return at
 
 
 @lru_cache(maxsize=1)  # each place of a file is asked for
-def _ends_of_lines(data: bytes) -> "array[int]":
-    return array("I", (one.end() for one in re.finditer(rb"\n", data)))
+def _counted(data: bytes) -> list[int]:
+    """Return how many lines end before each step of a file, and before its end."""
+    return list(accumulate((data.count(b"\n", at, at + _STEP) for at in range(0, len(data), _STEP)), initial=0))
 
 
-def dead_lines(document: Document, data: bytes) -> frozenset[int]:
-    """The lines of prose that say of what stands on them that it was revoked, and not that it is yet to be."""
+def dead_lines(document: Document, data: bytes, of: Iterable[int]) -> frozenset[int]:
+    """Those lines of prose, of some, that say of what stands on them that it was revoked, and not that it is to be."""
     if document.format not in PROSE:
         return frozenset()
-    lines = enumerate(data.split(b"\n"), 1)
-    return frozenset(number for number, line in lines if len(line) <= LONGEST and _is_said_dead(line))
+    return frozenset(line for line in set(of) if _is_said_dead(data, _begin_of(data, line)))
 
 
-def _is_said_dead(line: bytes) -> bool:
-    text = line.decode(errors="replace")
+def _is_said_dead(data: bytes, begin: int) -> bool:
+    end = data.find(b"\n", begin, begin + LONGEST + 1)
+    if end < 0 and len(data) - begin > LONGEST:
+        return False
+    text = data[begin : end if end >= 0 else len(data)].decode(errors="replace")
     return bool(_DEAD.search(text)) and not _NOT_YET.search(text)

@@ -75,7 +75,9 @@ def scan(
     seen = tuple(_retold(one, told) for one in (*seen, *declared))
     remarked, untold = _beside(document, data, repository, there)
     found = known.found if known else located(document, data, detector, listed=bool(exported))
-    dead = known.dead if known else dead_lines(document, data) if found.hits and not _is_code(path) else frozenset()
+    dead = known.dead if known else frozenset[int]()
+    if found.hits and not (known or _is_code(path)):
+        dead = dead_lines(document, data, (hit.line for hit, _ in found.hits))
     if twice and key and not (known or trouble or lost or found.problem):
         twice.keep(key, Said(document if document.format not in FLAT else None, there, found, dead))
     trouble = trouble or lost or untold

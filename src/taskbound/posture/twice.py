@@ -1,24 +1,28 @@
 """Twice: what bytes say wherever they lie is found out once. Copies are many: vendored code, charts, what tools wrote.
 
 Kept are the document and the hits, of which neither knows the path; who holds them is asked for each path anew. Bytes
-are known by their SHA-256, so that nobody can make others that pass for some that were found harmless.
+are known by their SHA-256, so that nobody can make others that pass for some that were found harmless. Most say
+nothing: of those the digest alone is kept, in a table that processes may share, so that none looks at what another has.
 """
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from mmap import mmap
 
 from taskbound.posture.anchors import NONE, Anchored
 from taskbound.posture.document import Document, Node, TextLines
 from taskbound.posture.located import Located
 
-MOST_TEXTS = 50_000  # that are remembered in one process, some 10 MB
+MOST_TEXTS = 50_000  # that said something and are remembered in one process, some 10 MB
+SILENT = 1 << 18  # digests in the table of the others: one has one place, and the later one takes it
+DIGEST = 32  # bytes
 MOST_NODES = 100_000  # of their documents, some 20 MB
 LARGEST = 20_000  # nodes of a document that is kept
 HIT = 5  # what one takes, in nodes
 
 Way = Hashable  # how bytes are read: all that is asked of a path before who holds them is
-Key = tuple[bytes, Way]
+Key = bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +40,54 @@ class Said:
         return not (self.document or self.found.hits) and self.anchored is NONE
 
 
-_SILENT = Said(None, NONE, Located(()))
+_SAID_NOTHING = Said(None, NONE, Located(()))
 
 
 class Twice:
-    """What the texts said that were looked at last."""
+    """What the texts said that were looked at last. `silent`: the table, of SILENT digests, 0 where there is none yet.
 
-    def __init__(self) -> None:
+    Two processes may write a place of it at once: half of a digest is that of no text.
+    """
+
+    def __init__(self, silent: bytearray | mmap | None = None) -> None:
         self._said: dict[Key, tuple[Said, int]] = {}
         self._nodes = 0
+        self._silent = bytearray(SILENT * DIGEST) if silent is None else silent
 
     @property
     def size(self) -> tuple[int, int]:
-        """How many texts are remembered, and what they take, in nodes."""
+        """How many texts are remembered that said something, and what they take, in nodes."""
         return len(self._said), self._nodes
 
     def key(self, data: bytes, way: Way) -> Key:
         """Return what bytes are known by that are read in this way."""
-        return sha256(data).digest(), way
+        digest = sha256(data)
+        digest.update(repr(way).encode(errors="surrogatepass"))
+        return digest.digest()
 
     def get(self, key: Key) -> Said | None:
+        if self._silent[_place(key)] == key:
+            return _SAID_NOTHING
         found = self._said.get(key)
         return found[0] if found else None
 
     def keep(self, key: Key, said: Said) -> None:
         """Remember what bytes said. What was remembered first is forgotten first."""
+        if said.is_silent:
+            self._silent[_place(key)] = key
+            return
         nodes = len(said.found.hits) * HIT + (_weigh(said.document.roots) if said.document else 0)
         if nodes > LARGEST:
             return
-        self._said[key] = _SILENT if said.is_silent else said, nodes
+        self._said[key] = said, nodes
         self._nodes += nodes
         while len(self._said) > MOST_TEXTS or self._nodes > MOST_NODES:
             self._nodes -= self._said.pop(next(iter(self._said)))[1]
+
+
+def _place(key: Key) -> slice:
+    at = int.from_bytes(key[:4], "big") % SILENT * DIGEST
+    return slice(at, at + DIGEST)
 
 
 def _weigh(roots: Iterable[Node]) -> int:

@@ -120,7 +120,7 @@ def _seen(
             continue
         at = first + match.start() + len(match[0].rstrip())
         begin, stop = data.rfind(b"\n", 0, max(0, at - 1)) + 1, _end(data, at)
-        if (number, begin) in looked or (is_python and is_docstring(data, begin)):
+        if (number, begin) in looked:
             continue
         looked.add((number, begin))
         line = data[max(begin, at - WIDTH) : min(stop, at + WIDTH)].decode("utf-8", "replace")
@@ -135,7 +135,8 @@ def _seen(
             data[max(0, begin - ABOVE) : begin].decode("utf-8", "replace"),
             text[match.start() :],
         )
-        if said := sign.only(spot):
+        said = sign.only(spot)
+        if said and not (is_python and is_docstring(data, begin)):
             yield sign, said if isinstance(said, str) else sign.says, data.count(b"\n", 0, begin) + 1
 
 

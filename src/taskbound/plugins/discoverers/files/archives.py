@@ -18,6 +18,7 @@ NOT_UNPACKED = {
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"Rar!\x1a\x07": "rar",
 }
+_MAGIC = tuple(NOT_UNPACKED)
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, NotImplementedError)
 
 Read = Callable[[Unpacked, str], bool]  # reads one file of an archive, at its path; whether it was a text or an archive
@@ -27,8 +28,8 @@ Unpack = Callable[[Bytes, str, Budget, Read, Tell], None]  # an archive and its 
 
 def unpacker(head: bytes) -> Unpack | None:
     """Return what takes a file that begins so apart; None for what is no archive. Raises Unreadable."""
-    kind = next((name for magic, name in NOT_UNPACKED.items() if head.startswith(magic)), "")
-    if kind:
+    if head.startswith(_MAGIC):
+        kind = next(name for magic, name in NOT_UNPACKED.items() if head.startswith(magic))
         raise Unreadable(f"{kind} is not unpacked")
     if head[:2] == b"\x1f\x8b":
         return _gz
