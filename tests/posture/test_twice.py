@@ -7,10 +7,12 @@ import pytest
 
 from taskbound.posture import scan as scan_module
 from taskbound.posture import twice as twice_module
+from taskbound.posture.anchors import NONE
 from taskbound.posture.detection import Detector
+from taskbound.posture.located import Located
 from taskbound.posture.scan import scan
 from taskbound.posture.sighting import Credential
-from taskbound.posture.twice import Twice
+from taskbound.posture.twice import Said, Twice
 from tests.posture.planted import ORGANISATIONS, PLANTED, mark
 
 SETTINGS = b'{"db": {"password": "Wq7#kkf92LmzQ"}, "port": 5432}\n'
@@ -99,7 +101,7 @@ def test_what_was_not_looked_at_to_its_end_is_not_remembered(monkeypatch):
 
 
 def test_what_says_nothing_is_known_to_all_who_share_the_table(monkeypatch):
-    table = bytearray(twice_module.SILENT * twice_module.DIGEST)
+    table = bytearray(twice_module.TABLE)
     scan("a.py", b"print(1)\n", "", Detector(mark), mark, twice=Twice(table))
     one, other = Twice(table), Twice()
     monkeypatch.setattr(scan_module, "located", lambda *_, **__: pytest.fail("it was looked at"))
@@ -110,10 +112,12 @@ def test_what_says_nothing_is_known_to_all_who_share_the_table(monkeypatch):
 
 
 def test_half_of_what_a_text_is_known_by_is_none_of_a_text():
-    table = bytearray(twice_module.SILENT * twice_module.DIGEST)
+    table = bytearray(twice_module.TABLE)
     twice, key = Twice(table), Twice().key(CODE, "source")
-    place = int.from_bytes(key[:4], "big") % twice_module.SILENT * twice_module.DIGEST
-    table[place : place + 16] = key[:16]
+    twice.keep(key, Said(None, NONE, Located(())))
+    assert twice.get(key)
+    at = table.index(key)
+    table[at + 16 : at + 32] = bytes(16)
     assert twice.get(key) is None
     assert len(scan("a.py", CODE, "", Detector(mark), mark, twice=twice).sightings) == 1
 

@@ -8,7 +8,7 @@ from mmap import mmap
 from taskbound.posture.detection import Detector
 from taskbound.posture.scan import scan
 from taskbound.posture.seen import Scan, Scanned
-from taskbound.posture.twice import DIGEST, SILENT, Twice
+from taskbound.posture.twice import TABLE, Twice
 
 
 @lru_cache(maxsize=1)
@@ -22,7 +22,7 @@ def scanner(key: bytes) -> Scan:
 def scanner_of(mark: Callable[[str], str]) -> Scan:
     """Return what scans a file and calls what it finds by these marks."""
     # Memory of nobody's file: what is forked afterwards shares it.
-    return partial(_scan, Detector(mark), mark, Twice(mmap(-1, SILENT * DIGEST)))
+    return partial(_scan, Detector(mark), mark, Twice(mmap(-1, TABLE)))
 
 
 def mark_of(key: bytes, text: str) -> str:

@@ -57,3 +57,12 @@ def anchored(data: bytes) -> Anchored:
         frozenset(one for one in once if one < len(SHAPES)),
         frozenset(one - len(SHAPES) for one in once if one >= len(SHAPES)),
     )
+
+
+_ROWS_OF_TEXT = frozenset(row for row, (formats, _, _) in enumerate(TABLE) if "text" in formats)
+
+
+def in_code(there: Anchored) -> Anchored:
+    """Return those of them that say something where a text has no structure."""
+    rows = there.beside & _ROWS_OF_TEXT
+    return Anchored(there.signs, frozenset(), rows) if there.signs or rows else NONE

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from taskbound.posture.anchors import NONE, Anchored, anchored
+from taskbound.posture.anchors import NONE, Anchored, anchored, in_code
 from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import CODE, Document
@@ -17,7 +17,7 @@ from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
 from taskbound.posture.parsers import asked_of, parse
 from taskbound.posture.readers import Reading, may_read_code, read
-from taskbound.posture.seen import Scanned
+from taskbound.posture.seen import NOTHING, Scanned
 from taskbound.posture.sighting import (
     Credential,
     Holder,
@@ -58,11 +58,12 @@ def scan(
     if way == SOURCE:
         if known is None:
             there, lost = _anchored(data)
-            known = Said(None, there, located(Document(path, "text", ()), data, detector, listed=False))
+            known = Said(None, in_code(there), located(Document(path, "text", ()), data, detector, listed=False))
             if twice and key and not (lost or known.found.problem):
                 twice.keep(key, known)
         if known.is_silent and not may_read_code(path):
-            return Scanned(problem=lost or known.found.problem)
+            problem = lost or known.found.problem
+            return Scanned(problem=problem) if problem else NOTHING
     document, reading, problem = _read(path, data, repository, way, whole, known)
     if reading is None:
         reading, key, known = Reading(), None, None

@@ -15,6 +15,7 @@ class Scanned:
     problem: str = ""  # why it could not be read to its end
 
 
+NOTHING = Scanned()  # what stands in most files
 Scan = Callable[[str, bytes, str, bool], Scanned]  # path, data, repository, whether the data is the whole file
 
 

@@ -15,8 +15,9 @@ from taskbound.posture.document import Document, Node, TextLines
 from taskbound.posture.located import Located
 
 MOST_TEXTS = 50_000  # that said something and are remembered in one process, some 10 MB
-SILENT = 1 << 18  # digests in the table of the others: one has one place, and the later one takes it
-DIGEST = 32  # bytes
+DIGEST = 32  # bytes by which a text is known
+PAIRS = 1 << 17  # places in the table of the others, each for the two digests that came last
+TABLE = PAIRS * 2 * DIGEST  # its bytes
 MOST_NODES = 100_000  # of their documents, some 20 MB
 LARGEST = 20_000  # nodes of a document that is kept
 HIT = 5  # what one takes, in nodes
@@ -44,7 +45,7 @@ _SAID_NOTHING = Said(None, NONE, Located(()))
 
 
 class Twice:
-    """What the texts said that were looked at last. `silent`: the table, of SILENT digests, 0 where there is none yet.
+    """What the texts said that were looked at last. `silent`: the table, TABLE bytes of 0 at first.
 
     Two processes may write a place of it at once: half of a digest is that of no text.
     """
@@ -52,7 +53,7 @@ class Twice:
     def __init__(self, silent: bytearray | mmap | None = None) -> None:
         self._said: dict[Key, tuple[Said, int]] = {}
         self._nodes = 0
-        self._silent = bytearray(SILENT * DIGEST) if silent is None else silent
+        self._silent = bytearray(TABLE) if silent is None else silent
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,7 +67,8 @@ class Twice:
         return digest.digest()
 
     def get(self, key: Key) -> Said | None:
-        if self._silent[_place(key)] == key:
+        at = _place(key)
+        if key in (self._silent[at : at + DIGEST], self._silent[at + DIGEST : at + 2 * DIGEST]):
             return _SAID_NOTHING
         found = self._said.get(key)
         return found[0] if found else None
@@ -74,7 +76,8 @@ class Twice:
     def keep(self, key: Key, said: Said) -> None:
         """Remember what bytes said. What was remembered first is forgotten first."""
         if said.is_silent:
-            self._silent[_place(key)] = key
+            at = _place(key)
+            self._silent[at : at + 2 * DIGEST] = key + self._silent[at : at + DIGEST]
             return
         nodes = len(said.found.hits) * HIT + (_weigh(said.document.roots) if said.document else 0)
         if nodes > LARGEST:
@@ -85,9 +88,8 @@ class Twice:
             self._nodes -= self._said.pop(next(iter(self._said)))[1]
 
 
-def _place(key: Key) -> slice:
-    at = int.from_bytes(key[:4], "big") % SILENT * DIGEST
-    return slice(at, at + DIGEST)
+def _place(key: Key) -> int:
+    return int.from_bytes(key[:4], "big") % PAIRS * 2 * DIGEST
 
 
 def _weigh(roots: Iterable[Node]) -> int:

@@ -27,14 +27,6 @@ def listening() -> Iterator[bool]:
         signal.signal(signal.SIGALRM, before)
 
 
-@contextmanager
-def alarm(seconds: float, is_heard: bool) -> Iterator[None]:
-    """Ring in what takes longer, and again as long after that: what caught the first one goes on."""
-    if not is_heard:
-        yield
-        return
+def ring_in(seconds: float) -> None:
+    """Ring after so long, and again as long after that: what caught the first one goes on. 0: never."""
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskbound.plugins.discoverers.files import archives, streams
-from taskbound.plugins.discoverers.files.alarm import alarm, listening
+from taskbound.plugins.discoverers.files.alarm import listening, ring_in
 from taskbound.plugins.discoverers.files.streams import Bounded, Budget, Unpacked, Unreadable, Utf8, windows
 from taskbound.plugins.discoverers.files.walk import File, shown_as, why_of
-from taskbound.posture.seen import Scan, Seen, Unread, moved
+from taskbound.posture.seen import NOTHING, Scan, Seen, Unread, moved
 from taskbound.posture.sighting import Holder, Sighting
 
 WHOLE_LISTED = 64 << 20  # bytes of an exported list: nothing can be said from a part of one
@@ -90,17 +90,27 @@ def _text(stream: "Bounded | Unpacked", path: str, file: File, look: Look, budge
         stream = Unpacked(Utf8(stream), budget)
     elif b"\x00" in head:
         return False
+    if stream.has_ended and head:
+        _scan(stream.read(streams.FIRST), 0, True, path, file.repository, look)
+        return True
     limit = WHOLE_LISTED if file.listed else streams.WHOLE
     for data, lines, whole in windows(stream, limit):
-        look.size += len(data)
         _scan(data, lines, whole, path, file.repository, look)
     return True
 
 
 def _scan(data: bytes, lines: int, whole: bool, path: str, repository: str, look: Look) -> None:
+    look.size += len(data)
     name = path[:-3] if path.lower().endswith(".gz") else path  # what is inside decides how it is parsed
-    with alarm(PATIENCE + PER_MIB * len(data) / (1 << 20), look.is_heard):
+    if look.is_heard:
+        ring_in(PATIENCE + PER_MIB * len(data) / (1 << 20))
+    try:
         scanned = look.scan(name, data, repository, whole)
+    finally:
+        if look.is_heard:
+            ring_in(0)
+    if scanned is NOTHING:
+        return
     if lines or name != path:
         scanned = moved(scanned, path, lines)
     # Where windows overlap the same is seen twice.

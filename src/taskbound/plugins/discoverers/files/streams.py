@@ -50,6 +50,11 @@ class Bounded:
             self._head = self._take(FIRST)
         return self._head[:size]
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing behind the beginning."""
+        return not self._left
+
     def read(self, size: int, /) -> bytes:
         if self._head:
             data, self._head = self._head[:size], self._head[size:]
