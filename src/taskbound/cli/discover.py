@@ -183,6 +183,8 @@ def _batches(of: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _rendered(report: "Report", form: str) -> str:
+    import msgspec
+
     from taskbound.cli import installed_version
     from taskbound.posture import page
     from taskbound.posture import report as told
@@ -191,8 +193,11 @@ def _rendered(report: "Report", form: str) -> str:
         return page.as_html(report)
     if form == "table":
         return "".join(f"{plain(line)}\n" for line in told.as_table(report))
-    made = told.as_json if form == "json" else told.as_sarif
-    return json.dumps(made(report, installed_version()), indent=1) + "\n"
+    made = (told.as_json if form == "json" else told.as_sarif)(report, installed_version())
+    try:  # with an indent the encoder of the standard library is written in Python
+        return msgspec.json.format(json.dumps(made), indent=1) + "\n"
+    except msgspec.DecodeError:  # a name of half a pair of surrogates
+        return json.dumps(made, indent=1) + "\n"
 
 
 def require_room(file: Path) -> None:
