@@ -50,7 +50,9 @@ def look(*roots: Root | Path, **more) -> Seen:
 def look_here(*roots: Root | Path, **more) -> Seen:
     """Look without another process, so that what a test has set counts."""
     files = Files([one if isinstance(one, Root) else Root(one) for one in roots], begin, KEY, **more)
-    seen = [reading.look_into(batch.files, begin(KEY)) for batch in files._batches()]
+    shares = [share for batch in files._batches() for share in batch]
+    placed = sorted(one for share in shares for one in share.files)
+    seen = [one for _, one in reading.look_into(placed, begin(KEY))]
     about = files._repositories
     return _joined([*seen, Seen(unread=tuple(about.unread), repositories=tuple(about.names), known=files._known)])
 

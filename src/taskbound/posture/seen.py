@@ -1,6 +1,6 @@
 """Seen: what stands in a file, what a discoverer hands over, part by part, and what it could not look at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from taskbound.posture.sighting import Holder, Place, Sighting, Use, Weakness
@@ -56,3 +56,16 @@ class Seen:
     size: int = 0  # bytes of what was looked at
     servers: int = 0  # asked about their logins, which answered
     known: int = 0  # files found until now, looked at or not: for who shows how far it is
+
+
+def joined(parts: Iterable[Seen]) -> Seen:
+    """Return what was seen in some files as what was seen in all of them."""
+    all_ = tuple(parts)
+    return Seen(
+        sightings=tuple(one for part in all_ for one in part.sightings),
+        holders=tuple(dict.fromkeys(one for part in all_ for one in part.holders)),
+        unread=tuple(one for part in all_ for one in part.unread),
+        files=sum(part.files for part in all_),
+        skipped=sum(part.skipped for part in all_),
+        size=sum(part.size for part in all_),
+    )

@@ -19,23 +19,28 @@ NESTED = 3  # archives in one another
 PATIENCE, PER_MIB = 10.0, 3.0  # seconds that one text may take, and for each MiB of it
 
 
+Placed = tuple[int, File]  # a file, and its place among those that it was found with
+
+
 @dataclass(slots=True)
 class Look:
-    """What is seen in some files, while they are read."""
+    """What is seen in a file, while it is read."""
 
     scan: Scan
     is_heard: bool  # the alarm
     sightings: list[Sighting] = field(default_factory=list)
     holders: dict[Holder, None] = field(default_factory=dict)
     unread: list[Unread] = field(default_factory=list)
-    skipped: int = 0
     size: int = 0
+    is_skipped: bool = False
 
 
-def look_into(files: Sequence[File], scan: Scan) -> Seen:
+def look_into(files: Sequence[Placed], scan: Scan) -> list[tuple[int, Seen]]:
+    """Return what is seen in each file in which something is, by its place; the counts of all of them stand first."""
+    told, size, skipped = list[tuple[int, Seen]](), 0, 0
     with listening() as is_heard:
-        look = Look(scan, is_heard)
-        for file in files:
+        for place, file in files:
+            look = Look(scan, is_heard)
             try:
                 _look_at(file, look)
             except OSError as error:
@@ -44,14 +49,10 @@ def look_into(files: Sequence[File], scan: Scan) -> Seen:
                 look.unread.append(Unread(file.path, str(error)))
             except Exception as error:  # what it says may quote the file
                 look.unread.append(Unread(file.path, f"reading it failed ({type(error).__name__})"))
-    return Seen(
-        sightings=tuple(look.sightings),
-        holders=tuple(look.holders),
-        unread=tuple(look.unread),
-        files=len(files) - look.skipped,
-        skipped=look.skipped,
-        size=look.size,
-    )
+            size, skipped = size + look.size, skipped + look.is_skipped
+            if look.sightings or look.holders or look.unread:
+                told.append((place, Seen(tuple(look.sightings), tuple(look.holders), tuple(look.unread))))
+    return [(-1, Seen(files=len(files) - skipped, skipped=skipped, size=size)), *told]
 
 
 def _look_at(file: File, look: Look) -> None:
@@ -65,7 +66,7 @@ def _look_at(file: File, look: Look) -> None:
         stream = Bounded(opened, about.st_size or UNKNOWN)
         budget = Budget(min(streams.UNPACKED, streams.FREE + streams.RATIO * about.st_size))
         if not _text(stream, file.path, file, look, budget, 0):
-            look.skipped += 1
+            look.is_skipped = True
 
 
 def _text(stream: "Bounded | Unpacked", path: str, file: File, look: Look, budget: "Budget", depth: int) -> bool:

@@ -3,16 +3,15 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any
 
-from taskbound.plugins.discoverers.files.reading import PER_MIB, look_into
-from taskbound.plugins.discoverers.files.walk import File
+from taskbound.plugins.discoverers.files.reading import PER_MIB, Placed, look_into
 from taskbound.posture.seen import Scan, Seen
 
 STUCK = 120.0  # seconds without an answer after which a process is ended; the alarm ends what Python can end
@@ -21,12 +20,16 @@ MEMORY = 2 << 30  # bytes of address space that a process may have: a bomb fails
 
 
 @dataclass(slots=True)
-class Batch:
-    """Files that a process is given at a time."""
+class Share:
+    """Files of a batch that one process is given at a time."""
 
-    files: list[File] = field(default_factory=list)
-    seen: Seen | None = None  # the answer
-    is_out: bool = False  # it has its place among those that are yielded
+    meant_for: int  # the process that looked at others of their sizes
+    files: Sequence[Placed]
+    batch: "Batch"  # to which it belongs
+    seen: list[tuple[int, Seen]] | None = None  # the answer
+
+
+Batch = list[Share]
 
 
 def is_alone() -> bool:
@@ -35,11 +38,11 @@ def is_alone() -> bool:
 
 
 class Worker:
-    """One process that scans. It has one batch in hand, so that neither side ever waits for the other to read."""
+    """One process that scans. It has one share in hand, so that neither side ever waits for the other to read."""
 
     def __init__(self, begin: Callable[[bytes], Scan], key: bytes) -> None:
         self._begin, self._key = begin, key
-        self.batch: Batch | None = None
+        self.share: Share | None = None
         self._start()
 
     def _start(self) -> None:
@@ -57,18 +60,18 @@ class Worker:
         self._process = process
         theirs.close()  # so that its death is the end of what we read
 
-    def give(self, batch: Batch) -> None:
-        self.batch = batch
-        self._until = monotonic() + STUCK + sum(one.size for one in batch.files) / (1 << 20) * PER_MIB
+    def give(self, share: Share) -> None:
+        self.share = share
+        self._until = monotonic() + STUCK + sum(one.size for _, one in share.files) / (1 << 20) * PER_MIB
         with suppress(OSError):  # it has died, which is seen when its answer is taken
-            self.answers.send(batch.files)
+            self.answers.send(share.files)
 
     def is_stuck(self) -> bool:
         return monotonic() > self._until
 
-    def answer(self) -> Seen | None:
-        """Return what it saw in its batch; None where it died over it, or is stuck in it."""
-        self.batch = None
+    def answer(self) -> list[tuple[int, Seen]] | None:
+        """Return what it saw in its share; None where it died over it, or is stuck in it."""
+        self.share = None
         try:
             return self.answers.recv() if self.answers.poll() else None
         except (OSError, EOFError):
@@ -85,9 +88,9 @@ class Worker:
 
 
 def _work(
-    batches: "Connection[Any, Any]", copied: "Connection[Any, Any] | None", begin: Callable[[bytes], Scan], key: bytes
+    shares: "Connection[Any, Any]", copied: "Connection[Any, Any] | None", begin: Callable[[bytes], Scan], key: bytes
 ) -> None:
-    """Answer batches until nobody asks."""
+    """Answer shares until nobody asks."""
     if copied:
         copied.close()  # so that the death of who asks is the end of what we read
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked ends us
@@ -99,7 +102,7 @@ def _work(
     scan = begin(key)
     while True:
         try:
-            files = batches.recv()
+            files = shares.recv()
         except (EOFError, OSError):
             return
-        batches.send(look_into(files, scan))
+        shares.send(look_into(files, scan))
