@@ -14,8 +14,10 @@ from taskbound.posture.readers.paths import any_of
 @pytest.mark.parametrize("pattern", readers.PATTERNS, ids=lambda one: one.pattern[:60])
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_no_path_of_source_code_that_a_reader_knows_is_passed_over(pattern, data):
+def test_no_path_that_a_reader_knows_is_passed_over(pattern, data):
     path = data.draw(st.from_regex(pattern)) + data.draw(st.sampled_from(("", *CODE)))
+    if pattern.search(path):
+        assert readers.may_be_known(path)
     if path.lower().endswith(CODE) and pattern.search(path):
         assert readers.may_read_code(path)
 
@@ -28,6 +30,7 @@ def test_the_question_has_cases():
         assert any(one.search(path) for one in readers.PATTERNS), path
         assert readers.may_read_code(path)
     assert not readers.may_read_code("src/taskbound/posture/scan.py")
+    assert not readers.may_be_known("src/charts/LICENSE")
 
 
 def test_any_of_finds_what_one_of_its_patterns_finds():

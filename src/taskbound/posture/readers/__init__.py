@@ -6,6 +6,7 @@ credentials and the agent whose settings they are holds the rest. What no reader
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from taskbound.posture.document import Document, Node
 from taskbound.posture.readers import (
@@ -39,6 +40,10 @@ def _at(pattern: re.Pattern[str]) -> Test:
     return lambda document: bool(pattern.search(document.path))
 
 
+def _is(format: str) -> Test:
+    return lambda document: document.format == format
+
+
 def _data(document: Document) -> tuple[Node, ...]:
     """The roots by which a document may be known: none of a log's, which has one a line."""
     return document.roots if document.format in _DATA else ()
@@ -48,57 +53,50 @@ def _by_content(test: Test) -> Test:
     return lambda document: bool(_data(document)) and test(document)
 
 
-def _is_workflow(document: Document) -> bool:
-    """By path, or by what makes a workflow: jobs whose steps say `uses` or `run` beside `on`."""
-    if _WORKFLOW.search(document.path):
-        return True
+def _has_jobs(document: Document) -> bool:
+    """What makes a workflow, wherever it lies: jobs whose steps say `uses` or `run` beside `on`."""
     jobs = [job for root in _data(document) for job in root.at("jobs").items.values()]
     return any(job.at("runs-on") and job.at("steps").list for job in jobs)
 
 
+def _services(document: Document) -> list[Node]:
+    return [one for root in _data(document) for one in root.at("services").items.values()]
+
+
+def _has_services(document: Document) -> bool:
+    """Services that have an image or a build; a Helm chart's values have no such table."""
+    return any(one.at("image").text or one.at("build") for one in _services(document))
+
+
 def _is_compose(document: Document) -> bool:
-    """By name, or by services that have an image or a build; a Helm chart's values have no such table."""
-    services = [one for root in _data(document) for one in root.at("services").items.values()]
-    known = [one for one in services if one.at("image").text or one.at("build")]
-    return bool(known) if services else bool(compose.PATHS.search(document.path))
-
-
-def _is_dockerfile(document: Document) -> bool:
-    return document.format == "dockerfile" or bool(dockerfile.PATHS.search(document.path))
-
-
-def _is_dotenv(document: Document) -> bool:
-    return document.format == "dotenv" or bool(dotenv.PATHS.search(document.path))
-
-
-def _has_servers(document: Document) -> bool:
-    return any(next(mcp.servers(document, root), None) for root in range(len(_data(document))))
-
-
-def _is_terraform(document: Document) -> bool:
-    return document.format == "hcl" or bool(terraform.PATHS.search(document.path))
+    """By name; services that are none of Compose's are something else's."""
+    return bool(compose.PATHS.search(document.path)) and not _services(document)
 
 
 def _is_helm(document: Document) -> bool:
     return bool(helm.PATHS.search(document.path)) and not kubernetes.is_manifest(document)
 
 
-# Of these, the first that knows a document says who holds the whole of it.
-_WHOLE: tuple[tuple[Test, Reader], ...] = (
-    (lambda document: bool(config.transcript_of(document.path)), config.read_transcript),
-    (_at(owners.PATHS), owners.read),
-    (_is_workflow, github_actions.read),
-    (_at(gitlab.PATHS), gitlab.read),
-    (lambda document: bool(agents.settings_of(document.path)), agents.read_settings),
-    (lambda document: bool(agents.instructions_of(document.path)), agents.read_instructions),
-    (_is_dotenv, dotenv.read),
-    (_is_dockerfile, dockerfile.read),
-    (_by_content(kubernetes.is_manifest), kubernetes.read),
-    (_by_content(cloudformation.is_template), cloudformation.read),
-    (_by_content(cloudformation.is_policy), cloudformation.read_policy),
-    (_is_compose, compose.read),
-    (_is_helm, helm.read),
-    (_is_terraform, terraform.read),
+def _has_servers(document: Document) -> bool:
+    return any(next(mcp.servers(document, root), None) for root in range(len(_data(document))))
+
+
+# How a document is known, by its path and by what is in it. The first reader that knows it says who holds all of it.
+_WHOLE: tuple[tuple[Test | None, Test | None, Reader], ...] = (
+    (lambda document: bool(config.transcript_of(document.path)), None, config.read_transcript),
+    (_at(owners.PATHS), None, owners.read),
+    (_at(_WORKFLOW), _has_jobs, github_actions.read),
+    (_at(gitlab.PATHS), None, gitlab.read),
+    (lambda document: bool(agents.settings_of(document.path)), None, agents.read_settings),
+    (lambda document: bool(agents.instructions_of(document.path)), None, agents.read_instructions),
+    (_at(dotenv.PATHS), _is("dotenv"), dotenv.read),
+    (_at(dockerfile.PATHS), _is("dockerfile"), dockerfile.read),
+    (None, _by_content(kubernetes.is_manifest), kubernetes.read),
+    (None, _by_content(cloudformation.is_template), cloudformation.read),
+    (None, _by_content(cloudformation.is_policy), cloudformation.read_policy),
+    (_is_compose, _has_services, compose.read),
+    (_is_helm, None, helm.read),
+    (_at(terraform.PATHS), _is("hcl"), terraform.read),
 )
 
 
@@ -111,6 +109,13 @@ PATTERNS: tuple[re.Pattern[str], ...] = (
 _PATHS = any_of(PATTERNS)
 # One of these stands in each path of source code that one of PATTERNS finds: folders of agents, .env.js, Dockerfile.py.
 _OF_CODE = ("/.", "file", "goose/", "opencode/", "/tasks/")
+# And of these in each path at all, in lower case: in the folders that lead to it, in its name.
+_OF_FOLDERS = re.compile(r"/\.|/(?:goose|opencode|tasks|memory-bank|values)/")
+_OF_NAMES = re.compile(
+    r"^\.|action\.y|transcript|conversation|chat[_-]history|session[_-]log|settings\.json|claude|codex\.toml|gemini|qwen|"
+    r"\.code-workspace|mcp\.json|opencode|crush|agents?\.|memory\.md|skill\.md|codeowners|gitlab-ci|pipelines|cloudbuild|"
+    r"buildspec|appveyor|(?:docker|container|jenkins|helm)file|\.env|^env\.|compose|docker-stack|values|\.tf|\.tofu|\.hcl"
+)
 
 
 def may_read_code(path: str) -> bool:
@@ -119,11 +124,30 @@ def may_read_code(path: str) -> bool:
     return any(one in lower for one in _OF_CODE)
 
 
+def may_be_known(path: str) -> bool:
+    """Whether a reader could know a document by its path: of most no is the answer to all of PATTERNS."""
+    folders, _, name = path.lower().rpartition("/")
+    return _is_of_interest(_OF_FOLDERS, f"/{folders}/") or _is_of_interest(_OF_NAMES, name)
+
+
+@lru_cache(maxsize=4096)  # what one checkout has is in others
+def _is_of_interest(words: re.Pattern[str], text: str) -> bool:
+    return bool(words.search(text))
+
+
 def read(document: Document, repository: str) -> Reading:
     """Read a document: who holds which part of it, who is named in it, and what is wrong whatever else there is."""
-    if not document.roots and not _PATHS.search(document.path):
+    by_path = may_be_known(document.path)
+    if not document.roots and not (by_path and _PATHS.search(document.path)):
         return Reading()
-    reader = next((reader for test, reader in _WHOLE if test(document)), config.read)
+    reader = next(
+        (
+            reader
+            for at, has, reader in _WHOLE
+            if (by_path and at is not None and at(document)) or (has is not None and has(document))
+        ),
+        config.read,
+    )
     whole = reader(document, repository)
     if reader is config.read_transcript or not _has_servers(document):
         return whole

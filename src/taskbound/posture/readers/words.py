@@ -6,6 +6,7 @@ say production, `product` says nothing.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 # The first word that is in this table decides. `live` is left out: it names repositories that hold all environments.
 ENVIRONMENTS: Mapping[str, str] = {
@@ -214,13 +215,14 @@ def split(text: str) -> list[str]:
 
 def environment(*said: str) -> str:
     """The environment of the first text that names one; "" where none does."""
-    for text in said:
-        if close := _NON_PRODUCTION.search(text):
-            return "staging" if close[0].lower().startswith("pre") else "test"
-        for word in split(text):
-            if word in ENVIRONMENTS:
-                return ENVIRONMENTS[word]
-    return ""
+    return next(filter(None, map(_environment, said)), "")
+
+
+@lru_cache(maxsize=4096)  # folders, which many files have
+def _environment(text: str) -> str:
+    if close := _NON_PRODUCTION.search(text):
+        return "staging" if close[0].lower().startswith("pre") else "test"
+    return next((ENVIRONMENTS[word] for word in split(text) if word in ENVIRONMENTS), "")
 
 
 def driven_by_a_model(*said: str) -> bool:
