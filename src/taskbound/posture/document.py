@@ -1,5 +1,6 @@
 """Document: what a parser makes of a file. Values with the keys that lead to them and the lines where they stand."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,6 +81,9 @@ class Node(msgspec.Struct, frozen=True):  # millions of them are made: a datacla
                 yield at, node
 
 
+_FILLED = re.compile(r"\S[^\n]*+")  # a line from where it is not empty
+
+
 class TextLines(Sequence[Node]):
     """The lines of a text that are not empty, as a sequence. Made when somebody asks: of most texts nobody does."""
 
@@ -105,6 +109,13 @@ class TextLines(Sequence[Node]):
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+    def __iter__(self) -> "Iterator[Node]":
+        """Yield them without making those that are not asked for."""
+        line, counted = 1, 0
+        for one in _FILLED.finditer(self._text):
+            line, counted = line + self._text.count("\n", counted, one.start()), one.start()
+            yield Node(one[0].rstrip(), line)
 
     def __eq__(self, other: object) -> bool:
         return self._nodes == other._nodes if isinstance(other, TextLines) else NotImplemented

@@ -64,7 +64,7 @@ def _in_values(
     document: Document, detector: Detector, there: "list[Value] | None"
 ) -> "Iterator[tuple[Hit, int, Value | None]]":
     """Yield the hits in values, with lines; `there` gets every value, where it is asked for."""
-    found = list(values(document))
+    found = values(document)
     if there is not None:
         there += found
     if not found:

@@ -1,12 +1,12 @@
 """Values: every scalar of a document, with the name that a person would say it stands under."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import msgspec
 
-from taskbound.posture.document import Document, Node
+from taskbound.posture.document import Document, Node, TextLines
 from taskbound.posture.states import secrets
 
 FLAT = frozenset({"text", "markdown"})  # formats whose values are their text: it is searched once
@@ -45,64 +45,71 @@ class Value(msgspec.Struct, frozen=True):
         return max(self.node.line, self.node.last)
 
 
-def values(document: Document) -> Iterator[Value]:
-    """Yield every scalar that could be a credential, in order."""
+def values(document: Document) -> list[Value]:
+    """Return every scalar that could be a credential, in order."""
     if document.format in FLAT:
-        yield from _alone(document)
-        return
+        return _alone(document)
+    found: list[Value] = []
     told = secrets(document)
     for root, top in enumerate(document.roots):
-        above: tuple[str, ...] = ()
-        open_: list[tuple[tuple[str, ...], Iterator[_Named]]] = [((), iter([(None, "", top)]))]  # as far as it was read
-        while open_:
-            above, left = open_[-1]
-            for key, name, node in left:
-                value = node.value
-                if type(value) is str:
-                    text = value
-                elif node.items or node.list:
-                    keys = above if key is None else (*above, key)
-                    if len(keys) <= DEPTH:
-                        open_.append((keys, _below(name, node)))
-                        break
-                    continue
-                else:
-                    text = node.text
-                if len(text) >= SHORTEST and len(above) < DEPTH:
-                    if told and key is not None:
-                        name = told.get((root, (*above, key)), name)
-                    yield Value(root, above, key, name, node, text)
-            else:
-                open_.pop()
+        if type(top.value) in _CONTAINERS:
+            _collect(found, root, (), "", top)
+        elif len(text := top.text) >= SHORTEST:
+            found.append(Value(root, (), None, "", top, text))
+    if not told:
+        return found
+    return [msgspec.structs.replace(one, name=told.get((one.root, one.keys), one.name)) for one in found]
 
 
-def _alone(document: Document) -> Iterator[Value]:
-    """Yield the line that is all of a text but remarks: it stands under the file's name, as a mounted secret does."""
+def _alone(document: Document) -> list[Value]:
+    """Return the line that is all of a text but remarks: it stands under the file's name, as a mounted secret does."""
     lines = list(islice(document.roots[0].list, FEW)) if document.roots and not document.path.endswith(SEALED) else []
     told = [one for one in lines if not one.text.lstrip().startswith("#")]
-    if len(told) == 1 and len(lines) < FEW:
-        yield Value(0, (), str(lines.index(told[0])), document.path.rpartition("/")[2], told[0], told[0].text.strip())
+    if len(told) != 1 or len(lines) == FEW:
+        return []
+    return [Value(0, (), str(lines.index(told[0])), document.path.rpartition("/")[2], told[0], told[0].text.strip())]
 
 
-_Named = tuple[str | None, str, Node]  # a key, the name that it stands under, and what stands there
-
-
-def _below(name: str, node: Node) -> Iterator[_Named]:
-    """Yield what a mapping or a sequence has."""
-    if items := node.items:
-        folded = [key.lower() for key in items]
-        if VALUES.isdisjoint(folded):
-            yield from ((key, key, one) for key, one in items.items())
-            return
-        own = next(
-            (text for key, fold in zip(items, folded, strict=True) if fold in NAMED and (text := items[key].text)), name
-        )
-        for (key, one), fold in zip(items.items(), folded, strict=True):
-            yield key, own if fold in VALUES else key, one
+def _collect(found: list[Value], root: int, above: tuple[str, ...], name: str, node: Node) -> None:
+    """Add what stands below a mapping, or a sequence under a name. Of most documents this is most of the work."""
+    value = node.value
+    below: Iterable[_Named]
+    if not isinstance(value, dict):
+        below = _placed(name, node.list)
+    elif VALUES.isdisjoint(map(str.lower, value)):
+        below = zip(value, value, value.values(), strict=True)
     else:
-        places = node.list
-        for n, one in enumerate(places):
-            yield str(n), _before(places, n) or name, one
+        below = _named(name, value)
+    for key, own, one in below:
+        text = one.value
+        if type(text) is not str:
+            if type(text) in _CONTAINERS:
+                if len(above) + 1 < DEPTH:
+                    _collect(found, root, (*above, key), own, one)
+                continue
+            text = one.text
+        if len(text) >= SHORTEST:
+            found.append(Value(root, above, key, own, one, text))
+
+
+_CONTAINERS = frozenset((dict, list, tuple, TextLines))
+_Named = tuple[str, str, Node]  # a key, the name that it stands under, and what stands there
+
+
+def _named(name: str, items: Mapping[str, Node]) -> Iterator[_Named]:
+    """Yield what a mapping has in which one member may say what another one is."""
+    own = next((text for key, one in items.items() if key.lower() in NAMED and (text := one.text)), name)
+    for key, one in items.items():
+        yield key, own if key.lower() in VALUES else key, one
+
+
+def _placed(name: str, places: Sequence[Node]) -> Iterator[_Named]:
+    """Yield what a sequence has; a word may be the argument of the option in front of it: `--token`."""
+    before = ""
+    for n, one in enumerate(places):
+        option = OPTION.fullmatch(before) if before[:1] == "-" else None
+        yield str(n), option[1] if option else name, one
+        before = one.value if type(one.value) is str else ""
 
 
 def named(name: str, text: str) -> tuple[str, str]:
@@ -110,10 +117,3 @@ def named(name: str, text: str) -> tuple[str, str]:
     if "=" in text and (assigned := ASSIGNED.match(text)):
         return assigned[1] or assigned[2], text[assigned.end() :]
     return name, text
-
-
-def _before(words: Sequence[Node], place: int) -> str:
-    """Return the option that a word of a list is the argument of: `--token` in front of it."""
-    text = words[place - 1].text if place else ""
-    option = OPTION.fullmatch(text) if text[:1] == "-" else None
-    return option[1] if option else ""
