@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import Protocol, overload
 
 import msgspec
 
@@ -18,6 +18,12 @@ _CODE_ARE = (
 CODE = tuple(f".{ending}" for ending in _CODE_ARE.split())
 
 
+class LinesOf(Protocol):
+    """The lines of values, by the order in which they stand."""
+
+    def __getitem__(self, place: int, /) -> int: ...
+
+
 class Node(msgspec.Struct, frozen=True):  # millions of them are made: a dataclass takes eight times as long
     """One value of a document: a scalar, a mapping or a sequence of nodes.
 
@@ -27,8 +33,14 @@ class Node(msgspec.Struct, frozen=True):  # millions of them are made: a datacla
     """
 
     value: "Scalar | dict[str, Node] | list[Node] | tuple[Node, ...] | TextLines"
-    line: int
+    begins: int  # the line; or the place of the line in `lines`, which are counted when somebody asks: mostly nobody does
     last: int = 0  # the last line, where a text goes over several lines of the file; 0: all of it stands on `line`
+    lines: "LinesOf | None" = None
+
+    @property
+    def line(self) -> int:
+        """The line where it begins."""
+        return self.begins if self.lines is None else self.lines[self.begins]
 
     def line_of(self, within: int) -> int:
         """Return the line of the file on which a line of a scalar's text stands; `within` counts from 0.

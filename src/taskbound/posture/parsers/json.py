@@ -3,13 +3,18 @@
 VS Code, Cursor, Zed and Claude read comments and commas at the end; some write keys bare and texts in single quotes
 (JSON5). Jinja and Helm leave {{ … }} where a value stands: it is a text. Several values one after another are
 several roots. In lines of JSON each line is a root; a line that is none is a text.
+
+What is strict JSON, as programs write it, is decoded by the standard library, and its lines are counted when somebody
+asks for one. What is anything else is read token by token.
 """
 
 import re
+from functools import cached_property
 from json import JSONDecodeError, JSONDecoder
+from typing import Any
 
 from taskbound.posture.document import Node, Scalar
-from taskbound.posture.parsers.tree import MAX_DEPTH, Tree, Unreadable, mended, number, put, too_many
+from taskbound.posture.parsers.tree import MAX_DEPTH, MAX_NODES, Tree, Unreadable, mended, number, put, too_many
 
 _GAP = re.compile(r"(?:[\s\ufeff]++|//[^\n]*+|#[^\n]*+|/\*.*?\*/|\{%.*?%\}|\{#.*?#\})*+", re.DOTALL)
 _DOUBLE = re.compile(r'"([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)"', re.DOTALL)
@@ -19,7 +24,7 @@ _ACTION = re.compile(r"\{\{[^\n]*?\}\}")
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "\n": ""}
 _WORDS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
-_STRICT = JSONDecoder(strict=False)  # "strict" is about control characters
+_TEXT_ALONE = JSONDecoder(strict=False)  # "strict" is about control characters
 _TOKEN = re.compile(
     r"""[\s,]*+(?:"([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)"(?:\s*+(:))?+|([\[{])(?!\{)|([\]}])"""
     r"""|(true|false|null|0|-?[1-9][0-9]{0,15})(?=[\s,\]}]))""",
@@ -32,11 +37,104 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9.]|Infinity|NaN)[\w.+-]*")
 def read_json(text: str, tree: Tree, line: int = 1) -> None:
     """Read values until the end of a text that begins on this line. Raises Unreadable."""
     left = tree.left
-    reading = _Reading(text, tree.roots, left)
     try:
-        reading.read(line)
-    finally:
-        tree.take(left - max(reading.left, 0), line)
+        root, nodes = _decoded(text, line, left)
+    except (ValueError, RecursionError):  # it is none, or not within the limits
+        reading = _Reading(text, tree.roots, left)
+        try:
+            reading.read(line)
+        finally:
+            tree.take(left - max(reading.left, 0), line)
+    else:
+        tree.take(nodes, line)
+        tree.roots.append(root)
+
+
+def _decoded(text: str, line: int, most: int) -> tuple[Node, int]:
+    """Return the node that strict JSON is, and how many there are. Raises ValueError, RecursionError."""
+    if "\\ud" in text or "\\uD" in text:  # halves of pairs are mended one by one
+        raise ValueError
+    value, lines = _STRICT.decode(text), _Lines(text, line) if "\n" in text else None
+    return _node(value, 0, 0 if lines else line, lines, min(most, MAX_NODES), MAX_DEPTH)
+
+
+def _node(
+    value: Any, number: int, line: int, lines: "_Lines | None", most: int, depth: int
+) -> tuple[Node, int]:
+    """Return the node of a value that comes after so many, and how many there are with those below it.
+
+    `line`: on which all of them stand; 0 where `lines` has to be asked.
+    """
+    if not isinstance(value, dict | list):
+        return Node(value, line or number, 0, lines), number + 1
+    if not depth or number + len(value) >= most:
+        raise ValueError
+    members: dict[str, Node] = {}
+    places: list[Node] = []
+    node = Node(members if isinstance(value, dict) else places, line or number, 0, lines)
+    number += 1
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if type(one) is str:
+                members[key] = Node(one, line or number, 0, lines)
+                number += 1
+            else:
+                members[key], number = _node(one, number, line, lines, most, depth - 1)
+    else:
+        for one in value:
+            if type(one) is str:
+                places.append(Node(one, line or number, 0, lines))
+                number += 1
+            else:
+                below, number = _node(one, number, line, lines, most, depth - 1)
+                places.append(below)
+    return node, number
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError  # of a key that stands twice both values are told
+    return members
+
+
+def _spelled(found: str) -> Scalar:
+    spelled = number(found)
+    return found if spelled is None else spelled
+
+
+def _no_number(found: str) -> Scalar:
+    raise ValueError(found)
+
+
+class _Lines:
+    """The lines of all values of strict JSON, in order: of what stands under a key and has more below, the key's."""
+
+    def __init__(self, text: str, line: int) -> None:
+        self._text, self._first = text, line
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        text, lines, line, counted, key_line = self._text, list[int](), self._first, 0, 0
+        for token in _TOKENS.finditer(text):
+            begun = token.start()
+            line += text.count("\n", counted, begun)
+            counted = begun
+            if token.lastindex:
+                key_line = line
+            else:
+                lines.append(key_line if key_line and text[begun] in "{[" else line)
+                key_line = 0
+        return lines
+
+    def __getitem__(self, place: int) -> int:
+        return self._lines[place]
+
+
+_STRICT = JSONDecoder(
+    object_pairs_hook=_members, parse_int=_spelled, parse_float=_spelled, parse_constant=_no_number
+)
+_TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?+|[\[{]|[^\s,:"\[\]{}]++', re.DOTALL)
 
 
 class _Reading:
@@ -203,7 +301,8 @@ def _unescaped(inner: str) -> str:
     if "\\" not in inner:
         return inner
     try:
-        return mended(str(_STRICT.decode(f'"{inner}"')))
+        text = str(_TEXT_ALONE.raw_decode(f'"{inner}"')[0])
+        return mended(text) if "\\u" in inner else text
     except JSONDecodeError:  # escapes that strict JSON does not have
         return mended(_ESCAPE.sub(_character, inner))
 
