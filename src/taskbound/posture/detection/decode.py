@@ -18,6 +18,9 @@ _HEX = re.compile(rb"(?:0x)?((?:[0-9a-fA-F]{2}){8,})")
 _URL = re.compile(rb"%[0-9a-fA-F]{2}")
 _JSON = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _ENCODED = (ascii_letters + digits + "+/-_=\t\n\r\v\f").encode()  # base64 (hexadecimal too), on lines
+# What no text begins with in base64 (its first byte would be a control character, or go on with another one), nor in
+# hexadecimal: most words.
+_NO_BEGINNING = frozenset("GHghijklmnopqrstuv+/-_=")
 _OTHER = re.compile(r"[^A-Za-z0-9+/\-_=\t\n\r\v\f]")
 _UNSEEN = bytes(set(range(32)) - set(b"\t\n\r")) + b"\x7f"
 _SHORT = {b'"': b'"', b"\\": b"\\", b"/": b"/", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
@@ -44,7 +47,7 @@ def is_perhaps_encoded(text: str) -> bool:
     whole = text.strip()
     if len(whole) < 8 and whole.isascii():
         return False
-    return "%" in whole or "\\" in whole or not _OTHER.search(whole)
+    return "%" in whole or "\\" in whole or (whole[0] not in _NO_BEGINNING and not _OTHER.search(whole))
 
 
 def from_base64(data: bytes) -> bytes:
