@@ -12,12 +12,11 @@ from taskbound.posture.document import Node
 from taskbound.posture.parsers.tree import MAX_DEPTH, Lines, Tree, Unreadable, mended, put
 
 _NAME = r"[^\W\d][\w:.-]*+"
-_TAG = re.compile(rf"<({_NAME})((?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+)>")
-_CLOSING = re.compile(rf"</({_NAME})\s*+>")
+_TOKEN = re.compile(rf"([^<]++)|</({_NAME})\s*+>|<({_NAME})((?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+)>")
+_IS_TEXT, _ENDS, _TAG, _ATTRIBUTES = range(1, 5)  # its groups
 _ATTRIBUTE = re.compile(rf"({_NAME})\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')")
 _BEGINS = re.compile(r"<[^\W\d]")
 _DECLARATION = re.compile(r"<![^\[>]*+(?:\[.*?\]\s*+)?>", re.DOTALL)
-_TEXT = re.compile(r"[^<]++")
 _BLOCKS = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>"}
 _ENTITY = re.compile(r"&(?:(lt|gt|amp|quot|apos)|#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6}));")
 _ENTITIES = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
@@ -25,6 +24,8 @@ _ENTITIES = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 
 class _Element:
     """An element that is being read."""
+
+    __slots__ = ("line", "members", "name", "texts")
 
     def __init__(self, name: str, line: int) -> None:
         self.name, self.line = name, line
@@ -48,8 +49,14 @@ def read_xml(text: str, tree: Tree) -> None:
 def _read(text: str, tree: Tree, elements: list[_Element], line_of: Callable[[int], int]) -> None:
     at = 0
     while at < len(text):
-        if found := _TEXT.match(text, at):
-            elements[-1].texts.append((_plain(found[0]), line_of(at)))
+        if found := _TOKEN.match(text, at):
+            if found.lastindex == _IS_TEXT:
+                if not found[0].isspace():
+                    elements[-1].texts.append((_plain(found[0]), line_of(at)))
+            elif found.lastindex == _ENDS:
+                _end(found[_ENDS], at, tree, elements, line_of)
+            else:
+                _open(found, tree, elements, line_of)
             at = found.end()
         elif block := next((sign for sign in _BLOCKS if text.startswith(sign, at)), None):
             end = text.find(_BLOCKS[block], at + len(block))
@@ -61,18 +68,6 @@ def _read(text: str, tree: Tree, elements: list[_Element], line_of: Callable[[in
         elif text.startswith("<!", at):
             if not (found := _DECLARATION.match(text, at)):
                 raise Unreadable("a declaration does not end", line_of(at))
-            at = found.end()
-        elif found := _CLOSING.match(text, at):
-            if all(element.name != found[1] for element in elements[1:]):
-                tree.note("an element ends that is not open", line_of(at))
-            else:
-                while elements[-1].name != found[1]:
-                    tree.note("an element does not end", elements[-1].line)
-                    _close(elements)
-                _close(elements)
-            at = found.end()
-        elif found := _TAG.match(text, at):
-            _open(found, tree, elements, line_of)
             at = found.end()
         elif _BEGINS.match(text, at):
             raise Unreadable("a tag does not end", line_of(at))
@@ -91,15 +86,32 @@ def _open(tag: re.Match[str], tree: Tree, elements: list[_Element], line_of: Cal
     if len(elements) > MAX_DEPTH:
         raise Unreadable(f"nested more than {MAX_DEPTH} deep", line)
     tree.take(2, line)  # itself and its text
-    element = _Element(tag[1], line)
-    for attribute in _ATTRIBUTE.finditer(tag[0], tag.start(2) - tag.start()):
-        spelled = attribute[2] if attribute[2] is not None else attribute[3]
-        begin = tag.start() + attribute.start(attribute.lastindex or 1)
-        node = tree.node(_plain(spelled), line_of(begin), line_of(begin + len(spelled)))
-        put(element.members, f"@{attribute[1]}", node)
+    element = _Element(tag[_TAG], line)
+    if "=" in tag[_ATTRIBUTES]:
+        is_one_line = "\n" not in tag[_ATTRIBUTES]
+        for attribute in _ATTRIBUTE.finditer(tag[_ATTRIBUTES]):
+            spelled = attribute[attribute.lastindex or 1]
+            if is_one_line:
+                node = tree.node(_plain(spelled), line)
+            else:
+                begin = tag.start(_ATTRIBUTES) + attribute.start(attribute.lastindex or 1)
+                node = tree.node(_plain(spelled), line_of(begin), line_of(begin + len(spelled)))
+            put(element.members, f"@{attribute[1]}", node)
     elements.append(element)
-    if tag[2].endswith("/"):
+    if tag[_ATTRIBUTES].endswith("/"):
         _close(elements)
+
+
+def _end(name: str, at: int, tree: Tree, elements: list[_Element], line_of: Callable[[int], int]) -> None:
+    """End the innermost element of a name, and those within it, which do not end."""
+    if elements[-1].name != name or len(elements) == 1:
+        if all(element.name != name for element in elements[1:]):
+            tree.note("an element ends that is not open", line_of(at))
+            return
+        while elements[-1].name != name:
+            tree.note("an element does not end", elements[-1].line)
+            _close(elements)
+    _close(elements)
 
 
 def _close(elements: list[_Element]) -> None:
@@ -121,6 +133,8 @@ def _close(elements: list[_Element]) -> None:
 
 def _text(element: _Element) -> Node | None:
     """Return the text of an element without the space around it."""
+    if not element.texts:
+        return None
     parts = [part for part in element.texts if part[0].strip()]
     if not parts:
         return None
