@@ -33,7 +33,9 @@ class Node(msgspec.Struct, frozen=True):  # millions of them are made: a datacla
     """
 
     value: "Scalar | dict[str, Node] | list[Node] | tuple[Node, ...] | TextLines"
-    begins: int  # the line; or the place of the line in `lines`, which are counted when somebody asks: mostly nobody does
+    begins: (
+        int  # the line; or the place of the line in `lines`, which are counted when somebody asks: mostly nobody does
+    )
     last: int = 0  # the last line, where a text goes over several lines of the file; 0: all of it stands on `line`
     lines: "LinesOf | None" = None
 

@@ -15,9 +15,10 @@ is said in `facts` of principals, with the same words for all of them:
     of all          offsets: Mapping[str, int], how many lines below the place a member stands
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
-from taskbound.posture.document import Document, Node
+from taskbound.posture.document import NOTHING, Document, Node
 from taskbound.posture.exports import (
     audits,
     aws,
@@ -75,28 +76,35 @@ TABLES: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
 )
 
 
+MOST_MEMBERS = 100  # of a row whose reader is remembered
+
+
 def read_export(document: Document, mark: Mark) -> tuple[Sighting, ...]:
     """Return what an exported list says; nothing for a document that is none."""
     if document.format not in FORMATS:
         return ()
-    known: dict[tuple[str, ...], Reader | None] = {}
     seen: list[Sighting] = [*aws.read_tags(document), *google_policy.read_policy(document)]
-
-    def reader_of(row: Node) -> Reader | None:
-        members = tuple(row.items)
-        if members not in known:
-            known[members] = _reader(READERS, row.items) or _reader(TABLES, folded(row))
-        return known[members]
-
     answers = {id(root) for root in document.roots if document.format in ("json", "yaml")}
     for row in rows(document):
-        for one in inside(row) if id(row) in answers and not reader_of(row) else (row,):
-            if reader := reader_of(one):
+        for one in inside(row) if id(row) in answers and not _reader_of(row) else (row,):
+            if reader := _reader_of(one):
                 seen += reader(document.path, one, mark)
     return tuple(aws.newest(seen))
 
 
-def _reader(
-    readers: tuple[tuple[tuple[frozenset[str], ...], Reader], ...], members: Mapping[str, Node]
-) -> Reader | None:
+def _reader_of(row: Node) -> Reader | None:
+    members = tuple(row.items)
+    return _known(members) if len(members) <= MOST_MEMBERS else _reader(members)
+
+
+def _reader(members: tuple[str, ...]) -> Reader | None:
+    """Return who reads a row with these members, whatever they are."""
+    names = folded(Node(dict.fromkeys(members, NOTHING), 0))
+    return _first(READERS, frozenset(members)) or _first(TABLES, frozenset(names))
+
+
+_known = lru_cache(maxsize=4096)(_reader)  # the rows of a list have the same members, many files have those of others
+
+
+def _first(readers: tuple[tuple[tuple[frozenset[str], ...], Reader], ...], members: frozenset[str]) -> Reader | None:
     return next((reader for wanted, reader in readers if all(not one.isdisjoint(members) for one in wanted)), None)

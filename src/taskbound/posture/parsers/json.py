@@ -58,9 +58,7 @@ def _decoded(text: str, line: int, most: int) -> tuple[Node, int]:
     return _node(value, 0, 0 if lines else line, lines, min(most, MAX_NODES), MAX_DEPTH)
 
 
-def _node(
-    value: Any, number: int, line: int, lines: "_Lines | None", most: int, depth: int
-) -> tuple[Node, int]:
+def _node(value: Any, number: int, line: int, lines: "_Lines | None", most: int, depth: int) -> tuple[Node, int]:
     """Return the node of a value that comes after so many, and how many there are with those below it.
 
     `line`: on which all of them stand; 0 where `lines` has to be asked.
@@ -131,9 +129,7 @@ class _Lines:
         return self._lines[place]
 
 
-_STRICT = JSONDecoder(
-    object_pairs_hook=_members, parse_int=_spelled, parse_float=_spelled, parse_constant=_no_number
-)
+_STRICT = JSONDecoder(object_pairs_hook=_members, parse_int=_spelled, parse_float=_spelled, parse_constant=_no_number)
 _TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?+|[\[{]|[^\s,:"\[\]{}]++', re.DOTALL)
 
 
