@@ -65,14 +65,23 @@ class Tree:
 
         Raises Unreadable.
         """
-        node = value if isinstance(value, Node) else self.node(value, line, last)
-        self.take(cost, line)
-        if not self._open:
+        if isinstance(value, Node):
+            node = value
+        else:
+            node, cost = Node(value, line, last if last > line else 0), cost + 1
+        self._left -= cost
+        if self._left < 0:
+            raise too_many(line)
+        top = self._open[-1] if self._open else None
+        if top is None:
             self.roots.append(node)
-        elif (top := self._open[-1]).places is not None:
+        elif top.places is not None:
             top.places.append(node)
         elif top.members is not None and top.key is not None:
-            put(top.members, top.key, node)
+            if top.key in top.members:
+                put(top.members, top.key, node)
+            else:
+                top.members[top.key] = node
             top.key = None
         return node
 

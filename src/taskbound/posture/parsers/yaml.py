@@ -31,6 +31,7 @@ _FUNCTIONS = (
 )
 _INTRINSIC = {"!Ref": "Ref", "!Condition": "Condition"}
 _INTRINSIC |= {f"!{name}": f"Fn::{name}" for name in _FUNCTIONS.split()}
+_DIGITS = "0123456789"
 _WORDS: Mapping[str, Scalar] = {
     spelled: value
     for name, value in (("", None), ("~", None), ("null", None), ("true", True), ("false", False))
@@ -109,9 +110,10 @@ class _Reading:
         """Read until the end. Raises yaml.YAMLError, Unreadable."""
         self._end_line = self._base + text.count("\n") + 1
         parser = yaml.CSafeLoader(text)
+        next_event, scalar = parser.get_event, yaml.ScalarEvent
         # One by one, the most frequent first: with `match` and yaml.parse it takes a quarter longer.
-        while (event := parser.get_event()) and not isinstance(event, yaml.StreamEndEvent):
-            if isinstance(event, yaml.ScalarEvent):
+        while event := next_event():
+            if isinstance(event, scalar):
                 if not self._within_key:
                     self._scalar(event)
             elif isinstance(event, yaml.CollectionStartEvent):
@@ -122,8 +124,11 @@ class _Reading:
                 self.document = self._line(event) - 1
                 self._anchors.clear()
                 self._weights.clear()
-            elif isinstance(event, yaml.AliasEvent) and not self._within_key:
-                self._alias(event)
+            elif isinstance(event, yaml.AliasEvent):
+                if not self._within_key:
+                    self._alias(event)
+            elif isinstance(event, yaml.StreamEndEvent):
+                break
 
     def _line(self, event: yaml.Event) -> int:
         """Return the line, from 1, on which an event begins; what is missing at the end is on the last one."""
@@ -157,24 +162,28 @@ class _Reading:
             self._tree.close(line)
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
+        tree, text, tag, anchor, style = self._tree, event.value, event.tag, event.anchor, event.style
         line = self._line(event)
-        text = self._restored(event.value)
-        if self._tree.waits_for_key:
-            if event.anchor:
-                self._anchor(event.anchor, self._tree.node(text, line))
-            self._tree.key(text, line)
+        if self._actions:
+            text = self._restored(text)
+        if tree.waits_for_key:
+            if anchor:
+                self._anchor(anchor, tree.node(text, line))
+            tree.key(text, line)
             return
-        last = min(self._base + event.end_mark.line + 1, self._end_line) if event.end_mark else line
-        if event.style in ("|", ">"):  # its text begins below the sign, and it ends where something else begins
+        last = line
+        if event.end_mark and event.end_mark.line != event.start_mark.line:
+            last = min(self._base + event.end_mark.line + 1, self._end_line)
+        if style in ("|", ">"):  # its text begins below the sign, and it ends where something else begins
             line, last = min(line + 1, self._end_line), last - 1
-        is_word = not event.style and (not event.tag or event.tag.startswith("tag:yaml.org,2002:"))
-        value = _plain(text) if is_word and event.tag != "tag:yaml.org,2002:str" else text
-        is_wrapped = self._wrap(event.tag, line)
-        node = self._tree.add(value, line, last)
+        is_word = not style and (not tag or tag.startswith("tag:yaml.org,2002:"))
+        value = _plain(text) if is_word and tag != "tag:yaml.org,2002:str" else text
+        is_wrapped = tag is not None and self._wrap(tag, line)
+        node = tree.add(value, line, last)
         if is_wrapped:
-            self._tree.close()
-        if event.anchor:
-            self._anchor(event.anchor, node)
+            tree.close()
+        if anchor:
+            self._anchor(anchor, node)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         line = self._line(event)
@@ -206,7 +215,7 @@ class _Reading:
         return True
 
     def _restored(self, text: str) -> str:
-        if not self._actions or "\ue000" not in text:
+        if "\ue000" not in text:
             return text
         return _STAND_IN.sub(lambda found: self._action(found[0], int(found[1][:9])), text)
 
@@ -217,6 +226,8 @@ class _Reading:
 def _plain(text: str) -> Scalar:
     if text in _WORDS:
         return _WORDS[text]
+    if text[-1] not in _DIGITS:
+        return text
     found = number(text)
     return text if found is None else found
 
