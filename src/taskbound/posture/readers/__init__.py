@@ -40,17 +40,9 @@ def _at(pattern: re.Pattern[str]) -> Test:
     return lambda document: bool(pattern.search(document.path))
 
 
-def _is(format: str) -> Test:
-    return lambda document: document.format == format
-
-
 def _data(document: Document) -> tuple[Node, ...]:
     """The roots by which a document may be known: none of a log's, which has one a line."""
     return document.roots if document.format in _DATA else ()
-
-
-def _by_content(test: Test) -> Test:
-    return lambda document: bool(_data(document)) and test(document)
 
 
 def _has_jobs(document: Document) -> bool:
@@ -81,23 +73,40 @@ def _has_servers(document: Document) -> bool:
     return any(next(mcp.servers(document, root), None) for root in range(len(_data(document))))
 
 
-# How a document is known, by its path and by what is in it. The first reader that knows it says who holds all of it.
-_WHOLE: tuple[tuple[Test | None, Test | None, Reader], ...] = (
-    (lambda document: bool(config.transcript_of(document.path)), None, config.read_transcript),
-    (_at(owners.PATHS), None, owners.read),
-    (_at(_WORKFLOW), _has_jobs, github_actions.read),
-    (_at(gitlab.PATHS), None, gitlab.read),
-    (lambda document: bool(agents.settings_of(document.path)), None, agents.read_settings),
-    (lambda document: bool(agents.instructions_of(document.path)), None, agents.read_instructions),
-    (_at(dotenv.PATHS), _is("dotenv"), dotenv.read),
-    (_at(dockerfile.PATHS), _is("dockerfile"), dockerfile.read),
-    (None, _by_content(kubernetes.is_manifest), kubernetes.read),
-    (None, _by_content(cloudformation.is_template), cloudformation.read),
-    (None, _by_content(cloudformation.is_policy), cloudformation.read_policy),
-    (_is_compose, _has_services, compose.read),
-    (_is_helm, None, helm.read),
-    (_at(terraform.PATHS), _is("hcl"), terraform.read),
+def _is_so(document: Document) -> bool:
+    return True
+
+
+# How a document is known: by its path, or, of some formats, by what is in it. The first reader that knows it says who
+# holds all of it.
+_WHOLE: tuple[tuple[Test | None, tuple[str, ...], Test, Reader], ...] = (
+    (lambda document: bool(config.transcript_of(document.path)), (), _is_so, config.read_transcript),
+    (_at(owners.PATHS), (), _is_so, owners.read),
+    (_at(_WORKFLOW), _DATA, _has_jobs, github_actions.read),
+    (_at(gitlab.PATHS), (), _is_so, gitlab.read),
+    (lambda document: bool(agents.settings_of(document.path)), (), _is_so, agents.read_settings),
+    (lambda document: bool(agents.instructions_of(document.path)), (), _is_so, agents.read_instructions),
+    (_at(dotenv.PATHS), ("dotenv",), _is_so, dotenv.read),
+    (_at(dockerfile.PATHS), ("dockerfile",), _is_so, dockerfile.read),
+    (None, _DATA, kubernetes.is_manifest, kubernetes.read),
+    (None, _DATA, cloudformation.is_template, cloudformation.read),
+    (None, _DATA, cloudformation.is_policy, cloudformation.read_policy),
+    (_is_compose, _DATA, _has_services, compose.read),
+    (_is_helm, (), _is_so, helm.read),
+    (_at(terraform.PATHS), ("hcl",), _is_so, terraform.read),
 )
+
+
+@lru_cache(maxsize=None)
+def _tests(format: str, by_path: bool) -> tuple[tuple[Test, Reader], ...]:
+    """Return what a document of a format is asked, in order: of most nothing."""
+    asked = []
+    for at, formats, has, reader in _WHOLE:
+        if by_path and at is not None:
+            asked.append((at, reader))
+        if format in formats:
+            asked.append((has, reader))
+    return tuple(asked)
 
 
 # All patterns of paths by which a document is known.
@@ -140,14 +149,7 @@ def read(document: Document, repository: str) -> Reading:
     by_path = may_be_known(document.path)
     if not document.roots and not (by_path and _PATHS.search(document.path)):
         return Reading()
-    reader = next(
-        (
-            reader
-            for at, has, reader in _WHOLE
-            if (by_path and at is not None and at(document)) or (has is not None and has(document))
-        ),
-        config.read,
-    )
+    reader = next((reader for test, reader in _tests(document.format, by_path) if test(document)), config.read)
     whole = reader(document, repository)
     if reader is config.read_transcript or not _has_servers(document):
         return whole
