@@ -24,7 +24,9 @@ class LinesOf(Protocol):
     def __getitem__(self, place: int, /) -> int: ...
 
 
-class Node(msgspec.Struct, frozen=True):  # millions of them are made: a dataclass takes eight times as long
+# Millions of them are made: a dataclass takes eight times as long. They are a tree, never a cycle, so that they are none
+# of the garbage collector's.
+class Node(msgspec.Struct, frozen=True, gc=False):
     """One value of a document: a scalar, a mapping or a sequence of nodes.
 
     `line` is 1-based: of a scalar the line where its text begins (of a block text the first one of its lines), of a
@@ -55,7 +57,7 @@ class Node(msgspec.Struct, frozen=True):  # millions of them are made: a datacla
     def text(self) -> str:
         """The text of a scalar; "" for null, mappings and sequences; true and false in lower case."""
         value = self.value
-        if isinstance(value, str):
+        if type(value) is str:
             return value
         if isinstance(value, bool):
             return "true" if value else "false"

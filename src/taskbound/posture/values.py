@@ -24,7 +24,7 @@ ASSIGNED = re.compile(r"--?([A-Za-z][\w.-]*)=(?!=?$)|([A-Za-z_][\w.]*)=(?!=?$)")
 OPTION = re.compile(r"--?([A-Za-z][\w-]*)")
 
 
-class Value(msgspec.Struct, frozen=True):
+class Value(msgspec.Struct, frozen=True, gc=False):
     """A scalar of a document, and the name that it stands under."""
 
     root: int
