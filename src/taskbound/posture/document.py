@@ -24,7 +24,7 @@ class LinesOf(Protocol):
     def __getitem__(self, place: int, /) -> int: ...
 
 
-# Millions of them are made: a dataclass takes eight times as long. They are a tree, never a cycle, so that they are none
+# Millions of them are made: a dataclass takes eight times as long. They are a tree and no cycle, so that they are none
 # of the garbage collector's.
 class Node(msgspec.Struct, frozen=True, gc=False):
     """One value of a document: a scalar, a mapping or a sequence of nodes.

@@ -1,6 +1,10 @@
 """JSON as people write it (taskbound.posture.parsers.json)."""
 
+import json
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taskbound.posture.parsers import parse
 from taskbound.posture.parsers.tree import MAX_DEPTH
@@ -124,3 +128,46 @@ def test_what_is_no_line_of_json_is_told_and_kept():
     document = parse("a.jsonl", b'{"a": 1}\n{"b": \n{"c": 3}\n')
     assert [plain(root) for root in document.roots] == [{"a": 1}, '{"b":', {"c": 3}]
     assert document.problem.startswith("line 2: ")
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["\ud800", "\n", "😀", "{{ x }}"]),
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(max_size=3), below, max_size=4),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES, st.sampled_from([None, 0, 1]), st.booleans())
+def test_what_is_strict_is_read_as_it_is_behind_a_remark(value, indent, in_ascii):
+    """A remark is none of JSON: with one all is read token by token, and counted at once."""
+    text = json.dumps(value, indent=indent, ensure_ascii=in_ascii)
+    assert told(f"\n{text}\n") == told(f"\n{text}\n// a remark")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1,\n"a": 2}',
+        '{"\\ud800": 1, "\\ud801": 2}',
+        "[" * 80 + "]" * 80,
+        '{"a":\n{"b":\n[\n[1], -0, 1.50]}}',
+        '["\t"]',
+    ],
+)
+def test_so_is_what_only_looks_strict(text):
+    assert told(text) == told(f"{text} // a remark")
+
+
+def told(text):
+    document = parse("a.json", text.encode("utf-8", "replace"))
+    return [tuple(map(_told, document.roots)), document.problem]
+
+
+def _told(node):
+    below = [(key, _told(one)) for key, one in node.items.items()] or [_told(one) for one in node.list]
+    return type(node.value), node.line, below or node.text

@@ -52,9 +52,9 @@ def read_json(text: str, tree: Tree, line: int = 1) -> None:
 
 def _decoded(text: str, line: int, most: int) -> tuple[Node, int]:
     """Return the node that strict JSON is, and how many there are. Raises ValueError, RecursionError."""
-    if "\\ud" in text or "\\uD" in text:  # halves of pairs are mended one by one
-        raise ValueError
     value, lines = _STRICT.decode(text), _Lines(text, line) if "\n" in text else None
+    if "\\ud" in text or "\\uD" in text:  # halves of pairs, perhaps
+        value = _whole(value)
     return _node(value, 0, 0 if lines else line, lines, min(most, MAX_NODES), MAX_DEPTH)
 
 
@@ -87,6 +87,15 @@ def _node(value: Any, number: int, line: int, lines: "_Lines | None", most: int,
                 below, number = _node(one, number, line, lines, most, depth - 1)
                 places.append(below)
     return node, number
+
+
+def _whole(value: Any) -> Any:
+    """Return a value of which all texts can be encoded. Raises ValueError where two keys are then the same."""
+    if isinstance(value, str):
+        return mended(value)
+    if isinstance(value, dict):
+        return _members([(mended(key), _whole(one)) for key, one in value.items()])
+    return [_whole(one) for one in value] if isinstance(value, list) else value
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ credentials and the agent whose settings they are holds the rest. What no reader
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from taskbound.posture.document import Document, Node
 from taskbound.posture.readers import (
@@ -97,7 +97,7 @@ _WHOLE: tuple[tuple[Test | None, tuple[str, ...], Test, Reader], ...] = (
 )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tests(format: str, by_path: bool) -> tuple[tuple[Test, Reader], ...]:
     """Return what a document of a format is asked, in order: of most nothing."""
     asked = []
