@@ -11,35 +11,25 @@ from taskbound.posture.parsers.tree import Tree, put
 
 _QUOTED = re.compile(r' *"((?:[^"]|"")*+)"')
 _BY_DELIMITER = {sign: re.compile(rf"[^{sign}\n]*+") for sign in (",", ";", "\t", "|")}
+_Cell = tuple[str, int, int]  # its text, and the first and the last line on which it stands
 
 
 def read_csv(text: str, tree: Tree) -> None:
     """Read rows until the end. Raises Unreadable."""
     header = text.lstrip("\n").partition("\n")[0]
-    plain = _BY_DELIMITER[max(_BY_DELIMITER, key=header.count)]
+    sign = max(_BY_DELIMITER, key=header.count)
     names: list[str] | None = None
     tree.open_sequence(1)
     at, line, quotes = 0, 1, True
     while at < len(text):
-        begin = line
-        cells: list[tuple[str, int, int]] = []
-        while True:
-            first = line
-            found = _QUOTED.match(text, at) if quotes and text.startswith(('"', " "), at) else None
-            if found is None and quotes and text.startswith('"', at):
+        begin, end = line, text.find("\n", at)
+        row = text[at : end if end >= 0 else len(text)]
+        if quotes and '"' in row:
+            cells, at, line, quotes = _quoted(text, at, line, _BY_DELIMITER[sign])
+            if not quotes:  # what follows is read by lines
                 tree.note("a quote does not end", line)
-                quotes = False  # what follows is read by lines
-            if found:  # what stands between the quote and the next comma is none of the cell
-                line += found[0].count("\n")
-                cells.append((found[1].replace('""', '"'), first, line))
-            rest = plain.match(text, found.end() if found else at)
-            assert rest
-            if not found:
-                cells.append((rest[0].strip(), first, first))
-            at = rest.end()
-            if at >= len(text) or text[at] == "\n":
-                break
-            at += 1
+        else:
+            cells, at = [(cell.strip(), line, line) for cell in row.split(sign)], at + len(row)
         at, line = at + 1, line + 1
         if cells == [("", begin, begin)]:
             continue
@@ -48,6 +38,30 @@ def read_csv(text: str, tree: Tree) -> None:
             continue
         members: dict[str, Node] = {}
         tree.add(tree.node(members, begin), begin)
+        tree.take(len(cells), begin)
         for place, (cell, first, last) in enumerate(cells):
-            put(members, names[place] if place < len(names) else f"column {place + 1}", tree.node(cell, first, last))
+            name = names[place] if place < len(names) else f"column {place + 1}"
+            put(members, name, Node(cell, first, last if last > first else 0))
     tree.close()
+
+
+def _quoted(text: str, at: int, line: int, plain: re.Pattern[str]) -> tuple[list[_Cell], int, int, bool]:
+    """Return the cells of a row, of which some are in quotes, where it ends, on which line, and whether quotes do."""
+    cells: list[_Cell] = []
+    quotes = True
+    while True:
+        first = line
+        found = _QUOTED.match(text, at) if quotes and text.startswith(('"', " "), at) else None
+        if found is None and quotes and text.startswith('"', at):
+            quotes = False
+        if found:  # what stands between the quote and the next comma is none of the cell
+            line += found[0].count("\n")
+            cells.append((found[1].replace('""', '"'), first, line))
+        rest = plain.match(text, found.end() if found else at)
+        assert rest
+        if not found:
+            cells.append((rest[0].strip(), first, first))
+        at = rest.end()
+        if at >= len(text) or text[at] == "\n":
+            return cells, at, line, quotes
+        at += 1
