@@ -16,6 +16,8 @@ _GAP = re.compile(r"(?:\s++|#[^\n]*+|//[^\n]*+|/\*.*?\*/|,)*+", re.DOTALL)
 _SPACE = re.compile(r"(?:[ \t]++|/\*[^\n]*?\*/)*+")
 _NAME = re.compile(r"[^\W\d][\w.-]*+")
 _END = re.compile(r"[ \t]*+(?:#|//|/\*|[\n,}\])]|$)")
+# Most attributes: what needs no more than one look.
+_SIMPLE = re.compile(rf'({_NAME.pattern})[ \t]*+=(?![=>])[ \t]*+(?:"([^"\\$%\n]*+)"|([\w.+-]++))(?={_END.pattern})')
 _HEREDOC = re.compile(r"<<(-?)[ \t]*(\w+)[ \t]*\n")
 _NUMBER = re.compile(r"-?[0-9][\w.+-]*+")
 _WORD = re.compile(r"[\w.+-]++")
@@ -79,6 +81,10 @@ class _Reading:
     def _member(self, members: dict[str, Node], at: int, depth: int) -> int:
         """Read an attribute, a block or a member of an object, and return where it ends."""
         text, line = self._text, self.line(at)
+        if simple := _SIMPLE.match(text, at):
+            value = simple[2] if simple[3] is None else scalar(simple[3])
+            put(members, simple[1], self._tree.node(value, line))
+            return simple.end()
         key, at = self._key(at)
         labels: list[str] = []
         while True:

@@ -6,7 +6,7 @@ Dates and times are texts. A table of an array of tables is a place of a sequenc
 import re
 from collections.abc import Callable
 
-from taskbound.posture.document import Node
+from taskbound.posture.document import Node, Scalar
 from taskbound.posture.parsers.tree import MAX_DEPTH, Lines, Tree, Unreadable, into, mended, put, scalar
 
 _BLANK = re.compile(r"(?:\s++|#[^\n]*+)*+")
@@ -18,6 +18,9 @@ _LITERAL_BLOCK = re.compile(r"'''\n?((?:[^']++|'{1,2}(?!'))*+'{0,2})'''")
 _BASIC = re.compile(r'"((?:[^"\\\n]++|\\[^\n])*+)"')
 _LITERAL = re.compile(r"'([^'\n]*+)'")
 _WORD = re.compile(r"[^\s,\[\]{}#=\"']++(?: \d\d:[^\s,\]}#]*+)?")
+# Most lines, and most places of arrays: what needs no more than one look.
+_PLAIN = re.compile(r"""([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+(?:"([^"\\\n]*+)"(?!")|([^\s,\[\]{}#="']++))""" + _REST.pattern)
+_PLAIN_PLACE = re.compile(r'"([^"\\\n]*+)"(?!")[ \t]*+(?:,\s*+|(?=\]))')
 _ESCAPE = re.compile(r"\\(?:[uU]([0-9A-Fa-f]{8}|[0-9A-Fa-f]{4})|[ \t]*\n\s*|(.))")
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "e": "\x1b"}
 
@@ -29,6 +32,11 @@ def read_toml(text: str, tree: Tree) -> None:
     at = 0
     while (at := _end(_BLANK, text, at)) < len(text):
         line = reading.line(at)
+        if plain := _PLAIN.match(text, at):
+            word = plain[3]
+            put(table, plain[1], tree.node(plain[2] if word is None else _meant(word), line))
+            at = plain.end()
+            continue
         try:
             if text[at] == "[":
                 table, at = reading.table(root, at)
@@ -118,7 +126,7 @@ class _Reading:
         elif found := _LITERAL.match(text, at):
             place(self._tree.node(found[1], self.line(at)))
         elif found := _WORD.match(text, at):
-            place(self._tree.node(found[0] if found[0] == "null" else scalar(found[0]), self.line(at)))
+            place(self._tree.node(_meant(found[0]), self.line(at)))
         else:
             raise _Malformed("a value is missing, or does not end")
         return found.end()
@@ -133,6 +141,10 @@ class _Reading:
         place(self._tree.node(places if is_array else members, line))
         at = _end(_BLANK, text, at + 1)
         while not text.startswith("]" if is_array else "}", at):
+            if is_array and (plain := _PLAIN_PLACE.match(text, at)):
+                places.append(self._tree.node(plain[1], self.line(at)))
+                at = _end(_BLANK, text, plain.end())
+                continue
             if is_array:
                 at = self._value(at, self.line(at), depth + 1, places.append)
             else:
@@ -152,6 +164,10 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
     """Return where that which may stand here ends."""
     found = pattern.match(text, at)
     return found.end() if found else at
+
+
+def _meant(word: str) -> Scalar:
+    return word if word == "null" else scalar(word)
 
 
 def _unescaped(inner: str) -> str:
