@@ -122,9 +122,14 @@ class _Beside:
     def __init__(self, there: Iterable[Value], lines: Iterable[int]) -> None:
         self._values: list[Value] = []
         self._ranges: dict[int, tuple[int, int]] = {}  # of values, by line
-        wanted = sorted(lines)
+        asked = set(lines)
+        wanted = sorted(asked)
         for one in there:
-            covered = wanted[bisect_left(wanted, one.node.line) : bisect_right(wanted, one.last)]
+            line, last = one.node.line, one.node.last
+            if last > line:
+                covered = wanted[bisect_left(wanted, line) : bisect_right(wanted, last)]
+            else:
+                covered = [line] if line in asked else []
             if covered:
                 number = len(self._values)
                 self._values.append(one)
