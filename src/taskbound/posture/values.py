@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 
 import msgspec
 
@@ -63,11 +62,16 @@ def values(document: Document) -> list[Value]:
 
 def _alone(document: Document) -> list[Value]:
     """Return the line that is all of a text but remarks: it stands under the file's name, as a mounted secret does."""
-    lines = list(islice(document.roots[0].list, FEW)) if document.roots and not document.path.endswith(SEALED) else []
-    told = [one for one in lines if not one.text.lstrip().startswith("#")]
-    if len(told) != 1 or len(lines) == FEW:
+    if not document.roots or document.path.endswith(SEALED):
         return []
-    return [Value(0, (), str(lines.index(told[0])), document.path.rpartition("/")[2], told[0], told[0].text.strip())]
+    found: list[Value] = []
+    for place, one in enumerate(document.roots[0].list):
+        is_told = not one.text.lstrip().startswith("#")
+        if place == FEW - 1 or (is_told and found):
+            return []
+        if is_told:
+            found.append(Value(0, (), str(place), document.path.rpartition("/")[2], one, one.text.strip()))
+    return found
 
 
 def _collect(found: list[Value], root: int, above: tuple[str, ...], name: str, node: Node) -> None:

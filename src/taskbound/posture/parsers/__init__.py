@@ -198,7 +198,7 @@ def _decoded(data: bytes) -> tuple[str | None, bool]:
         if b"\0" in data[:8192]:
             return None, False
         try:
-            text = codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
+            text = data.decode() if is_whole else codecs.getincrementaldecoder("utf-8")().decode(data)
         except UnicodeDecodeError:
             text = data.decode("latin-1")
     text = text.replace("\r\n", "\n")
