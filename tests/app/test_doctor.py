@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from taskbound.app import doctor
+from taskbound.core.config_file import read_config
 from taskbound.core.secret import Secret
 from taskbound.plugins.providers.static import put_value
 from taskbound.ports import Lack
@@ -29,3 +30,10 @@ async def test_a_static_target_needs_its_value(tmp_path, value, verdict):
     target: Any = SimpleNamespace(name="github", provider="static", admin="")
     (check,) = [one async for one in doctor.at_target(target, tmp_path, is_running=False)]
     assert (check.verdict, "taskbound target put github" in check.hint) == (verdict, value is None)
+
+
+def test_a_static_target_has_no_reference_to_resolve():
+    """It has no `admin`, and was told as failed beside the line that says it has its value."""
+    config = read_config('[[target]]\nname = "github"\nprovider = "static"\n', "taskbound.toml", hostname="here")
+    (check,) = doctor.secrets(config, is_running=False)
+    assert (check.verdict, check.says) == ("ok", "0 references resolve")

@@ -132,7 +132,7 @@ def disk(state: Path) -> Iterator[Check]:
 def secrets(config: Config, *, is_running: bool) -> Iterator[Check]:
     """Resolve every reference; no value is shown. What the `up` that runs has of its environment is not seen here."""
     references: dict[str, tuple[Callable[[str], object], str]] = {}
-    references |= {f"target {one.name}": (secret, one.admin) for one in config.targets}
+    references |= {f"target {one.name}": (secret, one.admin) for one in config.targets if one.admin}
     references |= {f"server {number}": (secret, one) for number, one in enumerate(config.servers, 1)}
     references |= {f"upstream {one.name} ca": (secret, one.ca) for one in config.upstreams if one.ca}
     if tls := config.tls:  # certificates may be read by all, as `up` reads them
