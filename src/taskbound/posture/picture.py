@@ -75,18 +75,33 @@ const aside = document.querySelector("aside");
 const shape = {owner: "ellipse", holder: "round-rectangle", credential: "diamond", identity: "hexagon",
   target: "rectangle"};
 const isPhone = () => innerWidth <= 704;
-const cut = (text, most) => text.length > most ? text.slice(0, most - 8) + "…" + text.slice(-7) : text;
-const short = (text) => {  // a name in two lines: what it is, and where it is or how it ends
-  const most = isPhone() ? 20 : 31;
-  const [, what, where] = text.length > (isPhone() ? 14 : 20) ? text.match(/^(.*?)((?:@| …).*)?$/s) : [text, text];
-  return cut(what, most) + (where ? "\n" + cut(where.trim(), most) : "");
+const LETTERS = 15, FONT = "system-ui, sans-serif";  // px
+const wide = () => isPhone() ? 164 : 200, high = 80;  // px from column to column, and from row to row of two lines
+const pen = document.createElement("canvas").getContext("2d");
+// A name in two lines at most, broken where a part of it ends; what has no room loses its middle, since ends differ.
+const short = (text, isBold) => {
+  pen.font = (isBold ? "bold " : "") + LETTERS + "px " + FONT;
+  const room = wide() - 12, size = (line) => pen.measureText(line).width;
+  const cut = (line) => {
+    let most = line.length;
+    const kept = () => most < line.length ? line.slice(0, most - 8) + "…" + line.slice(-7) : line;
+    while (size(kept()) > room) { most -= 1; }
+    return kept();
+  };
+  if (size(text) <= room) { return text; }
+  const ends = [...text.matchAll(/(?=@| …)|(?<=[ /:._-])/g)].map((one) => one.index).filter((at) => at > 0);
+  const halves = ends.map((at) => [text.slice(0, at).trim(), text.slice(at).trim()]);
+  const longer = (both) => Math.max(...both.map(size));
+  const best = halves.find((both) => "@…".includes(both[1][0]) && longer(both) <= room)
+    || halves.sort((a, b) => longer(a) - longer(b))[0] || [text];
+  return best.map(cut).join("\n");
 };
 const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const look = () => [
-  {selector: "node", style: {label: "data(short)", color: tone("ink"), "font-size": 12, "text-valign": "bottom",
-    "text-margin-y": 4, "text-background-color": tone("paper"), "text-background-opacity": 0.85,
-    "text-background-padding": 1, "text-wrap": "wrap", "text-overflow-wrap": "anywhere",
-    "text-max-width": isPhone() ? 140 : 190, width: 24, height: 24,
+  {selector: "node", style: {label: "data(short)", color: tone("ink"), "font-size": LETTERS, "font-family": FONT,
+    "text-valign": "bottom", "text-margin-y": 4, "text-background-color": tone("paper"),
+    "text-background-opacity": 0.85, "text-background-padding": 1, "text-wrap": "wrap", "text-max-width": 2 * wide(),
+    width: 24, height: 24,
     "border-width": 0, "min-zoomed-font-size": 4}},
   ...Object.keys(shape).map((kind) => ({selector: "node." + kind,
     style: {shape: shape[kind], "background-color": tone(kind)}})),
@@ -100,7 +115,6 @@ const look = () => [
 ];
 // Each part that hangs together is a block of columns, what leads to others on the left; blocks stand in shelves.
 const columns = () => {
-  const wide = isPhone() ? 148 : 200, high = 58;
   const order = {owner: 0, holder: 2, credential: 3, identity: 4, target: 5};
   const starts = new Set(data.edges.filter((one) => one.says === "starts").map((one) => one.source));
   const column = (one) => starts.has(one.id) ? 1 : order[one.kind];
@@ -138,9 +152,9 @@ const columns = () => {
     }
     const place = {};
     rows.forEach((own, n) => own.forEach((one) => {
-      place[one.id] = {x: n * wide, y: (at[one.id] + (most - 1) / 2) * high};
+      place[one.id] = {x: n * wide(), y: (at[one.id] + (most - 1) / 2) * high};
     }));
-    return {place, width: rows.length * wide, height: most * high + 24};
+    return {place, width: rows.length * wide(), height: most * high + 24};
   }).sort((a, b) => b.height - a.height);
   const box = document.getElementById("drawing").getBoundingClientRect();
   const area = laid.reduce((sum, one) => sum + one.width * one.height, 0);
@@ -160,12 +174,12 @@ const cy = cytoscape({
   container: document.getElementById("drawing"),
   elements: [
     ...data.things.map((one) => ({group: "nodes", classes: one.kind, position: {...place[one.id]},
-      data: {id: one.id, short: short(one.label), shared: one.shared}})),
+      data: {id: one.id, short: short(one.label, one.shared > 1), shared: one.shared}})),
     ...data.edges.map((one, n) => ({group: "edges", data: {id: "e" + n, source: one.source, target: one.target}})),
   ],
   style: look(), layout: {name: "preset"}, minZoom: 0.05, maxZoom: 3, boxSelectionEnabled: false,
 });
-const LEAST = 0.65;  // below it nobody reads the names: then it begins at the top left, to be moved
+const LEAST = 0.65;  // below it nobody reads the names: then it begins at what most hold, to be moved
 const FEWER = 0.5;  // where the others have faded
 const arrange = () => {
   const place = columns();
@@ -174,8 +188,10 @@ const arrange = () => {
   if (cy.zoom() > 1.3) { cy.zoom(1.3); cy.center(); }
   if (cy.zoom() < LEAST) {
     cy.zoom(LEAST);
-    const box = cy.nodes().boundingBox();
-    cy.pan({x: 16 - box.x1 * LEAST, y: 16 - box.y1 * LEAST});
+    const box = cy.nodes().boundingBox(), most = cy.nodes().max((one) => one.data("shared")).ele.position();
+    const start = (room, from, size, middle) => size * LEAST + 16 <= room ? (room - size * LEAST) / 2 - from * LEAST
+      : Math.min(16 - from * LEAST, room / 2 - middle * LEAST);
+    cy.pan({x: start(cy.width(), box.x1, box.w, most.x), y: start(cy.height(), box.y1, box.h, most.y)});
   }
 };
 const make = (tag, text, parent) => {
@@ -239,13 +255,21 @@ document.querySelectorAll("button[data-kind]").forEach((button) => button.addEve
   button.setAttribute("aria-pressed", String(shown));
   cy.nodes("." + button.dataset.kind).toggleClass("off", !shown);
 }));
-document.getElementById("fit").addEventListener("click", () => cy.fit(cy.nodes(":visible"), 30));
-document.getElementById("find").addEventListener("input", (event) => {
-  const wanted = event.target.value.trim().toLowerCase();
-  const found = wanted && data.things.find((one) => (one.label + " " + one.name).toLowerCase().includes(wanted));
-  event.target.setAttribute("aria-invalid", String(Boolean(wanted && !found)));
-  if (found) { go(found.id); } else { cy.elements().unselect(); }
+document.getElementById("fit").addEventListener("click", () => {
+  document.querySelectorAll("button[data-kind]").forEach((button) => button.setAttribute("aria-pressed", "true"));
+  cy.nodes().removeClass("off");
+  cy.fit(cy.nodes(), 30);
 });
+const find = document.getElementById("find");
+const search = (turn) => {  // turn: 0 the first of that name, 1 the next, and after the last the first again
+  const wanted = find.value.trim().toLowerCase();
+  const all = wanted ? data.things.filter((one) => (one.label + " " + one.name).toLowerCase().includes(wanted)) : [];
+  find.setAttribute("aria-invalid", String(Boolean(wanted && !all.length)));
+  const now = turn ? all.findIndex((one) => cy.getElementById(one.id).selected()) : -1;
+  if (all.length) { go(all[(now + 1) % all.length].id); } else { cy.elements().unselect(); }
+};
+find.addEventListener("input", () => search(0));
+find.addEventListener("keydown", (event) => { if (event.key === "Enter") { search(1); } });
 aside.addEventListener("click", (event) => {
   if (event.target.dataset && event.target.dataset.go) { go(event.target.dataset.go); }
 });
