@@ -1,7 +1,6 @@
 """Discovery without a world: who holds which credentials in files. Reads what is named, changes and sends nothing."""
 
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,13 +16,14 @@ from taskbound.plugins.discoverers.history import History
 from taskbound.plugins.discoverers.tracked import is_untracked
 from taskbound.posture.entries import Looked
 from taskbound.posture.findings import Finding, find
-from taskbound.posture.report import Gathered, Report
+from taskbound.posture.report import Gathered, Report, word
 from taskbound.posture.seen import Scan
 from taskbound.posture.sighting import Credential, Sighting
 from taskbound.posture.standing import Suppression, judge, read_baseline, read_suppressions
 
 KEY_FILE, KEY_SIZE = "discover.key", 32  # bytes
 SUPPRESSIONS = Path(".taskbound/suppressions.toml")  # in what is looked at, where no file is named
+NAMED = 3  # PATHs that the first line names before it says how many more there are
 LIMIT = 32 << 20  # bytes of a baseline or a suppressions file that was named
 OWN_LIMIT = 64 << 10  # bytes of a suppressions file that was not: reading TOML takes time by the square of a line
 
@@ -56,7 +56,8 @@ def discover(asked: Discovery) -> Report:
     findings = findings_of(asked, seen)
     standing = judge(findings, baseline, suppressions, asked.as_of)
     seconds = monotonic() - began
-    return Report(_where(asked), asked.as_of, seen, standing, seconds, _again(asked), within)
+    by_file = _names_files_alone(asked)
+    return Report(_where(asked), asked.as_of, seen, standing, seconds, _again(asked), within, by_file)
 
 
 def findings_of(asked: Discovery, seen: Gathered) -> list[Finding]:
@@ -190,32 +191,43 @@ def _shown(path: Path) -> str:
     return plain if inside.startswith("..") else "" if inside == "." else inside
 
 
+def _is_here(path: Path) -> bool:
+    return _is_within(path, Path("."))
+
+
 def _is_within(inner: Path, outer: Path) -> bool:
     real = Path(os.path.realpath(inner))
     return real == Path(os.path.realpath(outer)) or Path(os.path.realpath(outer)) in real.parents
 
 
 def _checkout(asked: Discovery) -> str:
-    """Return what the folder is called, where one is looked at alone; a file is known by its name anyway."""
+    """Return what the folder is called, where one is looked at alone, or only files are named, from within it.
+
+    So files of a commit are known by what all of the checkout is.
+    """
+    if _names_files_alone(asked):
+        return Path(os.path.realpath(".")).name
     return Path(os.path.realpath(asked.paths[0])).name if len(asked.paths) == 1 else ""
 
 
+def _names_files_alone(asked: Discovery) -> bool:
+    return bool(asked.paths) and not (asked.home or asked.export or any(one.is_dir() for one in asked.paths))
+
+
 def _where(asked: Discovery) -> str:
-    named = [str(one) for one in asked.paths] + (["~"] if asked.home else [])
-    named += [str(asked.export)] if asked.export else []
+    paths = [str(one) for one in asked.paths]
+    more = f" and {len(paths) - 2:,} more" if len(paths) > NAMED else ""
+    named = [", ".join(paths[:2] if more else paths) + more] if paths else []
+    named += (["~"] if asked.home else []) + ([str(asked.export)] if asked.export else [])
     return ", ".join((*named, *asked.postgres, *asked.redis))
 
 
 def _again(asked: Discovery) -> str:
     """Return the words by which a command of a shell looks at the same files; "" where it is this folder alone."""
     named = () if asked.paths == (Path("."),) and not (asked.home or asked.export) else asked.paths
-    words = [_word(one) for one in named] + (["--home"] if asked.home else [])
-    words += ["--export", _word(asked.export)] if asked.export else []
+    words = [word(str(one)) for one in named] + (["--home"] if asked.home else [])
+    words += ["--export", word(str(asked.export))] if asked.export else []
     return " ".join(words)
-
-
-def _word(path: Path) -> str:
-    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def _within(asked: Discovery) -> str:
@@ -236,7 +248,9 @@ def _suppressions(asked: Discovery) -> tuple[Suppression, ...]:
 
 
 def _own_suppressions(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
+    """Yield those of each folder, and for files that are named those of the folder that they are named from."""
+    folders = dict.fromkeys(path if path.is_dir() else Path(".") for path in paths if path.is_dir() or _is_here(path))
+    for path in folders:
         file = path / SUPPRESSIONS
         if file.is_file() and _is_within(file, path):  # what a link leads to outside was not named
             yield file

@@ -1,5 +1,6 @@
 """Report: what a scan has found, for people and for machines. The first five lines are for who never heard of us."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from taskbound.formats import sarif
 from taskbound.posture.cases import CASES, CRITICAL, FIXABLE, HIGH, LOW, MEDIUM, SEVERITIES
-from taskbound.posture.findings import Finding
+from taskbound.posture.findings import PLACES, Finding
 from taskbound.posture.inventory import LOGINS, Inventory
 from taskbound.posture.seen import Seen, Unread
 from taskbound.posture.sighting import Credential, Holder, Place, Principal, Sighting
@@ -85,6 +86,7 @@ class Report:
     seconds: float
     again: str = ""  # the words by which a command looks at the same; "": it does so without any
     within: str = ""  # the folder that paths are relative to, where it is not this one
+    by_file: bool = False  # only files were named: those of a finding are enough to look at it again
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -143,7 +145,14 @@ def fix(report: Report, finding: Finding) -> str:
     is_packed = any("!/" in one.path for one in finding.places)  # in an archive, or in what git keeps
     if finding.case not in FIXABLE or is_packed:
         return ""
-    return " ".join(filter(None, ("taskbound fix", finding.id, report.again)))
+    files = dict.fromkeys(word(one.path) for one in finding.places)
+    is_whole = report.by_file and len(finding.places) < PLACES  # else there may be more places than are told
+    return " ".join(filter(None, ("taskbound fix", finding.id, " ".join(files) if is_whole else report.again)))
+
+
+def word(path: str) -> str:
+    """Return a path as one word of a shell, which is no option."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
 
 
 def counted(number: int, one: str, several: str = "") -> str:
