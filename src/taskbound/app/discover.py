@@ -235,7 +235,7 @@ def _within(asked: Discovery) -> str:
     roots = roots_of(asked) if len(asked.paths) == 1 else []
     alone = next((one.place for one in roots if not one.shown and one.place == asked.paths[0]), None)
     is_elsewhere = alone and alone.is_dir() and os.path.realpath(alone) != os.path.realpath(".")
-    return str(alone) if is_elsewhere else ""
+    return _shown(alone) if alone and is_elsewhere else ""
 
 
 def _suppressions(asked: Discovery) -> tuple[Suppression, ...]:

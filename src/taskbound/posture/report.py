@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from taskbound.formats import sarif
@@ -423,16 +423,17 @@ def as_sarif(report: Report, version: str) -> dict[str, Any]:
     """Return the report as SARIF: one number of OWASP NHI for a result, on the result."""
     standing = report.standing
     fresh = "new" if standing.has_baseline else ""
+    result = partial(_result, within=report.within)
     results = [
-        *(_result(one, baseline=fresh) for one in report.open),
-        *(_result(one, baseline="unchanged") for one in sorted(standing.known, key=_rank)),
+        *(result(one, baseline=fresh) for one in report.open),
+        *(result(one, baseline="unchanged") for one in sorted(standing.known, key=_rank)),
         *(
-            _result(one, baseline=fresh, suppressed=f"until {why.until}: {why.reason}")
+            result(one, baseline=fresh, suppressed=f"until {why.until}: {why.reason}")
             for one, why in standing.suppressed
         ),
     ]
     rules = [_rule(name) for name in sorted({one.rule for one in results})]
-    notes = [(one.path, one.why) for one in report.seen.unread]
+    notes = [(_from_here(report.within, one.path), one.why) for one in report.seen.unread]
     return sarif.render({"name": "taskbound", "version": version}, rules, results, notes)
 
 
@@ -441,8 +442,17 @@ def _rule(name: str) -> sarif.Rule:
     return sarif.Rule(name, case.title, case.why, case.next, SCORE[case.severity])
 
 
-def _result(finding: Finding, baseline: str = "", suppressed: str = "") -> sarif.Result:
-    first, *more = (sarif.Location(one.path, one.line) for one in finding.places)
+def _from_here(within: str, path: str) -> str:
+    """Return a path as seen from the working directory, where the folder that was looked at lies below it.
+
+    Code scanning takes it from the top of the checkout, where pipelines run.
+    """
+    is_below = within and not within.startswith(("/", ".."))
+    return path if not is_below or path.startswith("~/") or "://" in path else f"{within}/{path}"
+
+
+def _result(finding: Finding, within: str, baseline: str = "", suppressed: str = "") -> sarif.Result:
+    first, *more = (sarif.Location(_from_here(within, one.path), one.line) for one in finding.places)
     owner = f" Owner: {finding.owner}." if finding.owner else ""
     return sarif.Result(
         rule=finding.case,
