@@ -84,6 +84,22 @@ def test_what_the_checkout_suppresses_stops_no_commit(checkout, capsys):
     assert found and committed(checkout, capsys)[0] == 0
 
 
+def test_what_is_in_other_files_is_not_told_as_gone(checkout, capsys):
+    """Nobody has looked at them."""
+    baseline = Path(".taskbound/baseline.json")
+    assert main(["discover", ".", "--write-baseline", str(baseline)]) == 0
+    Path(".taskbound/suppressions.toml").write_text(
+        '[[suppression]]\nid = "0123456789ab"\nreason = "x"\nuntil = 2999-01-01\n'
+    )
+    Path(".mcp.json").unlink()
+    status, told = committed(checkout, capsys, *documented()["args"])
+    assert (status, "baseline gone" in told, "hides nothing" in told) == (0, False, False)
+    capsys.readouterr()
+    assert main(["discover", ".", "--baseline", str(baseline)]) == 0
+    told = capsys.readouterr().out
+    assert "baseline gone" in told and "hides nothing" in told
+
+
 def test_what_is_typed_next_names_the_files_of_the_finding_alone(checkout, capsys):
     told = committed(checkout, capsys)[1].splitlines()
     assert "(.mcp.json, page-0.txt and 39 more, " in told[0]

@@ -56,7 +56,8 @@ def discover(asked: Discovery) -> Report:
     findings = findings_of(asked, seen)
     standing = judge(findings, baseline, suppressions, asked.as_of)
     seconds = monotonic() - began
-    by_file = _names_files_alone(asked)
+    if by_file := _names_files_alone(asked):
+        standing = replace(standing, gone=(), idle=())  # they may be in any file that was not named
     return Report(_where(asked), asked.as_of, seen, standing, seconds, _again(asked), within, by_file)
 
 
