@@ -40,7 +40,7 @@ def test_what_others_hold_too_is_told_with_them_and_never_ended_by_itself():
     assert [one.others for one in found.held] == [("ci:release.yml@shop",)]
     assert found.logins() == []
     told = "\n".join(record(DONE, found, [], dry=False))
-    assert "it breaks ci:release.yml@shop, which hold it too" in told
+    assert "it breaks ci:release.yml@shop, which holds it too" in told
     assert "take it out of shop/mcp/config:1" in told and "take it out of shop/ci/" not in told
 
 
@@ -67,6 +67,17 @@ def test_a_person_has_what_lists_say_they_own_and_the_keys_of_it():
     assert "cannot be verified: AWS" in told and "cannot be verified: GitHub" in told
     assert "aws iam delete-access-key --user-name svc" in told
     assert "rosa@shop.example: deactivate the account in the directory" in told
+
+
+@pytest.mark.parametrize(("owner", "told"), [
+    ("rosa@shop.example", True), ("@rosa", True), ("@ROSA", True), ("lee@shop.example", False), ("@shop/rosa", False),
+])  # fmt: skip
+def test_what_they_answer_for_by_codeowners_gets_another_owner(owner, told):
+    line = Principal("person:x", "owner", Place("shop/CODEOWNERS", 3), {"owner": owner, "pattern": "agents/"})
+    found = has("human/rosa", person("rosa@shop.example", logins=("rosa",)), line)
+    step = "shop/CODEOWNERS:3: name another owner of agents/ (it names " + owner + ")"
+    assert (step in [one.strip() for one in record(DONE, found, [], dry=False)]) == told
+    assert has("human/rosa", replace(line, facts={"owner": "@rosa", "pattern": "*"})).is_known
 
 
 def test_an_account_of_whom_the_list_says_that_they_left_is_not_asked_for():

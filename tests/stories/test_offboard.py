@@ -132,7 +132,7 @@ async def test_a_login_that_others_hold_too_lives_and_is_left_to_a_person(place,
     with place.up() as about:
         begun(place, about["operator"])
         told = place.done("offboard", "agent/nightly", str(work))
-    assert "it breaks ci:deploy.yml@nightly, which hold it too" in told
+    assert "it breaks ci:deploy.yml@nightly, which holds it too" in told
     assert await server.lets_in("shop_app", WORD)
 
 

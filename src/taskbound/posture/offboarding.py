@@ -64,6 +64,7 @@ class Belongings:
     has_left: bool  # whether the list says so
     identities: tuple[Principal, ...]
     held: tuple[Held, ...]
+    answers_for: tuple[Principal, ...] = ()  # lines of CODEOWNERS
 
     def logins(self) -> list[dict[str, str]]:
         """Return the logins that may be ended by us: nobody else holds them. Listed: its server itself told of it."""
@@ -92,7 +93,8 @@ def belongings(who: Sequence[str], sightings: Iterable[Sighting], as_of: date) -
     held += [_key(one) for one in keys if text(one, "mark") not in told and not inventory.held(one)]
     identities = tuple(one for one in mine if one.kind not in KEYS | LOGINS)
     has_left = person is not None and inventory.has_left(person.id.removeprefix("person:"))
-    return Belongings(bool(person or mine or held), person, has_left, identities, tuple(held))
+    lines = tuple(one for of in inventory.code_owners.values() for one in of if _answers(one, names, person, inventory))
+    return Belongings(bool(person or mine or held or lines), person, has_left, identities, tuple(held), lines)
 
 
 def _bare(name: str) -> str:
@@ -127,6 +129,12 @@ def _owns(one: Principal, names: frozenset[str], person: Principal | None, inven
     if not owner:
         return False
     return owner.lower() in names or (person is not None and inventory.person(owner) == person)
+
+
+def _answers(line: Principal, names: frozenset[str], person: Principal | None, inventory: Inventory) -> bool:
+    """Whether a line of CODEOWNERS names them: by an address, or a login after its @; a team is nobody's."""
+    owner = text(line, "owner").lower()
+    return owner.lstrip("@") in names or (person is not None and inventory.person(owner.lstrip("@")) == person)
 
 
 def _credentials(
@@ -242,11 +250,19 @@ def _left(done: Mapping[str, Any], has: Belongings) -> Iterator[str]:
     dead = _dead(done)
     for one in has.held:
         if (one.issuer, one.login) not in dead:
-            shared = f"; it breaks {', '.join(one.others)}, which hold it too: give them one of their own first"
+            breaks = f"it breaks {', '.join(one.others)}, which hold"
+            shared = (
+                f"; {breaks} it too: give them one of their own first"
+                if len(one.others) > 1
+                else f"; {breaks}s it too: give it one of its own first"
+            )
             yield f"{one.what}: {step(one)}{shared if one.others else ''}"
         yield from (f"  take it out of {at.path}:{at.line}" for at in one.places if one.kind not in LOGINS)
     for it in has.identities:
         yield f"{it.id} ({it.kind}): delete it, or give it another owner  ({it.place.path}:{it.place.line})"
+    for it in has.answers_for:
+        what = f"{text(it, 'pattern')} (it names {text(it, 'owner')})"
+        yield f"{it.place.path}:{it.place.line}: name another owner of {what}"
     if has.person is not None and not has.has_left:
         yield f"{has.person.id.removeprefix('person:')}: deactivate the account in the directory"
     for one_of in ({"name": done["name"], "groups": done["groups"]}, *done["owned"]):
