@@ -53,7 +53,8 @@ def test_discover_names_the_command_and_it_does_what_it_says(tree, say):
     assert not (tree.state / "keys/static").exists()
     status, out, err = say("fix", ids[0])
     assert (status, out) == (0, shown)
-    for said in ("[[grant]] lease = ", "taskbound run --profile PROFILE --resolve", "--undo --with-secrets"):
+    assert re.search(r'\n\[\[grant\]\]\nlease = "\w+/value"\n', err), "it can be pasted into a profile"
+    for said in ("policy/profiles/NAME.toml", "taskbound run --profile PROFILE --resolve", "--undo --with-secrets"):
         assert said in err
 
 

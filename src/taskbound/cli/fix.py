@@ -155,9 +155,9 @@ def _did(fix: "Fix") -> Iterator[str]:
         yield f"changed {file}: {answer.counted(len(moved.moves), 'reference')}"
     for name in fix.targets:
         yield f"target {name}: standing, in the state directory, for one task at a time"
-    grants = " ".join(f'[[grant]] lease = "{name}/value"' for name in fix.targets)
     files = " ".join(f"--resolve {shlex.quote(str(file))}" for file, _ in fix.files)
-    yield f"next, grant it in a profile: {grants}"
+    yield "next, grant it in a profile (policy/profiles/NAME.toml in the state directory), at its end:"
+    yield from (line for name in fix.targets for line in ("[[grant]]", f'lease = "{name}/value"'))
     yield "then start taskbound up again, which reads its targets when it starts, and: taskbound policy load"
     yield f"then start what reads the file so: taskbound run --profile PROFILE {files} -- PROGRAM"
     if any("mcp-argument" in moved.spots for _, moved in fix.files):

@@ -39,7 +39,8 @@ def _put(state: Path, asked: argparse.Namespace) -> int:
     else:
         answer.say(f"{asked.name} has its value, in keys/static/{asked.name} of {state}")
     if not is_known:
-        answer.say(f'not configured yet: add [[target]] name = "{asked.name}" provider = "static"')
+        answer.say("not configured yet: add to taskbound.toml, at its end:")
+        answer.say("[[target]]", f'name = "{asked.name}"', 'provider = "static"')
     return answer.DONE
 
 
