@@ -454,9 +454,12 @@ FINDING = {
 
 
 def test_a_risk_is_accepted_until_the_end_of_the_day_that_is_named(api, say):
-    api.answers["POST /v1/findings/0123/accept"] = (200, {**FINDING, "accepted_by": "human/kaya", "until": "then"})
+    api.answers["POST /v1/findings/0123/accept"] = (
+        200,
+        {**FINDING, "accepted_by": "human/kaya", "until": "2027-01-01T00:00:00Z"},
+    )
     words = ("risk", "accept", "0123", "--owner", "kaya", "--reason", "a test", "--until")
-    assert say(*words, "2026-12-31")[:2] == (0, "f1 is accepted by human/kaya until then: \n")
+    assert say(*words, "2026-12-31")[:2] == (0, "f1 is accepted by human/kaya until 2026-12-31: \n")
     assert api.last.body == {"owner": "human/kaya", "until": "2027-01-01T00:00:00+00:00", "reason": "a test"}
     assert say(*words, "soon")[0::2] == (
         2,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from taskbound.posture.risks import COLUMNS, as_csv, as_html, as_table, risks, summary
+from taskbound.posture.risks import COLUMNS, as_csv, as_html, as_table, last_day, risks, summary
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -61,7 +61,7 @@ def test_the_open_ones_come_first_the_worst_of_them_first_and_are_counted():
     )
     assert [one.of["id"] for one in known] == ["f3", "f2", "f4", "f1"]
     assert summary(known) == "residual risk: open: 1 critical, 1 low; expired: 1 high; accepted: 1 high"
-    assert "accepted by human/kaya until 2026-12-01T00:00:00Z: a test" in "\n".join(as_table(known))
+    assert "accepted by human/kaya until 2026-11-30: a test" in "\n".join(as_table(known))
     assert summary([]) == "residual risk: none is known"
 
 
@@ -95,3 +95,10 @@ def test_the_page_shows_what_a_file_says_and_runs_none_of_it():
 
 def test_a_case_of_a_later_program_is_named_as_it_is():
     assert risks([finding(case="of-tomorrow")], NOW)[0].title == "of-tomorrow"
+
+
+@pytest.mark.parametrize(("until", "told"), [
+    ("2027-02-01T00:00:00Z", "2027-01-31"), ("2027-02-01T12:00:00Z", "2027-02-01T12:00:00Z"), ("", ""),
+])  # fmt: skip
+def test_the_last_day_is_told_as_it_was_named(until, told):
+    assert last_day(until) == told

@@ -36,7 +36,10 @@ def _accept(asked: argparse.Namespace) -> int:
     if asked.json:
         answer.show_json(told)
     else:
-        answer.show(f"{told['id']} is accepted by {told['accepted_by']} until {told['until']}: {told['reason']}")
+        from taskbound.posture.risks import last_day
+
+        day = last_day(told["until"])
+        answer.show(f"{told['id']} is accepted by {told['accepted_by']} until {day}: {told['reason']}")
     return answer.DONE
 
 

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from taskbound.posture.cases import CASES, SEVERITIES
@@ -116,13 +116,26 @@ def _article(risk: Risk) -> Iterator[str]:
         ("where", row["place"]),
         ("what", row["says"]),
         ("owner", row["owner"] or "not known"),
-        ("accepted", f"by {row['accepted_by']} until {row['until']}: {row['reason']}" if row["accepted_by"] else ""),
+        ("accepted", f"by {_who(row)}" if row["accepted_by"] else ""),
         ("kept", row["kept"]),
         ("since", row["raised"]),
         ("next", row["next"]),
     )
     yield from (f"<dt>{name}</dt><dd>{spelled(text)}</dd>" for name, text in told if text)
     yield "</dl>\n</article>"
+
+
+def _who(row: Mapping[str, str]) -> str:
+    return f"{row['accepted_by']} until {last_day(row['until'])}: {row['reason']}"
+
+
+def last_day(until: str) -> str:
+    """Return the last day before a midnight, which is the one that was named; another moment as it stands."""
+    try:
+        moment = datetime.fromisoformat(until).astimezone(UTC)
+    except ValueError:
+        return until
+    return f"{moment.date() - timedelta(days=1)}" if moment.timetz() == time.min.replace(tzinfo=UTC) else until
 
 
 def as_table(known: Iterable[Risk]) -> Iterator[str]:
@@ -136,7 +149,7 @@ def as_table(known: Iterable[Risk]) -> Iterator[str]:
         yield f"  at       {row['place']}"
         yield f"  what     {row['says']}"
         if row["accepted_by"]:
-            yield f"  accepted by {row['accepted_by']} until {row['until']}: {row['reason']}"
+            yield f"  accepted by {_who(row)}"
         if row["kept"]:
             yield f"  kept     {row['kept']}"
         yield f"  next     {row['next']}"
