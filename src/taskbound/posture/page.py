@@ -5,7 +5,7 @@ from html import escape
 
 from taskbound.posture.cases import CASES, SEVERITIES
 from taskbound.posture.findings import Finding
-from taskbound.posture.report import Held, Report, first_lines, fix, totals
+from taskbound.posture.report import Held, Report, first_lines, fix, not_counted, totals
 from taskbound.posture.sighting import Place
 
 STYLE = """
@@ -45,6 +45,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{spelled(f'Who holds what: {report.where}')}</title>\n<style>{STYLE}</style>\n</head>\n<body>"
     yield f"<h1>Who holds which credentials</h1>\n<p class=dim>As of {report.as_of}. {spelled(totals(report))}.</p>"
+    aside = ", ".join(not_counted(report))
+    yield f"<p class=dim>Not counted: {spelled(aside)}.</p>" if aside else ""
     yield '<ol class="first">'
     yield from (f"<li>{spelled(line)}</li>" for line in first_lines(report))
     yield "</ol>"

@@ -284,13 +284,18 @@ def _set_aside(report: Report) -> Iterator[str]:
 
 
 def _not_counted(report: Report) -> Iterator[str]:
+    if some := not_counted(report):
+        yield from ("", f"NOT COUNTED  {', '.join(some)}")
+
+
+def not_counted(report: Report) -> list[str]:
+    """Return how many credentials were found and are no finding, by why."""
     told = (
         ("ended", "token past its own end", "tokens past their own end"),
         ("made_up", "value that stands in tests and examples alone", "values that stand in tests and examples alone"),
     )
     found = report.inventory.not_counted
-    if some := [counted(found[why], one, several) for why, one, several in told if found[why]]:
-        yield from ("", f"NOT COUNTED  {', '.join(some)}")
+    return [counted(found[why], one, several) for why, one, several in told if found[why]]
 
 
 def _not_read(report: Report) -> Iterator[str]:
