@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import re
 import shlex
 import stat
@@ -42,6 +43,21 @@ def say(capfd):
 
 def answers(monkeypatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_a_target_of_an_environment_is_told_with_who_is_given_it(tree, say):
+    """A policy denies it to all others (nhi8), and nothing else says so before the first run."""
+    Path("deploy/staging").mkdir(parents=True)
+    Path("deploy/staging/.env").write_text("OTHER_PASSWORD=ghq8Fk2Lw91xZtR4\n")
+    out = say("discover", "deploy", "--json")[1]
+    (command,) = {one["fix"] for one in json.loads(out)["findings"] if one["fix"]}
+    err = say(*command.split()[1:])[2]
+    line = "other_password is for agents of staging alone: "
+    line += "taskbound identity register agent/NAME --owner human/YOU --environment staging"
+    assert line in err
+    out = say("discover", ".", "--json")[1]
+    here = next(one["fix"] for one in json.loads(out)["findings"] if one["fix"] and one["places"][0]["path"] == ".env")
+    assert "is for agents of" not in say(*here.split()[1:])[2]
 
 
 def test_discover_names_the_command_and_it_does_what_it_says(tree, say):

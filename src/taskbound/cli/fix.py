@@ -158,6 +158,10 @@ def _did(fix: "Fix") -> Iterator[str]:
     files = " ".join(f"--resolve {shlex.quote(str(file))}" for file, _ in fix.files)
     yield "next, grant it in a profile (policy/profiles/NAME.toml in the state directory), at its end:"
     yield from (line for name in fix.targets for line in ("[[grant]]", f'lease = "{name}/value"'))
+    for name in fix.targets:
+        if (where := fix.names.environments[name]) and name in fix.names.new:
+            command = f"taskbound identity register agent/NAME --owner human/YOU --environment {shlex.quote(where)}"
+            yield f"{name} is for agents of {where} alone: {command}"
     yield "then start taskbound up again, which reads its targets when it starts, and: taskbound policy load"
     yield f"then start what reads the file so: taskbound run --profile PROFILE {files} -- PROGRAM"
     if any("mcp-argument" in moved.spots for _, moved in fix.files):
