@@ -347,6 +347,15 @@ def test_a_persons_token_in_an_agents_hand() -> None:
     assert len([one for one in cases(token(), replace(in_agent, kind="github-pat")) if one == case]) == 1
 
 
+def test_what_is_to_refer_to_another_token_is_no_transcript() -> None:
+    seen = held("x", SETTINGS, "transcript", kind="github-pat"), held("x", AGENT, "mcp-env", kind="github-pat")
+    found = only("personal-token-used-by-agent", *seen)
+    assert found.places[0].path == "shop/mcp/mcp-env" and "let shop/mcp/mcp-env refer to it" in found.next
+    assert found.says.startswith("mcp:orders@shop and agent:codex@shop work with ")
+    alone = only("personal-token-used-by-agent", seen[1])
+    assert alone.says.startswith("mcp:orders@shop works with ")
+
+
 def test_a_persons_token_in_a_pipeline() -> None:
     in_pipeline = held("x", PIPELINE, "workflow", tail="tail-1")
     case = "personal-token-used-by-ci"

@@ -1,13 +1,13 @@
 """Issued: keys and tokens as their issuers list them. Old, unused, endless, too wide, or somebody's who has left."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from taskbound.posture.cases import CRITICAL, HIGH
 from taskbound.posture.inventory import Inventory, at, moment, text, texts
 from taskbound.posture.rules.draft import Draft, label, listed, places_of
 from taskbound.posture.rules.limits import LIMITS
-from taskbound.posture.sighting import Holder, Place, Principal
+from taskbound.posture.sighting import Credential, Holder, Place, Principal
 
 # Tokens that the issuer itself wants to have an end; deploy keys and access keys have none by their nature.
 ENDING = frozenset({"github-token", "gitlab-token", "api-token"})
@@ -144,18 +144,17 @@ def personal(inventory: Inventory) -> Iterator[Draft]:
     told = {one.mark for key in _live(inventory) for one in inventory.held(key)}
     for kind, case in OF_PERSONS:
         for key in _live(inventory):
-            held = [one for one in inventory.held(key) if one.holder.kind == kind]
+            held = _at_work([one for one in inventory.held(key) if one.holder.kind == kind])
             if not held or not key.facts.get("personal") or key.facts.get("bounded"):
                 continue
-            holders = listed([one.holder.name for one in held])
-            says = f"{holders} works with {_named(key)}, which is {inventory.owner(key.id) or 'a person'}'s own."
+            says = f"{_work(held)} with {_named(key)}, which is {inventory.owner(key.id) or 'a person'}'s own."
             places = (*places_of(held), key.place, *at(key, "name", "owner"))
             yield _draft(inventory, key, case, says, places, holder=held[0].holder)
         for unit in inventory.units:
-            held = [one for one in unit.secrets if one.holder.kind == kind and one.kind in PERSONAL_KINDS]
+            held = _at_work([one for one in unit.secrets if one.holder.kind == kind and one.kind in PERSONAL_KINDS])
             if held and held[0].mark not in told:
                 holder = held[0].holder
-                says = f"{listed([one.holder.name for one in held])} works with {label(held[0])}, a token of a person."
+                says = f"{_work(held)} with {label(held[0])}, a token of a person."
                 yield Draft(
                     case,
                     (label(held[0]),),
@@ -166,6 +165,16 @@ def personal(inventory: Inventory) -> Iterator[Draft]:
                     repository=holder.repository,
                     key=label(held[0]),
                 )
+
+
+def _at_work(held: list[Credential]) -> list[Credential]:
+    """Put last what an agent has only seen: nothing that is to be changed stands in a transcript."""
+    return sorted(held, key=lambda one: one.spot == "transcript")
+
+
+def _work(held: Sequence[Credential]) -> str:
+    names = [one.holder.name for one in held]
+    return f"{listed(names)} work{'s' if len(set(names)) == 1 else ''}"
 
 
 def _live(inventory: Inventory) -> Iterator[Principal]:
