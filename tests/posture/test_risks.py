@@ -90,6 +90,7 @@ def test_the_spreadsheet_says_what_the_finding_says():
 def test_the_page_shows_what_a_file_says_and_runs_none_of_it():
     page = "".join(as_html(risks([finding(says="<script>alert(1)</script>\u202e", id='"><b>')], NOW), NOW))
     assert "<script" not in page and "<b>" not in page and "\u202e" not in page
+    assert " UTC. Open: 1 " in page and "residual risk:" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\\u202e" in page and "default-src 'none'" in page
 
 

@@ -97,7 +97,8 @@ def as_html(known: Iterable[Risk], now: datetime) -> Iterator[str]:
     yield f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>Residual risk</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>Residual risk</h1>"
-    yield f"<p class=dim>At {now:%Y-%m-%d %H:%M} UTC. {spelled(summary(known))}.</p>"
+    told = summary(known).removeprefix("residual risk: ").capitalize()
+    yield f"<p class=dim>At {now:%Y-%m-%d %H:%M} UTC. {spelled(told)}.</p>"
     for standing in STANDINGS:
         some = [one for one in known if one.standing == standing]
         if some:
