@@ -54,6 +54,9 @@ GUARDS: dict[str, tuple[Off, str, str]] = {
     "app.issuers:_require_verified": (
         nothing, "app/test_issuers.py::test_a_server_beyond_this_machine_has_to_prove_who_it_is",
         "DID NOT RAISE InvalidRequest"),
+    "app.logins:_is_what_stood": (
+        yes, "app/test_fix.py::test_what_was_put_into_a_target_since_is_never_taken_for_what_stood_in_the_file[login]",
+        "DID NOT RAISE Conflict"),
     "app.places:_require_hidden": (
         nothing, "app/test_places.py::test_a_secret_of_the_store_lies_where_run_hides_it",
         "DID NOT RAISE InvalidRequest"),

@@ -588,8 +588,9 @@ def test_what_an_agent_and_a_pipeline_share_is_split_with_each_step_told(tree):
     assert [moved.path for _, moved in planned.files] == [".mcp.json"] and planned.pipelines == ()
     told = "\n".join(planned.steps)
     write = f"{WORKFLOW}:6: write ${{{{ secrets.GH_PAT }}}}"
-    for step in ("gh secret set GH_PAT", write, "delete it: its owner's Settings"):
+    for step in ("gh secret set GH_PAT", write, "delete it: its owner's Settings", "then put the new one in"):
         assert step in told
+    assert planned.steps[-1].endswith("taskbound target put github_token"), "what is shown to a server is the old one"
     fixed.apply(planned, tree.state)
     assert TOKEN.encode() not in (tree.place / ".mcp.json").read_bytes()
     assert TOKEN.encode() in (tree.place / WORKFLOW).read_bytes(), "that part is a person's"
@@ -623,12 +624,13 @@ class Server:
         self.killed.append(login)
 
 
-LOGIN = logins.Login("database_url", "postgresql", "app", Secret(PASSWORD))
+AT = "postgresql://localhost:5432"
+LOGIN = logins.Login("database_url", "postgresql", "app", Secret(PASSWORD), AT)
 
 
 async def test_the_old_login_is_ended_where_it_is_let_in_and_seen_dead():
     server: Any = Server("alive", "dead", "dead")
-    assert "was let in before, and is refused now" in (await logins.end_login(server, LOGIN)).says
+    assert "was let in before, and is refused now" in (await logins.end_login(server, AT, LOGIN)).says
     assert server.killed == ["app"]
 
 
@@ -643,14 +645,26 @@ async def test_the_old_login_is_ended_where_it_is_let_in_and_seen_dead():
 async def test_what_is_not_seen_dead_is_not_said_to_be(answers, says, killed):
     server: Any = Server(*answers)
     with pytest.raises(Conflict, match=says) as refused:
-        await logins.end_login(server, LOGIN)
+        await logins.end_login(server, AT, LOGIN)
     assert server.killed == killed and PASSWORD not in str(refused.value)
+
+
+async def test_that_a_server_refuses_it_says_nothing_of_the_one_that_the_file_named():
+    server: Any = Server("dead")
+    assert "is dead already" in (await logins.end_login(server, AT, LOGIN)).says
+    server = Server("dead")
+    with pytest.raises(Conflict, match="it may live there, and nothing was changed") as refused:
+        await logins.end_login(server, "postgresql://db.northlake.example:5432", LOGIN)
+    assert server.killed == [] and PASSWORD not in str(refused.value)
+    server = Server("alive", "dead", "dead")
+    await logins.end_login(server, "postgresql://db.northlake.example:5432", LOGIN)
+    assert server.killed == ["app"], "what lets it in is the one, whatever it is called there"
 
 
 async def test_a_server_whose_check_of_passwords_is_not_known_here_is_asked_all_the_same():
     """LDAP and PAM refuse in words of their own."""
     server: Any = Server("alive", "unknown", "dead")
-    await logins.end_login(server, LOGIN)
+    await logins.end_login(server, AT, LOGIN)
     assert server.killed == ["app"]
 
 
@@ -661,3 +675,39 @@ def test_which_logins_were_taken_out(tree):
     planned = tree.fix("secret-in-compose-file")
     with pytest.raises(Conflict, match="no login"):
         logins.logins(tree.state, planned.finding.id)
+
+
+@pytest.mark.parametrize(
+    "newer", ["postgres://other:Zk4-rT8yQ1w-Lm6@db.northlake.example/shop", "no address"], ids=["login", "text"]
+)
+def test_what_was_put_into_a_target_since_is_never_taken_for_what_stood_in_the_file(tree, newer):
+    planned = tree.fix("dotenv-committed")
+    targets.put(tree.state, "database_url", Secret(newer))
+    with pytest.raises(Conflict, match="the target database_url has another value by now") as refused:
+        logins.logins(tree.state, planned.finding.id)
+    assert "by hand" in str(refused.value.hint) and newer not in str(refused.value)
+
+
+def test_a_login_ends_whatever_was_put_into_the_targets_of_tokens(tree):
+    planned = tree.fix("dotenv-committed")
+    targets.put(tree.state, "db_password", Secret("a newer one"))
+    assert [one.name for one in logins.logins(tree.state, planned.finding.id)] == ["app"]
+
+
+def test_of_a_login_it_is_known_where_its_server_is(tree):
+    planned = tree.fix("dotenv-committed")
+    (login,) = logins.logins(tree.state, planned.finding.id)
+    assert login.issuer == "postgresql://db.northlake.example:5432"
+    one = logins._login("cache", "rediss://u:p4ssw0rd@127.0.0.1/0")
+    assert one is not None and one.issuer == "redis://localhost:6379"
+    one = logins._login("any", "postgresql+asyncpg://u:p4ssw0rd@/shop?host=db.northlake.example&prepared=0")
+    assert one is not None and one.issuer == "postgresql://db.northlake.example:5432"
+
+
+def test_where_else_it_lay_is_known_when_it_ends(tree):
+    tree.write("other/.env", ENV)
+    planned = tree.fix("dotenv-committed")
+    assert logins.elsewhere(tree.state, planned.finding.id) == tuple(
+        f"{one.path}:{one.line}" for one in planned.elsewhere
+    )
+    assert planned.elsewhere

@@ -112,7 +112,7 @@ def test_of_one_credential_for_several_the_command_is_told_that_splits_it(tree, 
     worst, command = (re.search(rf"^{of}: (.*)$", out, re.MULTILINE) for of in ("worst", "next"))
     assert worst and command and worst[1].startswith("critical: One credential for an agent and a running service")
     status, shown, err = say(*shlex.split(command[1])[1:])
-    assert (status, shown.count("--- a/")) == (0, 3) and "give each holder its own" in err
+    assert (status, shown.count("--- a/")) == (0, 3) and "make one for each holder" in err
 
 
 def test_a_name_that_is_missing_is_told_alone(tree, say):

@@ -121,7 +121,7 @@ def plan(looked: Looked, state: Path) -> Fix:
         raise Conflict("it is about no literal secret in a file that can be changed here", hint=hint)
     steps += [f"{_at(one)}: take it out by hand, {label(one)}" for one in rest]
     if is_shared:
-        steps += _ended(finding, about)
+        steps += _ended(finding, about, [one.target for _, moved in files for one in moved.moves])
     marks, paths = {one.mark for one in about}, {one.path for _, one in files} | {one.path for one in pipelines}
     elsewhere = [
         one.place
@@ -176,9 +176,9 @@ def _at(one: Credential) -> str:
     return f"{one.place.path}:{one.place.line}"
 
 
-def _ended(finding: Finding, about: Sequence[Credential]) -> Iterator[str]:
+def _ended(finding: Finding, about: Sequence[Credential], targets: Sequence[str]) -> Iterator[str]:
     """Yield how the old credential ends, once each of its holders has its own."""
-    yield f"give each holder its own, then end the old one: {' and '.join(dict.fromkeys(map(label, about)))}"
+    yield f"make one for each holder, then end the old one: {' and '.join(dict.fromkeys(map(label, about)))}"
     for kind in dict.fromkeys(one.kind for one in about):
         for beginning, how in ENDS.items():
             if kind.startswith(beginning):
@@ -186,3 +186,5 @@ def _ended(finding: Finding, about: Sequence[Credential]) -> Iterator[str]:
                 break
         else:
             yield f"revoke it at its issuer ({kind}); what is a password is changed there"
+    # After it, and not before: what ends a login shows it to its server, as it stands in its target.
+    yield from (f"then put the new one in: taskbound target put {name}" for name in dict.fromkeys(targets))

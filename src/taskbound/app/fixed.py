@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from taskbound.app import targets
+from taskbound.app.discover import mark_key
 from taskbound.app.fix import ID, Fix, Pipeline, require_id
 from taskbound.app.places import login
 from taskbound.app.replace import read_file, replace_all, write_whole
+from taskbound.app.scanning import mark_of
 from taskbound.core.errors import Conflict, NotFound
-from taskbound.posture.detection import Detector
-from taskbound.posture.moved import Move, Moved, undone
+from taskbound.posture.moved import Move, undone
 
 RECORDS = "keys/fixes"  # of the state directory: what undoes each fix; no value stands there
 JOURNAL = "fixes.jsonl"  # in the state directory: what was fixed, put back and ended, by whom and when
@@ -34,12 +35,11 @@ def apply(fix: Fix, state: Path, *, pipelines: bool = False) -> None:
     then every file is as it was."""
     targets.require_private(state)
     written = fix.pipelines if pipelines else ()
-    record = _record(fix.finding.id, fix.files, written, fix.detector)
     _set_aside(state, fix.finding.id)
     for name, value in fix.names.new.items():
         targets.put_new(state, name, value)
     targets.add(state, {name: fix.names.environments[name] for name in fix.targets})
-    _write_record(state, fix.finding.id, record)
+    _write_record(state, fix.finding.id, _record(fix, written, mark_key(state)))
     every = [(file, moved.before, moved.after) for file, moved in fix.files]
     every += [(one.file, one.before, one.after) for one in written]
     named = [file for file, _, _ in every]
@@ -78,9 +78,7 @@ def plan_undo(state: Path, id: str) -> Undo:
         if _digest(now) != one["after"]:
             raise Conflict(f"{file} has changed since it was fixed", hint=_first(state, id, one["file"], _digest(now)))
         before = (
-            one["text"].encode()
-            if "text" in one
-            else undone(now, [Move(**each) for each in one["moves"]], partial(value_of, state))
+            one["text"].encode() if "text" in one else undone(now, map(_move, one["moves"]), partial(value_of, state))
         )
         if _digest(before) != one["before"]:
             raise Conflict(f"the values of {file} are no longer those that stood there", hint="taskbound target list")
@@ -135,18 +133,31 @@ def value_of(state: Path, name: str) -> str:
     return value.reveal()
 
 
-def _record(
-    id: str, files: Sequence[tuple[Path, Moved]], pipelines: Sequence[Pipeline], detector: Detector
-) -> Mapping[str, Any]:
+def _record(fix: Fix, pipelines: Sequence[Pipeline], key: bytes) -> Mapping[str, Any]:
+    """Return what undoes a fix. By its mark it is known of a target whether it still has what stood in a file."""
     told: list[dict[str, Any]] = []
-    for file, moved in files:
-        moves = [{"at": one.at, "target": one.target, "spelling": one.spelling, "new": one.new} for one in moved.moves]
+    for file, moved in fix.files:
+        moves = [
+            {
+                "at": one.at,
+                "target": one.target,
+                "spelling": one.spelling,
+                "new": one.new,
+                "mark": mark_of(key, fix.names.text_of(one.target)),
+            }
+            for one in moved.moves
+        ]
         told.append({**_about(file, moved.before, moved.after), "moves": moves})
     for one in pipelines:
-        has_secret = any(not hit.is_identifier for hit in detector.in_text(one.before))
+        has_secret = any(not hit.is_identifier for hit in fix.detector.in_text(one.before))
         kept: dict[str, Any] = {"is_kept": False} if has_secret else {"text": one.before.decode()}
         told.append({**_about(one.file, one.before, one.after), **kept})
-    return {"finding": id, "files": told}
+    places = [f"{one.path}:{one.line}" for one in fix.elsewhere]
+    return {"finding": fix.finding.id, "files": told, "elsewhere": places}
+
+
+def _move(told: Mapping[str, Any]) -> Move:
+    return Move(**{name: value for name, value in told.items() if name != "mark"})
 
 
 def _about(file: Path, before: bytes, after: bytes) -> dict[str, str]:

@@ -120,7 +120,7 @@ def _kill(asked: argparse.Namespace) -> int:
 
     from taskbound.app.fixed import journal
     from taskbound.app.issuers import configured, sparing, to_look_at
-    from taskbound.app.logins import end_login, logins
+    from taskbound.app.logins import elsewhere, end_login, logins
     from taskbound.app.places import load_config
 
     state = answer.state_directory()
@@ -129,6 +129,7 @@ def _kill(asked: argparse.Namespace) -> int:
     named = to_look_at([asked.postgres] if asked.postgres else [], [asked.redis] if asked.redis else [], os.environ)
     ((called, issuer),) = sparing(named, configured(load_config(None, state), os.environ)).items()
     names = [one.name for one in found]
+    answer.say(*(f"when it was fixed, the same lay in {place} too" for place in elsewhere(state, asked.finding)))
     if not names or not (asked.yes or _agreed(f"{', '.join(names)} would be ended for everybody who uses it")):
         answer.say("nothing was changed")
         return answer.REFUSED
@@ -136,7 +137,7 @@ def _kill(asked: argparse.Namespace) -> int:
     journal(state, f"ending {', '.join(names)} at {issuer.name}", asked.finding, [], secrets=False)
     for login in found:
         with recorded("kill", asked.finding, issuer=called, login=login.name) as seen:
-            ended = asyncio.run(end_login(issuer, login))
+            ended = asyncio.run(end_login(issuer, called, login))
             seen |= {"before": ended.before, "after": "dead"}
         answer.say(ended.says, f"target {login.target} has the dead value: taskbound target put {login.target}")
     journal(state, f"ended {', '.join(names)} at {issuer.name}", asked.finding, [], secrets=False)

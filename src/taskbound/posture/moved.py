@@ -62,6 +62,12 @@ class Names:
         self.new: dict[str, Secret] = {}
         self.environments: dict[str, str] = {}
 
+    def text_of(self, name: str) -> str:
+        """Return the text of a target that was given one here, or had it."""
+        if name in self.new:
+            return self.new[name].reveal()
+        return next(text for text, known in self._by_text.items() if known == name)
+
     def of(self, text: str, wanted: str, environment: str) -> str:
         """Return the target of a text: the one that has it, else a new one."""
         if text in self._by_text:
