@@ -302,6 +302,44 @@ def test_what_was_cut_off_between_two_files_can_be_put_back(tree):
     assert tree.everything() == before
 
 
+def test_what_a_fix_that_was_cut_off_had_done_is_put_back_after_the_next_one(tree):
+    before, planned = tree.everything(), two_files(tree)
+    fixed.apply(planned, tree.state)
+    last = planned.files[-1][1]
+    tree.write(last.path, last.before.decode())
+    again = replace(planned, files=planned.files[-1:])
+    fixed.apply(again, tree.state)
+    for _ in range(2):
+        fixed.undo(fixed.plan_undo(tree.state, planned.finding.id), tree.state)
+    assert tree.everything() == before
+    assert fixed.records(tree.state, planned.finding.id) == []
+
+
+def test_where_nothing_is_to_be_put_back_it_is_said_and_nothing_is_asked(tree):
+    planned = tree.fix("dotenv-committed")
+    tree.write(".env", ENV)
+    undo = fixed.plan_undo(tree.state, planned.finding.id)
+    assert (undo.files, undo.has_secrets) == ((), False)
+
+
+def test_what_puts_back_an_earlier_fix_stays_where_a_later_one_fails(tree, monkeypatch):
+    planned, before = tree.plan("dotenv-committed"), tree.everything()
+    fixed.apply(planned, tree.state)
+    monkeypatch.setattr(targets, "add", lambda *_: disk_full())
+    with pytest.raises(OSError, match="No space"):
+        fixed.apply(planned, tree.state)
+    fixed.undo(fixed.plan_undo(tree.state, planned.finding.id), tree.state)
+    assert tree.everything() == before
+
+
+def test_a_file_that_is_gone_is_told_with_what_brings_it_back(tree):
+    planned = tree.fix("dotenv-committed")
+    (tree.place / ".env").unlink()
+    with pytest.raises(Conflict, match="is gone since it was fixed") as refused:
+        fixed.plan_undo(tree.state, planned.finding.id)
+    assert f"git -C {tree.place} checkout -- .env" in str(refused.value.hint)
+
+
 # --- what fails in the middle ----------------------------------------------------------------------
 
 STEPS = ("open", "fsync", "replace", "fchmod", "listxattr", "unlink", "mkdir", "close")
@@ -565,7 +603,7 @@ def test_what_is_kept_nowhere_stops_no_other_file_that_is_put_back(tree):
     assert tree.everything() == {**before, WORKFLOW: tree.everything()[WORKFLOW]}
     with pytest.raises(Conflict, match="kept nowhere") as refused:
         fixed.plan_undo(tree.state, planned.finding.id)
-    assert refused.value.hint == f"git checkout -- {tree.place / WORKFLOW}"
+    assert refused.value.hint == f"git -C {(tree.place / WORKFLOW).parent} checkout -- deploy.yml"
     (tree.place / WORKFLOW).write_bytes(before[WORKFLOW][0])
     fixed.undo(fixed.plan_undo(tree.state, planned.finding.id), tree.state)
     assert tree.everything() == before and not list((tree.state / "keys/fixes").glob("*.json"))

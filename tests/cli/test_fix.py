@@ -17,7 +17,7 @@ import pytest
 from taskbound.cli import main
 from taskbound.core.errors import Unavailable
 from taskbound.plugins.issuers.postgres import PostgresIssuer
-from tests.app.test_fix import KEY, PASSWORD, TOKEN, Tree, forms
+from tests.app.test_fix import ENV, KEY, PASSWORD, TOKEN, Tree, forms
 
 VALUES = [form.decode() for value in (TOKEN, PASSWORD, KEY) for form in forms(value)]
 
@@ -172,7 +172,11 @@ def test_a_workflow_whose_key_is_kept_nowhere_is_put_back_by_what_is_said(tree, 
     file = tree.write(".github/workflows/a.yml", f"on: push\njobs:\n  a:\n{keys}    steps:\n      - run: make\n")
     id = tree.ids("static-cloud-key-in-pipeline")[0]
     status, _, err = say("fix", id, "--write")
-    assert literal not in err and status == 0 and err.endswith(f"to put it back: git checkout -- {file}\n")
+    assert (
+        literal not in err
+        and status == 0
+        and err.endswith(f"to put it back: git -C {file.parent} checkout -- {file.name}\n")
+    )
     assert say("fix", id, "--undo", "--with-secrets", "--yes")[0] == 1, "what is not said is not possible"
 
 
@@ -185,7 +189,7 @@ def test_beside_a_workflow_that_is_kept_nowhere_the_other_files_are_put_back_and
     before, id = agent.read_bytes(), tree.ids("credential-shared-agent-and-ci")[0]
     status, _, err = say("fix", id, "--write")
     assert status == 0 and f"to put it back: taskbound fix {id} --undo --with-secrets\n" in err
-    told = f"kept nowhere, since a literal secret stood there: git checkout -- {file}\n"
+    told = f"kept nowhere, since a literal secret stood there: git -C {file.parent} checkout -- {file.name}\n"
     assert literal not in err and err.endswith(told)
     file.write_text(file.read_text() + "# more\n")
     for words, done in ((["--dry-run"], 0), (["--with-secrets", "--yes"], 1)):
@@ -223,6 +227,15 @@ class Alive:
 
     async def kill(self, login):
         self.ended.append(login)
+
+
+def test_what_is_as_it_was_before_is_said_to_be_and_nothing_is_asked(tree, say):
+    id = tree.fix("dotenv-committed").finding.id
+    tree.write(".env", ENV)
+    for words in (("--dry-run",), (), ()):
+        status, _, err = say("fix", id, "--undo", *words)
+        assert status == (0 if err.startswith("every file is as it was before that fix") else 1)
+    assert "nothing is written down" in err, "nor is anything kept for it"
 
 
 @pytest.fixture

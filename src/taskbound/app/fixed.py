@@ -35,7 +35,6 @@ def apply(fix: Fix, state: Path, *, pipelines: bool = False) -> None:
     then every file is as it was."""
     targets.require_private(state)
     written = fix.pipelines if pipelines else ()
-    _set_aside(state, fix.finding.id)
     for name, value in fix.names.new.items():
         targets.put_new(state, name, value)
     targets.add(state, {name: fix.names.environments[name] for name in fix.targets})
@@ -60,16 +59,34 @@ class Undo:
     files: tuple[tuple[Path, bytes, bytes], ...] = field(repr=False)  # now, and as it was
     has_secrets: bool
     left: tuple[Path, ...] = ()  # held a literal secret, which was kept nowhere: `git checkout` puts it back
+    over: tuple[Path, ...] = ()  # the records of which nothing is left to be put back by then
 
 
 def plan_undo(state: Path, id: str) -> Undo:
-    """Return what puts a fix back. Changes nothing. Raises NotFound, OSError, Conflict: also where nothing but what is
-    `left` would be to put back."""
-    record = written(state, id, hint="its id is that of the finding")
-    files, left = list[tuple[Path, bytes, bytes]](), list[Path]()
-    for one in record["files"]:
+    """Return what puts back the last fix of a finding that changed something. Changes nothing.
+
+    Without files where all is as it was before them. Raises NotFound, OSError, Conflict: also where nothing but what
+    is `left` would be to put back.
+    """
+    written(state, id, hint="its id is that of the finding")
+    over = list[Path]()
+    for record in records(state, id):
+        over.append(record)
+        if planned := _undoing(state, id, tuple(over)):
+            return planned
+    return Undo(id, (), has_secrets=False, over=tuple(over))
+
+
+def _undoing(state: Path, id: str, over: tuple[Path, ...]) -> Undo | None:
+    """Return what puts back what the last of some records tells; None where it is as it was before."""
+    files, left, has_secrets = list[tuple[Path, bytes, bytes]](), list[Path](), False
+    for one in json.loads(over[-1].read_bytes())["files"]:
         file = Path(one["file"])
-        now = read_file(file)
+        try:
+            now = read_file(file)
+        except FileNotFoundError:
+            hint = f"put it there as the fix left it, or: {by_git([file])}"
+            raise Conflict(f"{file} is gone since it was fixed", hint=hint) from None
         if _digest(now) == one["before"]:  # the fix was cut off before it, or it was put back by hand
             continue
         if one.get("is_kept") is False:
@@ -83,14 +100,24 @@ def plan_undo(state: Path, id: str) -> Undo:
         if _digest(before) != one["before"]:
             raise Conflict(f"the values of {file} are no longer those that stood there", hint="taskbound target list")
         files.append((file, now, before))
+        has_secrets = has_secrets or "moves" in one
     if left and not files:
         raise Conflict(f"{left[0]} held a literal secret, which was kept nowhere", hint=by_git(left))
-    return Undo(id, tuple(files), any(one.get("moves") for one in record["files"]), tuple(left))
+    return Undo(id, tuple(files), has_secrets, tuple(left), over) if files else None
+
+
+def records(state: Path, id: str) -> list[Path]:
+    """Return where it is written down what undoes the fixes of a finding, the last one first."""
+    earlier = sorted((state / RECORDS).glob(f"{id}.*.json"), reverse=True)
+    return [file for file in (state / RECORDS / f"{id}.json", *earlier) if file.exists()]
 
 
 def by_git(files: Sequence[Path]) -> str:
-    """Return the command that puts back what was kept nowhere."""
-    return f"git checkout -- {' '.join(shlex.quote(str(file)) for file in files)}"
+    """Return the command that puts back what was kept nowhere, from wherever it is typed."""
+    folders = {file.parent: [one.name for one in files if one.parent == file.parent] for file in files}
+    return " && ".join(
+        f"git {shlex.join(['-C', str(one), 'checkout', '--', *names])}" for one, names in folders.items()
+    )
 
 
 def _first(state: Path, id: str, file: str, now: str) -> str:
@@ -108,11 +135,15 @@ def undo(planned: Undo, state: Path) -> None:
 
     What undoes it stays written down as long as something is left.
     """
-    # Before, and not after it: a literal secret never comes back unrecorded.
-    journal(state, "put back", planned.id, [file for file, _, _ in planned.files], secrets=planned.has_secrets)
+    if planned.files:  # before, and not after it: a literal secret never comes back unrecorded
+        journal(state, "put back", planned.id, [file for file, _, _ in planned.files], secrets=planned.has_secrets)
     replace_all(planned.files)
-    if not planned.left:
-        (state / RECORDS / f"{planned.id}.json").unlink(missing_ok=True)
+    if planned.left:
+        return
+    for record in planned.over:
+        record.unlink(missing_ok=True)
+    for earlier in records(state, planned.id)[:1]:  # what is put back next
+        earlier.replace(state / RECORDS / f"{planned.id}.json")
 
 
 def written(state: Path, id: str, hint: str) -> Mapping[str, Any]:
@@ -169,16 +200,17 @@ def _digest(data: bytes) -> str:
 
 
 def _set_aside(state: Path, id: str) -> None:
-    """Keep what puts back an earlier fix of the same finding under another name."""
+    """Keep what puts back an earlier fix of the same finding under another name; it stays under its own as well."""
     file = state / RECORDS / f"{id}.json"
-    if file.exists():
-        file.replace(file.with_suffix(f".{datetime.now(UTC):%Y%m%dT%H%M%S}.json"))
+    with suppress(FileNotFoundError):
+        os.link(file, file.with_suffix(f".{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.json"))
 
 
 def _write_record(state: Path, id: str, record: Mapping[str, Any]) -> None:
     folder = state / RECORDS
     for one in (folder.parent, folder):
         one.mkdir(mode=0o700, exist_ok=True)
+    _set_aside(state, id)
     write_whole(folder / f"{id}.json", json.dumps(record, indent=1).encode(), 0o600)
 
 

@@ -179,6 +179,11 @@ def _undo(asked: argparse.Namespace) -> int:
     state = answer.state_directory()
     planned = plan_undo(state, asked.finding)
     names = [str(file) for file, _, _ in planned.files]
+    if not names:
+        answer.say("every file is as it was before that fix")
+        if not asked.dry_run:
+            undo(planned, state)  # what undoes it is needed no longer
+        return answer.DONE
     if asked.dry_run:
         answer.say(*(f"would put back {name}" for name in names), *_kept_nowhere(planned), "nothing was changed")
         return answer.DONE
