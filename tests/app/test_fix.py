@@ -342,7 +342,7 @@ def test_a_file_that_is_gone_is_told_with_what_brings_it_back(tree):
 
 # --- what fails in the middle ----------------------------------------------------------------------
 
-STEPS = ("open", "fsync", "replace", "fchmod", "listxattr", "unlink", "mkdir", "close")
+STEPS = ("open", "fsync", "replace", "link", "fchmod", "listxattr", "unlink", "mkdir", "close")
 
 
 class Failing:

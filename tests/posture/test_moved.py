@@ -72,3 +72,23 @@ def test_a_file_that_would_still_hold_one_is_refused():
     detector: Any = Stubborn()
     with pytest.raises(Conflict, match="would still hold"):
         moved.move("a.json", b'{"TOKEN": "0123456789abcdef"}', [holding("TOKEN")], detector, moved.Names({}))
+
+
+class Legacy:
+    """A detector of one credential, which stands in a remark that is no UTF-8."""
+
+    there = "k\xe4y0123456789abcd".encode("latin-1")
+
+    def in_values(self, values: Any) -> Any:
+        return iter(())
+
+    def in_text(self, data: bytes) -> list[Hit]:
+        at = data.find(self.there)
+        return [Hit("k", "m", "abcd", "t", 0, at, at + len(self.there), "plain", "", False)] if at >= 0 else []
+
+
+def test_what_could_not_be_put_back_byte_for_byte_is_not_taken_out():
+    detector: Any = Legacy()
+    with pytest.raises(Conflict, match="byte for byte") as refused:
+        moved.move(".env", b"# " + Legacy.there + b"\nA=1\n", [holding("A")], detector, moved.Names({}))
+    assert "by hand" in str(refused.value.hint)

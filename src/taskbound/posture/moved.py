@@ -18,7 +18,7 @@ from taskbound.posture.parsers import parse
 from taskbound.posture.references import CONTINUES, spelled
 from taskbound.posture.rules.draft import label
 from taskbound.posture.sighting import Credential, Sighting
-from taskbound.posture.splice import SPELLINGS, Splice, splice, texts_of
+from taskbound.posture.splice import SPELLINGS, Splice, respelled, splice, texts_of
 from taskbound.posture.values import named, values
 
 # Where what reads the file gets it from a program that `run` can start: how a credential lies there (LEAKS).
@@ -29,6 +29,7 @@ VAGUE = frozenset(
     | {"args", "arguments", "command", "headers", "environment", "access_token", "bearer", "x_api_key", "dsn"}
 )
 MOST = 10_000  # changes of a file
+PLAINLY = "write it there in one piece, in UTF-8 and without escapes, and try again; or take it out by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def move(path: str, data: bytes, about: Iterable[Credential], detector: Detector
                     break
                 changed(change, target, hit)
             if text in (texts_of(path, data) or {key: text})[key]:
-                raise Conflict(f"{path}:{value.node.line}: it cannot be changed there alone")
+                raise Conflict(f"{path}:{value.node.line}: it cannot be changed there alone", hint=PLAINLY)
     for _ in range(MOST):  # in remarks, and what the text shows and no value
         left = [hit for hit in detector.in_text(data) if hit.mark in by_mark]
         if not left:
@@ -144,9 +145,10 @@ def move(path: str, data: bytes, about: Iterable[Credential], detector: Detector
         target = names.of(raw.decode("utf-8", "replace"), _name("", one), one.holder.environment)
         change = Splice(hit.start, raw, spelled(target).encode(), "plain")
         if not _changes_no_other(path, data, change):
-            raise Conflict(f"{path}:{hit.line + 1}: it cannot be changed there alone")
+            raise Conflict(f"{path}:{hit.line + 1}: it cannot be changed there alone", hint=PLAINLY)
         changed(change, target, hit)
     _require_gone(path, data, by_mark, detector)
+    _require_undoable(path, before, data, moves, names)
     return Moved(path, before, data, tuple(moves), frozenset(one.spot for one in by_mark.values()), _longest(hidden))
 
 
@@ -159,8 +161,6 @@ def marks_of(path: str, data: bytes, detector: Detector) -> set[str]:
 
 def undone(after: bytes, moves: Iterable[Move], value: Callable[[str], str]) -> bytes:
     """Return a file as it was before its secrets were moved. `value` gives what a target has. Raises Conflict."""
-    from taskbound.posture.splice import respelled
-
     data = after
     for one in reversed(tuple(moves)):
         new = one.new.encode()
@@ -247,3 +247,9 @@ def _require_gone(path: str, data: bytes, marks: Mapping[str, object], detector:
     """Refuse a file that still shows one of the credentials, encoded or not. Raises Conflict."""
     if marks_of(path, data, detector) & marks.keys():
         raise Conflict(f"{path} would still hold one of the credentials", hint="take it out by hand")
+
+
+def _require_undoable(path: str, before: bytes, after: bytes, moves: Iterable[Move], names: Names) -> None:
+    """Refuse what would not come back as it was: what stood there is kept as text. Raises Conflict."""
+    if undone(after, moves, names.text_of) != before:
+        raise Conflict(f"{path} could not be put back byte for byte", hint="take it out by hand")
