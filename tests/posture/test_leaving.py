@@ -132,6 +132,7 @@ def test_no_name_of_a_file_is_a_command_when_a_step_is_pasted(issuer, kind):
         ("AWS", "aws-secret-key"),
         ("Google Cloud", "gcp-service-account-key"),
         ("Azure", "entra-secret"),
+        ("GitLab", "gitlab-pat"),
     ],
 )
 def test_a_command_is_pasted_as_it_is_printed(issuer, kind):
@@ -139,8 +140,39 @@ def test_a_command_is_pasted_as_it_is_printed(issuer, kind):
     words = shlex.split(told)
     assert not any(word.endswith((",", ":")) for word in words) and "then" not in words
     commands = [words[0], *(after for one, after in itertools.pairwise(words) if one == "&&")]
-    assert set(commands) <= {"psql", "redis-cli", "aws", "gcloud", "az"}
+    assert set(commands) <= {"psql", "redis-cli", "aws", "gcloud", "az", "glab"}
     assert not issuer.startswith("redis") or words[-3:] == ["KILL", "USER", "x"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "typed"),
+    [
+        (Principal("gitlab-token:4711", "gitlab-token", Place("t.json", 1), {"owner": "rosa"}), "tokens/4711"),
+        (
+            Principal(
+                "gcp-key:svc@shop.iam.gserviceaccount.com/ab12",
+                "gcp-service-account-key",
+                Place("k.json", 1),
+                {"of": "gcp-sa:svc@shop.iam.gserviceaccount.com", "owner": "rosa"},
+            ),
+            "--iam-account svc@shop.iam.gserviceaccount.com",
+        ),
+        (
+            Principal("entra-client-secret:Shop: bot/1", "entra-client-secret", Place("a.json", 1),
+                      {"of": "entra-app:Shop: bot", "owner": "rosa"}),
+            "--display-name 'Shop: bot'",
+        ),
+    ],
+    ids=["gitlab", "gcp", "entra"],
+)  # fmt: skip
+def test_a_step_is_typed_with_what_its_issuer_calls_it(listed, typed):
+    (one,) = has("human/rosa", person("rosa@shop.example", logins=("rosa",)), listed).held
+    assert typed in step(one) and ":4711" not in step(one) and "gcp-sa" not in step(one)
+
+
+def test_a_token_of_gitlab_in_a_file_is_looked_up_before_it_is_revoked():
+    told = step(Held("x", "gitlab-pat", "gitlab", "", "GITLAB_TOKEN", (), ()))
+    assert "GITLAB_TOKEN" not in told and told.startswith("glab api personal_access_tokens && ")
 
 
 def test_what_is_retired_is_not_to_be_given_another_owner():

@@ -31,7 +31,7 @@ ENDS: Mapping[str, str] = {
     "aws-": "aws iam update-access-key --status Inactive --user-name … --access-key-id …, and delete it in two weeks",
     "gcp-": "gcloud iam service-accounts keys delete … --iam-account …",
     "azure-": "az ad app credential delete --id … --key-id …",
-    "gitlab-": "glab api --method DELETE personal_access_tokens/…",
+    "gitlab-": "glab api personal_access_tokens tells its id; then: glab api --method DELETE personal_access_tokens/…",
     "stripe-": "roll the key in the dashboard, under Developers, API keys",
     "slack-": "revoke it: auth.revoke of the Slack API",
 }

@@ -645,7 +645,8 @@ CASES: Mapping[str, Case] = {
         HIGH,
         "Client secret that lasts for years",
         "A secret that nobody must renew is renewed by nobody, and a copy of it works all that time.",
-        "Use a federated credential, or a certificate of a year; az ad app credential delete --id {name} --key-id …",
+        "Use a federated credential, or a certificate of a year. az ad app list --display-name {name} tells the id of "
+        "the application; then: az ad app credential delete --id … --key-id …",
     ),
     "identity-of-leaver-still-active": Case(
         1,

@@ -74,7 +74,8 @@ NEXT: Mapping[tuple[str, str], str] = {
     "gcloud iam service-accounts keys delete … --iam-account {name}",
     ("login-may-do-everything", "redis-user"): "Give it the commands and keys that it needs: "
     "ACL SETUSER {name} reset on '>…' '~PREFIX:*' +@read, then ACL SAVE.",
-    ("no-owner", "entra-app"): "Find out who made them, then: az ad app owner add --id {name} --owner-object-id …",
+    ("no-owner", "entra-app"): "Find out who made them and its id (az ad app list --display-name {name}), then: "
+    "az ad app owner add --id … --owner-object-id …",
 }
 
 # What is typed next for what lies where programs look for it by themselves: it cannot refer to another place.

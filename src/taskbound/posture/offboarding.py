@@ -32,8 +32,15 @@ STEPS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (("github-deploy-key",), "delete it in the repository's settings, under deploy keys"),
     (("github-",), "GitHub: organisation settings, personal access tokens: revoke {name}; or let its owner delete it"),
-    (("gitlab-",), "glab api --method DELETE personal_access_tokens/{name}"),
-    (("entra-", "azure-"), "az ad app credential list --id {name} && az ad app credential delete --id {name} …"),
+    (
+        ("gitlab-",),
+        "glab api personal_access_tokens && glab api --method DELETE personal_access_tokens/…",
+    ),
+    (
+        ("entra-", "azure-"),
+        "az ad app list --display-name {name} && az ad app credential list --id … && "
+        "az ad app credential delete --id … --key-id …",
+    ),
 )
 
 
@@ -157,7 +164,7 @@ def _credentials(
             kind=first.kind,
             issuer=issuer_of(first),
             login=first.login,
-            name=(text(key, "of") or key.id).rpartition("/")[2] if key else first.login or first.name,
+            name=_typed(key) if key else first.login or first.name,
             places=tuple(dict.fromkeys(one.place for one in unit.credentials if not own or one.holder in own)),
             others=tuple(sorted(_names_of_others(holders | users.get((issuer_of(first), first.login), set()), names))),
         )
@@ -181,8 +188,12 @@ def _logins(mine: Iterable[Principal]) -> Iterator[Held]:
 
 
 def _key(key: Principal) -> Held:
-    name = (text(key, "of") or key.id).rpartition("/")[2]
-    return Held(key.id, key.kind, maker_of(key.kind), "", name, (key.place,), ())
+    return Held(key.id, key.kind, maker_of(key.kind), "", _typed(key), (key.place,), ())
+
+
+def _typed(key: Principal) -> str:
+    """Return what a key is typed with at its issuer: the identity that it proves, else what it is called itself."""
+    return (text(key, "of") or key.id).partition(":")[2].rpartition("/")[2]
 
 
 # --- what is to be done ----------------------------------------------------------------------------
@@ -199,6 +210,8 @@ def step(one: Held) -> str:
     if one.issuer.startswith("redis://") and one.login:
         server = f"redis-cli -u {shlex.quote(one.issuer)}"
         return f"{server} ACL SETUSER {name} off && {server} CLIENT KILL USER {name}"
+    if one.kind.startswith("gitlab-") and one.name.isdecimal():  # its id, from a list
+        return f"glab api --method DELETE personal_access_tokens/{one.name}"
     found = next((words for begins, words in STEPS if one.kind.startswith(begins)), "revoke it at {issuer}")
     return found.format(name=name, issuer=one.issuer)
 
