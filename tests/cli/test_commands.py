@@ -467,6 +467,11 @@ def test_a_risk_is_accepted_until_the_end_of_the_day_that_is_named(api, say):
     )
 
 
+def test_the_last_day_of_all_is_none_until_which_a_risk_can_be_accepted(api, say):
+    status, _, err = say("risk", "accept", "0123", "--owner", "kaya", "--reason", "a test", "--until", "9999-12-31")
+    assert (status, "'9999-12-31' is no day such as 2027-01-31" in err) == (2, True)
+
+
 def test_risks_are_listed_for_people_spreadsheets_and_browsers(api, say):
     api.answers["GET /v1/findings?limit=500"] = (200, {"findings": [FINDING], "next": None})
     status, out, _ = say("risk", "list")

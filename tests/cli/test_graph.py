@@ -1,7 +1,9 @@
 """`taskbound graph` as people and scripts type it."""
 
+import base64
 import json
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,30 @@ def test_a_name_that_nothing_has_is_refused_with_the_nearest_and_never_repeated(
     status, out, err = say("reach", name)
     assert (status, out) == (1, "") and "nothing that was seen has that name (not_found)" in err
     assert ("hint: nearest: mcp:pg@work" in err) == (name == "mcp:pgg")
+
+
+def test_what_a_repository_keeps_is_looked_at_too_where_that_is_asked(say):
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    who = ("-c", "user.name=n", "-c", "user.email=n@corp.example")
+    subprocess.run(["git", "add", "-A"], check=True)
+    subprocess.run(["git", *who, "commit", "-qm", "one"], check=True)
+    Path(".env").unlink()
+    Path(".mcp.json").unlink()
+    assert say("holders", PASSWORD[-4:])[0] == 1, "it is in no file any more"
+    status, out, _ = say("holders", PASSWORD[-4:], "--history")
+    assert status == 0 and "!/" in out
+
+
+def test_the_day_counts_that_is_named(say):
+    body = {"exp": 1_900_000_000, "sub": "app"}  # in 2030
+    head, told = (
+        base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=").decode() for one in ({"alg": "HS256"}, body)
+    )
+    token = f"{head}.{told}.{'kR7vQ2mX9bL4nW8zT3cF6hJ1pY5sD0aGeUiOqBxYzAb'}"
+    Path(".env").write_text(f"API_TOKEN={token}\n")
+    assert say("holders", token[-4:], "--as-of", "2029-01-01")[0] == 0
+    assert say("holders", token[-4:], "--as-of", "2031-01-01")[0] == 1, "it has ended by then"
+    assert say("holders", token[-4:], "--as-of", "soon")[0] == 2
 
 
 def test_a_folder_that_is_not_there_is_an_error(say):

@@ -15,7 +15,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -279,6 +279,16 @@ def duration(text: str) -> timedelta:
     if not spelled:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90d, 12h, 30m or 45s")
     return timedelta(seconds=int(spelled[1]) * UNITS[spelled[2]])
+
+
+def day(text: str) -> date:
+    """Read 2027-01-31. Raises argparse's error; so of the last day of all, which none comes after."""
+    try:
+        if (read := date.fromisoformat(text)) < date.max:
+            return read
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2027-01-31")
 
 
 def pair(text: str) -> tuple[str, str]:

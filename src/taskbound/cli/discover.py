@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="as --format json")
     parser.add_argument("--output", metavar="FILE", type=Path, help="instead of standard output")
-    parser.add_argument("--as-of", metavar="DATE", type=_day, help="the day from which age is counted; today")
+    parser.add_argument("--as-of", metavar="DATE", type=answer.day, help="the day from which age is counted; today")
     parser.add_argument("--fail-on", metavar="SEVERITY", choices=SEVERITIES, help=", ".join(SEVERITIES))
     parser.add_argument("--baseline", metavar="FILE", type=Path, help="findings that are known and do not count")
     parser.add_argument("--write-baseline", metavar="FILE", type=Path, help="write down the findings of now")
@@ -231,13 +231,6 @@ def write(file: Path, data: bytes) -> None:
         with suppress(OSError):
             os.unlink(fresh)
         raise
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2027-01-31") from None
 
 
 class Progress:

@@ -42,6 +42,8 @@ def main(words: Sequence[str]) -> int:
         verb.add_argument("--home", action="store_true", help="this person's own places, as discover --home")
         verb.add_argument("--export", metavar="DIR", type=Path, help="a folder of exported lists")
         with_servers(verb)
+        verb.add_argument("--history", action="store_true", help="also what git keeps of each repository below a PATH")
+        verb.add_argument("--as-of", metavar="DATE", type=answer.day, help="the day on which it is looked at; today")
     asked = parser.parse_args(words)
     return _draw(asked) if asked.verb == "picture" else _answer(asked)
 
@@ -97,13 +99,14 @@ def _graph(asked: argparse.Namespace) -> "Graph":
 
     graph = graph_of(
         Discovery(
-            as_of=datetime.now(UTC).date(),
+            as_of=asked.as_of or datetime.now(UTC).date(),
             paths=tuple(asked.paths)
             or (() if asked.home or asked.export or asked.postgres or asked.redis else (Path("."),)),
             home=Path.home() if asked.home else None,
             export=asked.export,
             postgres=tuple(asked.postgres),
             redis=tuple(asked.redis),
+            history=asked.history,
             but=(asked.out,) if asked.verb == "picture" else (),
             state=answer.state_directory(),
             tell=progress.tell,

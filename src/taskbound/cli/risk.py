@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from urllib.parse import quote
 
 from taskbound.cli import answer
@@ -21,7 +21,7 @@ def main(words: Sequence[str]) -> int:
     accept = verbs["accept"]
     accept.add_argument("finding", metavar="FINDING", help="its id, or the one that discover prints")
     accept.add_argument("--owner", metavar="NAME", required=True, help="the human who answers for it: human/NAME")
-    accept.add_argument("--until", metavar="DATE", type=_day, required=True, help="the last day, a year at most")
+    accept.add_argument("--until", metavar="DATE", type=answer.day, required=True, help="the last day, a year at most")
     accept.add_argument("--reason", metavar="TEXT", required=True, help="why it is left so")
     verbs["list"].add_argument("--format", choices=FORMATS, default="table")
     asked = parser.parse_args(words)
@@ -58,10 +58,3 @@ def _list(asked: argparse.Namespace) -> int:
         for line in lines:
             print(line, end="\r\n" if asked.format == "csv" else "\n")
     return answer.DONE
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2027-01-31") from None
