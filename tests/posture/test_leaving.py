@@ -111,6 +111,16 @@ def test_what_is_dead_is_not_left_to_a_person_and_its_places_are():
     assert any("ALTER ROLE" in line for line in record({**DONE, "logins": [alive]}, found, [], dry=False))
 
 
+def test_what_would_end_by_itself_is_not_left_to_a_person_in_a_dry_run():
+    found = has("agent/orders", held("aaaa0001", AGENT, **DB))
+    one = {**LOGIN, "before": "alive", "after": "alive", "why": "it still logs in"}
+    told = list(record({**DONE, "logins": [one]}, found, [], dry=True))
+    assert "  orders_app at postgresql://localhost:5433  alive" in told
+    assert not any("ALTER ROLE" in line for line in told)
+    left = {**one, "before": "unknown", "after": "unknown", "why": "cannot be verified: postgresql://localhost:5433"}
+    assert any("ALTER ROLE" in line for line in record({**DONE, "logins": [left]}, found, [], dry=True))
+
+
 EVIL = "x'; rm -rf ~ #"
 
 

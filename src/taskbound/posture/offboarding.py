@@ -227,8 +227,8 @@ def record(done: Mapping[str, Any], has: Belongings, unseen: Sequence[str], *, d
     yield from _section("3  IDENTITIES", [f"{one['name']}  {one['state']}" for one in done["owned"]])
     yield from _section("4  LOGINS AT THEIR SERVERS", [_login(one, dry) for one in done["logins"]])
     yield from _section("5  ACCEPTED RISKS, OPEN AGAIN", done["accepted"])
-    yield from _section("6  TO DO BY A PERSON", list(_left(done, has)))
-    yield from _section("7  NOT SEEN, NOT VERIFIED", [*unseen, *_unverified(done, has)])
+    yield from _section("6  TO DO BY A PERSON", list(_left(done, has, dry)))
+    yield from _section("7  NOT SEEN, NOT VERIFIED", [*unseen, *_unverified(done, has, dry)])
 
 
 def _state(done: Mapping[str, Any], dry: bool) -> str:
@@ -254,13 +254,15 @@ def _login(one: Mapping[str, Any], dry: bool) -> str:
     return f"{where}  {one['before']}" if dry else f"{where}  {one['before']} -> {one['after']}  {one['why']}".rstrip()
 
 
-def _dead(done: Mapping[str, Any]) -> set[tuple[str, str]]:
-    return {(one["issuer"], one["login"]) for one in done["logins"] if one["after"] == "dead"}
+def _dead(done: Mapping[str, Any], dry: bool) -> set[tuple[str, str]]:
+    """Return the logins that are dead; in a dry run those too that would end: they still log in, and are asked."""
+    told = ("dead", "alive") if dry else ("dead",)
+    return {(one["issuer"], one["login"]) for one in done["logins"] if one["after"] in told}
 
 
-def _left(done: Mapping[str, Any], has: Belongings) -> Iterator[str]:
+def _left(done: Mapping[str, Any], has: Belongings, dry: bool) -> Iterator[str]:
     """Yield what nobody but a person can do, each with the exact step."""
-    dead = _dead(done)
+    dead = _dead(done, dry)
     for one in has.held:
         if (one.issuer, one.login) not in dead:
             breaks = f"it breaks {', '.join(one.others)}, which hold"
@@ -286,8 +288,8 @@ def _left(done: Mapping[str, Any], has: Belongings) -> Iterator[str]:
         yield f"{owned['name']}: give it a living owner in registrations.toml, or: taskbound identity retire {name}"
 
 
-def _unverified(done: Mapping[str, Any], has: Belongings) -> Iterator[str]:
-    dead = _dead(done)
+def _unverified(done: Mapping[str, Any], has: Belongings, dry: bool) -> Iterator[str]:
+    dead = _dead(done, dry)
     yield from dict.fromkeys(one["why"] for one in done["logins"] if one["why"].startswith("cannot be verified"))
     told = {one["issuer"] for one in done["logins"]}
     issuers = {one.issuer for one in has.held if (one.issuer, one.login) not in dead} - told
