@@ -151,6 +151,7 @@ def test_a_command_is_pasted_as_it_is_printed(issuer, kind):
     assert not any(word.endswith((",", ":")) for word in words) and "then" not in words
     commands = [words[0], *(after for one, after in itertools.pairwise(words) if one == "&&")]
     assert set(commands) <= {"psql", "redis-cli", "aws", "gcloud", "az", "glab"}
+    assert words[0] != "psql" or words[1] == f"{issuer}/postgres", "else it takes one of the name of who types"
     assert not issuer.startswith("redis") or words[-3:] == ["KILL", "USER", "x"]
 
 

@@ -206,7 +206,8 @@ def step(one: Held) -> str:
         role = '"' + one.login.replace('"', '""') + '"'
         user = "'" + one.login.replace("'", "''") + "'"
         ends = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {user}"
-        return f"psql {shlex.quote(one.issuer)} -c {shlex.quote(f'ALTER ROLE {role} NOLOGIN')} -c {shlex.quote(ends)}"
+        psql = f"psql {shlex.quote(f'{one.issuer}/postgres')}"
+        return f"{psql} -c {shlex.quote(f'ALTER ROLE {role} NOLOGIN')} -c {shlex.quote(ends)}"
     if one.issuer.startswith("redis://") and one.login:
         server = f"redis-cli -u {shlex.quote(one.issuer)}"
         return f"{server} ACL SETUSER {name} off && {server} CLIENT KILL USER {name}"
