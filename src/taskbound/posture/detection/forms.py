@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from taskbound.posture.detection import exempt
 from taskbound.posture.detection.decode import from_base64
 from taskbound.posture.detection.found import FORM, STRUCTURE, VENDOR, Finder, Found, text_of
-from taskbound.posture.detection.names import PASSWORD, is_believed, is_random
+from taskbound.posture.detection.names import PASSWORD, is_believed, is_random, is_spoken
 from taskbound.posture.detection.rules import Rule, gitleaks
 from taskbound.posture.detection.structure import github_checksum_holds, is_most_of_key, jwt_parts, pem_body
 
@@ -53,8 +53,7 @@ def _moment(text: str) -> int:
         return 0
 
 
-# No issuer counts, or ends what it made with a word: rk_test_123456789, sk_test_provisioned.
-_COUNTED = re.compile(r"(?<!\d)123456789|[_-][a-z]{8,15}$")
+_COUNTED = re.compile(r"(?<!\d)123456789")  # no issuer counts: rk_test_123456789
 
 
 def by_rule(rule: Rule) -> Finder:
@@ -72,6 +71,7 @@ def by_rule(rule: Rule) -> Finder:
             if (
                 exempt.entropy(value) < rule.entropy
                 or exempt.is_made_up(value)
+                or is_spoken(value)
                 or _COUNTED.search(value)
                 or _is_allowed(rule, value, text_of(found[0]))
             ):

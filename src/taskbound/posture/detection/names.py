@@ -159,6 +159,18 @@ def is_of_words(value: str) -> bool:
     return plain >= len(value) or names > len(value)
 
 
+def is_spoken(value: str) -> bool:
+    """Say whether a value is a name that begins as tokens of some issuer do: nk-block-header-…, BSA_DEFAULT_…
+
+    Words are most of it, and are longer than what letters drawn at random happen to say.
+    """
+    if _SPACE.search(value):  # a phrase
+        return False
+    parts = _NAME.findall(value.lower() if value.isupper() and "_" in value else value)
+    sizes = [len(one) for one in parts if _SPOKEN.fullmatch(one)]
+    return 5 * sum(sizes) >= max(4 * sum(map(str.isalnum, value)), 23 * len(sizes))
+
+
 def _is_made_by_a_person(value: str) -> bool:
     """Say whether words are put together as rules for passwords ask for: both cases, digits, a sign of no name."""
     classes = _classes(value)

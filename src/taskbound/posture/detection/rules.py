@@ -12,6 +12,8 @@ from typing import Any
 # How a name is bound to its value, and where a secret ends: in code, in XML, in lists, in URLs, in prose.
 _IS = r"""[ \t\w.-]{0,20}[\s'"\\]{0,3}(?:=|>|:{1,3}=|\|\||:|=>|\?=|,)[\x60'"\s=\\]{0,5}"""
 _END = r"""(?=[\x60'"\s;,<>()\[\]{}|&#:@?!*\\]|\.(?:\s|\Z)|\Z)"""
+# What is known by its own letters may be a part of an address too: https://api.telegram.org/bot…/getMe, …%26b=1.
+_END_OF_FORM = _END.replace("[", "[/%", 1)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Rule:
     @cached_property
     def compiled(self) -> "re.Pattern[bytes]":
         """The expression, compiled when it is first needed: few rules ever are in one scan."""
-        return re.compile(self.expression.replace("<is>", _IS).replace("<end>", _END).encode())
+        end = _END if self.named else _END_OF_FORM
+        return re.compile(self.expression.replace("<is>", _IS).replace("<end>", end).encode())
 
     @cached_property
     def allowed(self) -> "Sequence[tuple[str, re.Pattern[str]]]":
