@@ -38,6 +38,15 @@ JWT = ".".join(
         "Zk3TqW9xLm7RpV2cNfY8sDhG5jB4aKoU6eIwXt1QyMz",
     ]
 )
+KID_FIRST = ".".join([b64encode(b'{"kid":"k1","alg":"HS256"}').decode().rstrip("="), *JWT.split(".")[1:]])
+TOLD = f'{{"token":"{SECRET}"}}'
+TELEGRAM = "7182936450:AAHk3LmB9TzR2wNcY8pDf5GjS4aKoWe6Xv1"
+SAS = "kV9sT2mQ8xLr4ZpB7nWd/1cYhG6fJ+0uRe3aXoKiB7w="
+
+
+def encoded(text: str) -> str:
+    """Return a text of which every character is percent-encoded."""
+    return "".join(f"%{one:02X}" for one in text.encode())
 
 
 def b64(text: str) -> str:
@@ -64,6 +73,15 @@ def in_value(name: str, text: str) -> list[tuple[str, str, str]]:
         (f"KEY: {b64(STRIPE)}", ("stripe-access-token", STRIPE, "base64")),
         (f"X: {STRIPE.encode().hex()}", ("stripe-access-token", STRIPE, "hex")),
         (f"X: {b64('password: ' + b64(STRIPE))}", ("stripe-access-token", STRIPE, "base64+base64")),
+        (f"f('{b64(b64(STRIPE))}')", ("stripe-access-token", STRIPE, "base64+base64")),
+        (f"f('{encoded(STRIPE)}')", ("stripe-access-token", STRIPE, "url")),
+        (f"f('{STRIPE.replace('_', '%5F')}')", ("stripe-access-token", STRIPE, "url")),
+        (f"f('x=1&k=%{ord(PAT[0]):x}{PAT[1:]}&y=2')", ("github-pat", PAT, "url")),
+        (f"f('{quote(TOLD, safe='')}')", ("generic-api-key", SECRET, "url")),
+        (f"f('{b64(JWT)}')", ("jwt", JWT, "base64")),
+        (f"f('{b64(KID_FIRST)}')", ("jwt", KID_FIRST, "base64")),
+        (f"u = 'https://api.telegram.org/bot{TELEGRAM}/getMe'", ("telegram-bot-token", TELEGRAM, "plain")),
+        (f"https://h.example/p?sr=b\\u0026sig={quote(SAS)}", ("azure-sas-signature", quote(SAS), "plain")),
         (f"postgres://pay:{SECRET}@db.example.org:5432/pay", ("postgres-password", SECRET, "plain")),
         ("amqps://u:a%2FB9xq7%40Z@mq.corp.example", ("amqp-password", "a/B9xq7@Z", "url")),
         (rf'{{"u": "mysql:\/\/u:{SECRET}@h.corp\/d"}}', ("mysql-password", SECRET, "plain")),

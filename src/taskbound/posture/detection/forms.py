@@ -7,7 +7,6 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from taskbound.posture.detection import exempt
-from taskbound.posture.detection.decode import from_base64
 from taskbound.posture.detection.found import FORM, STRUCTURE, VENDOR, Finder, Found, text_of
 from taskbound.posture.detection.names import PASSWORD, is_believed, is_random, is_spoken
 from taskbound.posture.detection.rules import Rule, gitleaks
@@ -81,8 +80,6 @@ def by_rule(rule: Rule) -> Finder:
             if rule.named and (
                 exempt.is_placeholder(value) or exempt.entropy(value) < 2.5 or not any(one.isdigit() for one in value)
             ):
-                return
-            if rule.id == "jwt-base64" and _is_of_nobody(jwt_parts(from_base64(found[0].strip()).decode())[1]):
                 return
             if rule.id in _CHECKED and not github_checksum_holds(value):
                 return
