@@ -69,6 +69,13 @@ LOOKS_LIKE_ONE: tuple[tuple[str, str, str], ...] = (
     ("a captcha's key of a page", f"CAPTCHA_SITE_KEY={TWICE}", f"CAPTCHA_PRIVATE_KEY={TWICE}"),
     ("words in a URL", "https://AccountID:LicenseKey@corp.de/x", f"https://AccountID:{SECRET}@corp.de/x"),
     ("what is yet to be made", "postgresql://umami:generate_me@db:5432/umami", "postgresql://umami:generat3d!me@db:5432/umami"),
+    ("a key of a table, in prose", f"- Primary key: `{TWICE}`", f"- Access key: `{DIGEST}`"),
+    ("a key that routes", f"| Routing key | {TWICE} |", f"| API key | {DIGEST} |"),
+    ("where a list goes on", f"Continuation token: {TWICE}", f"Deploy token: {TWICE}"),
+    ("what a test shows", f"sample token: {TWICE}", f'public token: string = "{TWICE}"'),
+    ("words in a name of a login", "sftp://batch-report-runner-4@host.corp.de/x", f"https://{SECRET}4kQz@host.corp.de/x"),
+    ("a name of a class", "NotificationServicesBean.prefix.ConfigurationPropertyHandler", f"sk-{TWICE}"),
+    ("an identifier of capitals", "BSA_DEFAULT_CONNECTION_TIMEOUTS", "BSA" + f"{SECRET}9QmX4v7zTnRk"),
     ("a token that counts", 'k = "rk_test_' + '1234567890"', 'k = "rk_live_' + f'{SECRET}9QmX4v"'),
 )  # fmt: skip
 

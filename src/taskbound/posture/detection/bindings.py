@@ -51,6 +51,13 @@ _RUN_NAME = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 _TAIL = re.compile(rb"[A-Za-z0-9_.-]{0,60}")
 _LINE = 512
 _CONTEXT = 80  # bytes of a name and what follows, which may say that it is about something else
+# In prose a name goes on over a space: an API key opens something, a primary key nothing.
+_QUALIFIER = re.compile(rb"(?<![\w$@.:-])([A-Za-z][A-Za-z0-9]{1,19}) \Z")
+_OF_CODE_ARE = (
+    "auto await case char const constexpr def export extern final fun func function global internal lateinit let "
+    "local new override private protected public readonly return set static str string throw val var yield"
+)
+_DECLARING = frozenset(_OF_CODE_ARE.encode().split())
 _AFTER_QUOTE = (b")", b"]", b"}", b",", b";", b" ", b":", b"")
 
 
@@ -140,7 +147,11 @@ def assigned(data: bytes, start: int, end: int) -> Iterator[Found]:
     before = data[max(0, start - 60) : start]
     begin = start - (len(before) - len(before.rstrip(_RUN_NAME)))
     tail = _TAIL.match(data, start)
-    name = text_of(data[begin : tail.end() if tail else end])
+    last = tail.end() if tail else end
+    if data[begin:last].lower() in (b"key", b"token"):
+        word = _QUALIFIER.search(data[max(0, begin - 24) : begin])
+        begin -= len(word[0]) if word and word[1].lower() not in _DECLARING else 0
+    name = text_of(data[begin:last])
     kind = kind_of_name(name)
     if name.lower() in ("apikey", "api_key") and _SEARCH.search(data, max(0, begin - 120), end + 200):
         return

@@ -47,14 +47,16 @@ _ABOUT_ARE = (
 )
 # Words that make it none, wherever they stand.
 _NONE_ARE = (
-    "anon cache crypted csrf dummy encrypted example fake foreign hash hashed idempotency issuer mock natural object "
-    "partition placeholder primary pub public publishable row sample sort stub thumbprint xsrf"
+    "anon cache composite correlation crypted csrf dedup deduplication dummy encrypted example fake foreign hash "
+    "hashed idempotency issuer lookup mock natural object partition placeholder primary pub public publishable "
+    "routing row sample shard sort stub surrogate thumbprint translation xsrf"
 )
 _PASSWORDS, _TOKENS, _OPENING, _ABOUT, _NONE = (
     frozenset(one.split()) for one in (_PASSWORDS_ARE, _TOKENS_ARE, _OPENING_ARE, _ABOUT_ARE, _NONE_ARE)
 )
 # A token of one of these goes on with a list, or makes a request that is repeated one request: it opens nothing.
-_GOING_ON_ARE = "client continuation next page pagination paging request resume retry sync"
+_GOING_ON_ARE = "client request resume retry sync"
+_NEXT = frozenset({"continuation", "next", "page", "pagination", "paging"})  # where a list goes on, and nothing else
 _MARKING_ARE = (
     "apt build commit etag fingerprint git gpg image map pgp rpm sha"  # keys that say which, or are checked with
 )
@@ -103,6 +105,8 @@ def kind_of_name(name: str) -> str:
             continue  # to pass something on
         if word in _PASSWORDS or word.endswith(("password", "passwd", "passphrase")):
             kind = PASSWORD
+        elif word in ("token", "tokens") and before in _NEXT:
+            return ""
         elif word in _TOKENS or word.endswith(_ENDINGS):
             kind = KEY if word in ("token", "tokens") and before in _GOING_ON else TOKEN
         elif word in ("key", "keys"):
