@@ -134,6 +134,10 @@ def in_value(name: str, text: str) -> list[tuple[str, str, str]]:
         (f'DriverManager.getConnection(url, "ci", "{SECRET}")', ("user-and-password-argument", SECRET, "plain")),
         (f"db.corp:5432:pay:app:{SECRET}", ("pgpass-password", SECRET, "plain")),
         (f'DB_PASSWORD = "{SECRET}"\n\n__author__ = "a"\n', ("password", SECRET, "plain")),  # a line about itself
+        (
+            "CREATE USER a IDENTIFIED BY 'Harbour!Candle'",
+            ("sql-password", "Harbour!Candle", "plain"),
+        ),  # without a digit
         (f"requirepass {SECRET}", ("redis-password", SECRET, "plain")),
         (f"postgres://app:{'harbour'}2019@db.corp.net/pay", ("postgres-password", "harbour2019", "plain")),
         (f"https://{SECRET}4kQz@git.corp.net/a.git", ("url-token", SECRET + "4kQz", "plain")),

@@ -10,6 +10,7 @@ DETECTOR = Detector(lambda value: value)
 SECRET = "Vt9xQ2mLr7KpZ4wB"  # of the form of nothing
 AGE = "age1q9xz7m2k5w4chd8yvgsp3n6l0tjeufarrafuejt0l6n3psgvy8dhc4w5k2"
 TWICE = SECRET * 2
+WORDS = "harbour-candle-violin-meadow"  # drawn at random, as people are told to
 JOHN, JANE = '{"sub":"1234567890","name":"John Doe"}', '{"sub":"svc-reports"}'
 DIGEST = "958aff96db2d75d67787d1e634ae70b659de937b"
 
@@ -76,6 +77,10 @@ LOOKS_LIKE_ONE: tuple[tuple[str, str, str], ...] = (
     ("words in a name of a login", "sftp://batch-report-runner-4@host.corp.de/x", f"https://{SECRET}4kQz@host.corp.de/x"),
     ("a name of a class", "NotificationServicesBean.prefix.ConfigurationPropertyHandler", f"sk-{TWICE}"),
     ("an identifier of capitals", "BSA_DEFAULT_CONNECTION_TIMEOUTS", "BSA" + f"{SECRET}9QmX4v7zTnRk"),
+    ("words of a label", "DB_PASSWORD=ask-your-system-administrator", f"DB_PASSWORD={WORDS}"),
+    ("words that say what they are", "postgres://a:local-dev-database-password@localhost/x", f"amqp://a:{WORDS}@localhost"),
+    ("words that are repeated", "PASSWORD=candle-candle-candle-candle", f"requirepass {WORDS}"),
+    ("words under another name", f"secret: {WORDS}", f"passphrase: '{WORDS.replace('-', '_')}'"),
     ("a token that counts", 'k = "rk_test_' + '1234567890"', 'k = "rk_live_' + f'{SECRET}9QmX4v"'),
 )  # fmt: skip
 

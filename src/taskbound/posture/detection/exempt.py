@@ -90,9 +90,10 @@ _WORDS = (
     "dragon sa wordpress wp drupal magento openshift k8s kubernetes kube ci cd bot agent model chat llm "
     "github_token ref id"
 )
+WORDS = frozenset(_WORDS.split())
 _MADE_OF_WORDS = re.compile(
     r"(?:(?>"
-    + "|".join(sorted(set(_WORDS.split()), key=lambda one: (-len(one), one)))
+    + "|".join(sorted(WORDS, key=lambda one: (-len(one), one)))
     + r")[-_ .:/@!?*#]*+)++(?:\d{0,4}|12345\d{0,5})[!.?*#]{0,3}",
     re.IGNORECASE,
 )

@@ -70,14 +70,15 @@ def by_rule(rule: Rule) -> Finder:
             if (
                 exempt.entropy(value) < rule.entropy
                 or exempt.is_made_up(value)
-                or is_spoken(value)
+                or (is_spoken(value) and not rule.is_password)
                 or _COUNTED.search(value)
                 or _is_allowed(rule, value, text_of(found[0]))
             ):
                 return
-            if rule.is_password and not is_believed(PASSWORD, value):
-                return
-            if rule.named and (
+            if rule.is_password:
+                if not is_believed(PASSWORD, value):
+                    return
+            elif rule.named and (
                 exempt.is_placeholder(value) or exempt.entropy(value) < 2.5 or not any(one.isdigit() for one in value)
             ):
                 return

@@ -5,7 +5,8 @@ from functools import lru_cache
 from operator import ne
 from unicodedata import category, normalize
 
-from taskbound.posture.detection.exempt import entropy, is_placeholder, is_public, is_random_uuid, is_reference
+from taskbound.posture.detection.exempt import WORDS, entropy, is_placeholder, is_public, is_random_uuid, is_reference
+from taskbound.posture.detection.rules import gitleaks
 
 PASSWORD, TOKEN, KEY, SETTING = "password", "token", "key", "setting"
 LONGEST = 512  # characters of what counts as a secret because of its name
@@ -175,6 +176,30 @@ def is_spoken(value: str) -> bool:
     return 5 * sum(sizes) >= max(4 * sum(map(str.isalnum, value)), 23 * len(sizes))
 
 
+_PHRASE = re.compile(r"[A-Za-z]{3,10}([-_+])[A-Za-z]{3,10}(?:\1[A-Za-z]{3,10}){2,6}")
+_JOINING_ARE = (
+    "after again against also and are because been before between both but can cannot contains could did does down "
+    "each enough from had has have into its least longer may might more most must not other same shall should "
+    "still than that them then there these they too until upon very was were while will with without would wrong your"
+)
+
+
+@lru_cache(maxsize=1)
+def _common() -> frozenset[str]:
+    """Return the words of which names in code, labels and sentences are made."""
+    return frozenset((*WORDS, *(one.strip("-._") for one in gitleaks()["generic"]["words"]), *_JOINING_ARE.split()))
+
+
+def is_phrase(value: str) -> bool:
+    """Say whether a value is words drawn at random, as people are told to take for a password: four or more."""
+    words = _WORD.findall(value.lower())
+    return (
+        bool(_PHRASE.fullmatch(value))
+        and len(set(words)) == len(words)
+        and not any(one in _common() or one.rstrip("s") in _common() for one in words)
+    )
+
+
 def _is_made_by_a_person(value: str) -> bool:
     """Say whether words are put together as rules for passwords ask for: both cases, digits, a sign of no name."""
     classes = _classes(value)
@@ -205,7 +230,7 @@ def is_believed(kind: str, value: str) -> bool:
         value = _in_ascii(value)
     if (
         not 6 <= len(value) <= LONGEST
-        or (is_of_words(value) and not (kind == PASSWORD and _is_made_by_a_person(value)))
+        or (is_of_words(value) and not (kind == PASSWORD and (_is_made_by_a_person(value) or is_phrase(value))))
         or is_reference(value)
         or is_placeholder(value)
     ):
@@ -215,7 +240,7 @@ def is_believed(kind: str, value: str) -> bool:
     if kind == PASSWORD:
         if _SPACE.search(value):
             return False
-        if is_random(value, 3.0, 12):
+        if is_random(value, 3.0, 12) or is_phrase(value):
             return True
         classes = _classes(value)
         several = len(set(classes))
