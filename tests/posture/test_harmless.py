@@ -18,7 +18,13 @@ def found(path: str, text: str) -> list[int]:
 
 @pytest.mark.parametrize(
     "line",
-    ["`{}` was revoked on 2026-05-02", "{} (invalidated, kept for the search)", "dead: {}", "{} has been rotated"],
+    [
+        "`{}` was revoked on 2026-05-02",
+        "{} is disabled, as is its user",
+        "{} (invalidated, kept for the search)",
+        "dead: {}",
+        "{} has been rotated",
+    ],
 )
 def test_what_prose_says_is_revoked_is_no_leak(line: str) -> None:
     assert found("incident.md", f"# x\n{line.format(TOKEN)}\n") == []
@@ -26,7 +32,16 @@ def test_what_prose_says_is_revoked_is_no_leak(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["{} must be revoked", "{} is not revoked yet", "revoke {}", "if {} was revoked it answers 401", "use {}"],
+    [
+        "{} must be revoked",
+        "{} is not revoked yet",
+        "revoke {}",
+        "if {} was revoked it answers 401",
+        "use {}",
+        "MFA is disabled for it, log in with {}",
+        "The old host is dead. {}",
+        "| staging | disabled | {} |",
+    ],
 )
 def test_what_is_yet_to_be_revoked_is_one(line: str) -> None:
     assert found("incident.md", f"# x\n{line.format(TOKEN)}\n") == [2]
@@ -41,4 +56,5 @@ def test_what_is_sealed_for_a_cluster_or_a_service_is_no_leak():
     sealed = f"kind: SealedSecret\nspec:\n  encryptedData:\n    token: {SEALED}\n"
     assert found("sealed.yaml", sealed) == []
     assert found(".travis.yml", f"env:\n  global:\n    - secure: {SEALED}\n") == []
+    assert found("session.yaml", f"session:\n  secure:\n    token: {SEALED}\n") == [3]
     assert found("plain.yaml", f"spec:\n  data:\n    token: {SEALED}\n") == [3]

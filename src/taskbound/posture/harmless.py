@@ -9,12 +9,18 @@ from itertools import accumulate
 
 from taskbound.posture.document import Document
 
-# Members whose values are encrypted: Sealed Secrets, Travis, AppVeyor, Google's and AWS' encryption services.
-SEALED = frozenset(("encryptedData", "encrypted_data", "ciphertext", "CiphertextBlob", "secure"))
+# Members whose values are encrypted: Sealed Secrets, with names of their own below; Google's and AWS' encryption
+# services, Travis and AppVeyor, of which below "secure" others keep what they like.
+SEALED = frozenset(("encryptedData", "encrypted_data"))
+SEALED_ITSELF = frozenset(("ciphertext", "CiphertextBlob", "secure"))
 _DEAD = re.compile(
-    r"\b(?:revoked|invalidated|deactivated|disabled|destroyed|dead)\b|\b(?:has|is|was|already)\b[^.|]{0,20}\b(?:rotated|expired)\b",
+    r"\b(?:revoked|invalidated)\b|\b(?:has|is|was|already)\b[^.|]{0,20}\b(?:rotated|expired)\b",
     re.I,
 )
+# Said of much else too: only where it is said of something that looks like a credential.
+_OFF = re.compile(r"\b(?:deactivated|disabled|destroyed|dead)\b", re.I)
+_CLAUSE = re.compile(r"[.;,|](?:\s|\Z)")
+_LONG = re.compile(r"(?<!\S)(?=[^\s\d]{0,200}\d)\S{12}")
 _NOT_YET = re.compile(
     r"\b(?:not|never|to be|must|should|shall|will|please|needs?|todo|if|when|until|unless|before|yet|still|un)\b|n't\b",
     re.I,
@@ -41,7 +47,8 @@ _STEP = 4096  # bytes after which it is known how many lines have ended
 
 def is_sealed(keys: tuple[str, ...]) -> bool:
     """Whether a value stands where a format keeps what it has encrypted."""
-    return not SEALED.isdisjoint(keys)
+    named = next((one for one in reversed(keys) if not one.isdigit()), "")
+    return named in SEALED_ITSELF or not SEALED.isdisjoint(keys)
 
 
 def is_docstring(data: bytes, at: int) -> bool:
@@ -102,4 +109,5 @@ def _is_said_dead(data: bytes, begin: int) -> bool:
     if end < 0 and len(data) - begin > LONGEST:
         return False
     text = data[begin : end if end >= 0 else len(data)].decode(errors="replace")
-    return bool(_DEAD.search(text)) and not _NOT_YET.search(text)
+    is_off = any(_OFF.search(one) and _LONG.search(one) for one in _CLAUSE.split(text)) if _OFF.search(text) else False
+    return (is_off or bool(_DEAD.search(text))) and not _NOT_YET.search(text)
