@@ -78,6 +78,7 @@ def in_value(name: str, text: str) -> list[tuple[str, str, str]]:
         (f"f('{STRIPE.replace('_', '%5F')}')", ("stripe-access-token", STRIPE, "url")),
         (f"f('x=1&k=%{ord(PAT[0]):x}{PAT[1:]}&y=2')", ("github-pat", PAT, "url")),
         (f"f('{quote(TOLD, safe='')}')", ("generic-api-key", SECRET, "url")),
+        (f"x={JWT.replace('cNfY8s', '-Your8')}", ("jwt", JWT.replace("cNfY8s", "-Your8"), "plain")),  # drawn, not said
         (f"f('{b64(JWT)}')", ("jwt", JWT, "base64")),
         (f"f('{b64(KID_FIRST)}')", ("jwt", KID_FIRST, "base64")),
         (f"u = 'https://api.telegram.org/bot{TELEGRAM}/getMe'", ("telegram-bot-token", TELEGRAM, "plain")),
