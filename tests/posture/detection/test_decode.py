@@ -20,7 +20,7 @@ def test_what_is_encoded_is_taken_for_it(text, encoded):
 @settings(max_examples=1000, deadline=None)
 @given(st.text(alphabet="AGHabghvwz059+/-_=%\\ .", min_size=8, max_size=20))
 def test_what_is_not_taken_for_it_is_none(whole):
-    if not is_perhaps_encoded(whole):
+    if len(whole.strip()) >= 8 and not is_perhaps_encoded(whole):
         assert not list(decodings(whole.strip().encode()))
 
 

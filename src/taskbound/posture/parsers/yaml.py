@@ -171,9 +171,7 @@ class _Reading:
                 self._anchor(anchor, tree.node(text, line))
             tree.key(text, line)
             return
-        last = line
-        if event.end_mark and event.end_mark.line != event.start_mark.line:
-            last = min(self._base + event.end_mark.line + 1, self._end_line)
+        last = min(self._base + event.end_mark.line + 1, self._end_line) if event.end_mark else line
         if style in ("|", ">"):  # its text begins below the sign, and it ends where something else begins
             line, last = min(line + 1, self._end_line), last - 1
         is_word = not style and (not tag or tag.startswith("tag:yaml.org,2002:"))
