@@ -2,13 +2,15 @@
 
 Each line is one English name, as readers ask for it, and what Europe's languages in Latin letters say for it: German,
 French, Spanish, Portuguese, Italian, Dutch, Swedish, Danish, Norwegian, Finnish, Polish, Czech, Hungarian, Romanian,
-Turkish. All without case, accents and punctuation, as `plain` writes them.
+Turkish. All without case, accents and punctuation, as `plain` writes them. Other scripts and languages: `scripts`.
 """
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from unicodedata import normalize
+from unicodedata import category, normalize
+
+from taskbound.posture.exports import scripts
 
 _NAMES = """
 email: emailadresse mailadresse epostadresse correo correoelectronico courriel adressemail adresseemail
@@ -67,12 +69,6 @@ archived: archiviert archivado arquivado archiviato gearchiveerd arkiverad arkiv
 scopes: berechtigungen rechte portees permisos alcances permissoes escopos permessi ambiti rechten machtigingen
   behorigheter rettigheder rettigheter oikeudet uprawnienia opravneni jogosultsagok permisiuni izinler
 """
-# Of a word that means several things the first line counts. Words that APIs have too (service, cargo) are left out.
-NAMES: Mapping[str, str] = {
-    word: line.partition(":")[0]
-    for line in reversed(re.split(r"\n(?=\S)", _NAMES.strip()))
-    for word in line.partition(":")[2].split()
-}
 # What tables say of whoever does not work here any more.
 _GONE_ARE = (
     "terminated left leaver inactive offboarded deprovisioned disabled deactivated departed former suspended resigned "
@@ -90,15 +86,39 @@ _GONE_ARE = (
 )
 _YES_ARE = "true yes y t 1 ja j oui o si s sim tak ano igen da evet kylla wahr vrai verdadero verdadeiro vero"
 _NO_ARE = "false no n f 0 nein non nao nie ne nem nu hayir ei nee nej nei falsch faux falso"
-GONE, YES, NO = (frozenset(one.split()) for one in (_GONE_ARE, _YES_ARE, _NO_ARE))
 
 _SPELLED = str.maketrans({"ß": "ss", "ł": "l", "ı": "i", "ø": "o", "æ": "ae", "đ": "d", "œ": "oe"})
 
 
 @lru_cache(maxsize=16384)
 def plain(text: str) -> str:
-    """Return letters and digits alone, in lower case and without accents: `E-Mail`, `e_mail` and `email` are one."""
+    """Return letters and digits alone, in lower case and without accents: `E-Mail`, `e_mail` and `email` are one.
+
+    Of other scripts the letters stay, without the signs above and below them.
+    """
     text = text.lower()
-    if not text.isascii():
-        text = normalize("NFKD", text.translate(_SPELLED))
-    return re.sub(r"[^a-z0-9]", "", text)
+    if text.isascii():
+        return re.sub(r"[^a-z0-9]", "", text)
+    text = normalize("NFKD", text.translate(_SPELLED))
+    return "".join(sign for sign in text if category(sign)[0] in "LN")
+
+
+def _named(tables: str) -> Mapping[str, str]:
+    """Return English names by what others call them. Of a word that means several things the first line counts."""
+    return {
+        plain(word): line.partition(":")[0]
+        for line in reversed(re.split(r"\n(?=\S)", tables.strip()))
+        for word in line.partition(":")[2].split()
+    }
+
+
+# Words that APIs have too (service, cargo) are left out.
+NAMES: Mapping[str, str] = {**_named(scripts.NAMES), **_named(_NAMES)}
+GONE, YES, NO = (
+    frozenset(map(plain, one.split()))
+    for one in (
+        _GONE_ARE + scripts.GONE,
+        f"{_YES_ARE} {scripts.YES}",
+        f"{_NO_ARE} {scripts.NO}",
+    )
+)

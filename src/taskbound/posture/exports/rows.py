@@ -44,6 +44,7 @@ _WRAPPERS = frozenset(WRAPPERS)
 ORDERS = ("%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d.%m.%y")
 _TIME = re.compile(r"[ T]+\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AP]M)?(?: ?(?:UTC|GMT|Z|\+00:?00))?$", re.IGNORECASE)
 _UNIX = re.compile(r"1\d{9}(?:\d{3})?")
+_EASTERN = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]?")
 _SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?=\D|$)")
 
 
@@ -147,6 +148,8 @@ def _written(text: str) -> datetime | None:
     """Return a day that is not ISO's; of a time behind it nothing counts, except where UTC follows it."""
     if text.endswith(("UTC", "GMT")) and (found := _ordered(text[:-3].strip(), "%Y-%m-%d %H:%M:%S")):
         return found
+    if eastern := _EASTERN.fullmatch(text):
+        return _ordered("-".join(eastern.groups()), "%Y-%m-%d")
     day = _TIME.sub("", text).rstrip(".").replace(". ", ".")
     return next((found for order in ORDERS if (found := _ordered(day, order))), None)
 
