@@ -20,6 +20,7 @@ from taskbound.posture.report import Gathered, Report, word
 from taskbound.posture.seen import Scan
 from taskbound.posture.sighting import Credential, Sighting
 from taskbound.posture.standing import Suppression, judge, read_baseline, read_suppressions
+from taskbound.posture.unlisted import unlisted
 
 KEY_FILE, KEY_SIZE = "discover.key", 32  # bytes
 SUPPRESSIONS = Path(".taskbound/suppressions.toml")  # in what is looked at, where no file is named
@@ -83,6 +84,7 @@ def gather(asked: Discovery, key: bytes | None = None) -> Gathered:
     for part in Files(roots, scanner, key, but=own).discover():
         seen.add(part)
         asked.tell(seen)
+    seen.unread += unlisted(seen.sightings, [one.shown for one in roots if one.listed])
     found: dict[str, bool] = {}
     seen.sightings = [_on_this_machine(one, roots, found) for one in seen.sightings]
     if asked.history:

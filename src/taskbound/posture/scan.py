@@ -11,7 +11,7 @@ from taskbound.posture.anchors import NONE, Anchored, anchored, in_code
 from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import CODE, Document
-from taskbound.posture.exports import read_export
+from taskbound.posture.exports import read_columns, read_export
 from taskbound.posture.harmless import MADE_UP, dead_lines, is_sealed, is_shown
 from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
@@ -75,6 +75,7 @@ def scan(
     declared, doubt = _declared(document, data, repository, there, (*seen, *exported)) if whole else ((), "")
     seen = tuple(_retold(one, told) for one in (*seen, *declared))
     remarked, untold = _beside(document, data, repository, there)
+    table = _table(document, exported, partial(_told, detector))
     found = known.found if known else located(document, data, detector, listed=bool(exported))
     dead = known.dead if known else frozenset[int]()
     if found.hits and not (known or _is_code(path)):
@@ -83,9 +84,12 @@ def scan(
         twice.keep(key, Said(document if document.format not in FLAT else None, there, found, dead))
     trouble = trouble or lost or untold
     held: list[Sighting] = []
+    hits = found.hits
+    if table and all(hit.is_identifier for hit, _ in hits):  # a table of ids tells of keys, and holds none
+        hits = ()
     try:
-        held_by = Holdings(holdings if found.hits else (), document)
-        for hit, value in found.hits:
+        held_by = Holdings(holdings if hits else (), document)
+        for hit, value in hits:
             if (value and is_sealed(value.keys)) or hit.line in dead:
                 continue
             one = _credential(hit, value, document, held_by, path, repository)
@@ -96,7 +100,7 @@ def scan(
         trouble = trouble or f"not all of what it holds is told ({type(error).__name__})"
     holders = tuple(dict.fromkeys(one.holder for one in holdings))
     remarked = tuple(_retold(one, told) for one in remarked)
-    return Scanned((*exported, *seen, *remarked, *held), holders, problem or trouble or doubt or found.problem)
+    return Scanned((*exported, *table, *seen, *remarked, *held), holders, problem or trouble or doubt or found.problem)
 
 
 def _way(path: str, whole: bool) -> Way:
@@ -188,6 +192,17 @@ def _exported(document: Document, mark: Mark) -> tuple[tuple[Sighting, ...], str
         return read_export(document, mark), ""
     except Exception as error:
         return (), f"it cannot be read as an exported list ({type(error).__name__})"
+
+
+def _table(document: Document, exported: tuple[Sighting, ...], told: Callable[[str], str]) -> tuple[Sighting, ...]:
+    """Return what a table's columns are called, where it is one: who reads exports says which nobody understood."""
+    try:
+        remark = read_columns(document)
+    except Exception:  # that it cannot be read is said of it anyway
+        return ()
+    if remark is None:
+        return ()
+    return (replace(remark, facts={"columns": "" if exported else told(str(remark.facts["columns"]))}),)
 
 
 def _beside(document: Document, data: bytes, repository: str, there: Anchored) -> tuple[tuple[Sighting, ...], str]:

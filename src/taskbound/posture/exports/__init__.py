@@ -1,7 +1,8 @@
 """Exports: lists that an issuer, a directory or a forge gives of what it knows. Told by their members, never by a name.
 
-Every list is a table of rows; a row becomes what the first reader makes of it whose members it has. What the lists say
-is said in `facts` of principals, with the same words for all of them:
+Every list is a table of rows; a row becomes what the first reader makes of it whose members it has. A list that no
+reader knows is read by what its columns mean (`meaning`). What the lists say is said in `facts` of principals, with the
+same words for all of them:
 
     of identities   owner: str  owners: tuple[str, ...] (() where the list knows of none)  created: datetime
                     console: bool (a password is set)  console_used: datetime  suspended: bool
@@ -37,8 +38,9 @@ from taskbound.posture.exports import (
     tokens,
     trail,
 )
+from taskbound.posture.exports.meaning import columns, read_meant
 from taskbound.posture.exports.rows import folded, inside, rows
-from taskbound.posture.sighting import Mark, Sighting
+from taskbound.posture.sighting import Mark, Place, Remark, Sighting
 
 Reader = Callable[[str, Node, Mark], Iterator[Sighting]]
 FORMATS = frozenset({"json", "jsonl", "csv", "yaml"})
@@ -75,6 +77,11 @@ TABLES: tuple[tuple[tuple[frozenset[str], ...], Reader], ...] = (
     *aws.OWNERS,
 )
 
+# Readers of what many tables have: where the cells tell of what kind a list is, that counts.
+GENERIC: frozenset[Reader] = frozenset({tokens.read_token, aws.read_tag, logins.read_login})
+# These leave out columns that such lists may have, owners and sign-ins of people among them.
+WEAK = GENERIC | {aws.read_key, gcp.read_line}
+
 
 MOST_MEMBERS = 100  # of a row whose reader is remembered
 
@@ -84,12 +91,26 @@ def read_export(document: Document, mark: Mark) -> tuple[Sighting, ...]:
     if document.format not in FORMATS:
         return ()
     seen: list[Sighting] = [*aws.read_tags(document), *google_policy.read_policy(document)]
+    read_by = set[Reader]()
     answers = {id(root) for root in document.roots if document.format in ("json", "yaml")}
     for row in rows(document):
         for one in inside(row) if id(row) in answers and not _reader_of(row) else (row,):
             if reader := _reader_of(one):
+                read_by.add(reader)
                 seen += reader(document.path, one, mark)
+    if read_by <= WEAK:
+        meant = tuple(read_meant(document, mark, certain=bool(seen)))
+        seen = [*([] if meant and read_by <= GENERIC else seen), *meant]
     return tuple(aws.newest(seen))
+
+
+def read_columns(document: Document) -> Remark | None:
+    """Return the names of a table's columns: what can be said of a list that nobody understood. None of what is none.
+
+    Topic `table`: `columns`, a text.
+    """
+    names = columns(document)
+    return Remark("table", document.path, Place(document.path, 1), {"columns": ", ".join(names)}) if names else None
 
 
 def _reader_of(row: Node) -> Reader | None:

@@ -48,6 +48,13 @@ _NEVER = re.compile(
     r"|does not expire|9999.*)$",
     re.IGNORECASE,
 )
+# Who may take what GitHub's personal tokens may: no other issuer has these names.
+_OF_GITHUB = frozenset(
+    {"repo", "workflow", "gist", "delete_repo", "public_repo", "repo:status", "admin:org", "read:org", "write:org"}
+    | {"admin:repo_hook", "read:packages", "write:packages", "delete:packages", "admin:public_key", "admin:org_hook"}
+)
+_LEVELS = frozenset({"read", "write", "admin"})  # of a fine-grained token's permissions
+_PERSONAL = frozenset({"classic", "finegrained", "classicpat", "patclassic", "finegrainedpat", "patfinegrained", "pat"})
 _DEAD = frozenset(
     {"revoked", "expired", "deleted", "denied", "widerrufen", "abgelaufen", "revoque", "expire", "revocado"}
 )
@@ -59,12 +66,15 @@ def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     name = first(members, *_NAMES)
     place = Place(path, name.line or row.line)
     ends = next((members[one] for one in _ENDS if one in members), NOTHING)
+    kind = plain(first(members, "tokentype", "credentialtype", "tokenkind", "type", "kind").text)
+    scopes = _scopes(members)
     facts: dict[str, object] = {
         "name": name.text,
         "owner": _owner(members),
         "active": not (any(yes(members.get(one, NOTHING)) for one in ("revoked", "expired")) or _is_dead(members)),
-        "personal": "personal" in plain(first(members, "tokentype", "credentialtype", "type").text),
-        "scopes": _scopes(members),
+        "personal": "personal" in kind or kind in _PERSONAL or not _OF_GITHUB.isdisjoint(scopes),
+        "scopes": scopes,
+        "permissions": tuple(one for one in scopes if one.rpartition(":")[2] in _LEVELS),
         "offsets": below(place.line, **({"expires": ends} if ends else {}), name=name),
     }
     if ends:
@@ -75,7 +85,9 @@ def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
         facts["used"] = moment(used.text)
     if created := moment(first(members, *_MADE).text):
         facts["created"] = created
-    if len(last := first(members, "lasteight", "tokenlasteight").text) == 8:
+    reads = bool(scopes) and all(one.rpartition(":")[2] == "read" for one in scopes)
+    facts["bounded"] = kind.startswith("finegrained") and reads and facts.get("expires") is not None
+    if len(last := first(members, "lasteight", "tokenlasteight", "last8", "lasteightcharacters").text) == 8:
         facts["tail"] = mark(last)
     identity = first(members, "tokenid", "id", "keyid", "credentialid", "authorizationid").text or name.text
     yield Principal(f"api-token:{path.rpartition('/')[2].partition('.')[0]}/{identity}", "api-token", place, facts)

@@ -152,7 +152,9 @@ def _identities(inventory: Inventory) -> Iterator[Principal]:
 
 
 def _is_active(inventory: Inventory, identity: Principal) -> bool:
-    """Tell whether it can sign in: a key that works, a password, or nobody says."""
+    """Tell whether it can sign in: a key that works, a password, or, in Google Cloud, any machine that it is given."""
+    if identity.kind == "gcp-service-account":
+        return not identity.facts.get("suspended")
     keys = inventory.keys_of(identity.id)
     return bool(identity.facts.get("console")) or any(key.facts.get("active", True) for key in keys)
 
