@@ -45,6 +45,7 @@ WIDE, STATIC, LONG, ENDLESS = (
     "lifetime-too-long",
     "credential-made-without-end",
 )
+SOCKET = "docker-socket-mounted"
 GRANT = "GRANT ALL PRIVILEGES ON *.* TO 'shop'@'%';"
 JENKINS = "withCredentials([[$class: 'AmazonWebServicesCredentialsBinding', credentialsId: 'x']]) {\n"
 
@@ -94,6 +95,22 @@ WEAK: tuple[tuple[str, str, str], ...] = (
     (OPEN, "kubelet.yaml", "authentication:\n  anonymous:\n    enabled: true\n"),
     (OPEN, "fn.tf", 'resource "aws_lambda_function_url" "f" {\n  authorization_type = "NONE"\n}\n'),
     (CLEAR, "pg_hba.conf", "host all all 10.2.0.0/16 password\n"),
+    (CLEAR, "conf/directory.yml", "url: ldap://dc1.corp.example:389\nbindDn: cn=app\nbindPassword: ${LDAP_PW}\n"),
+    (CLEAR, "auth.properties", "ldap.provider=ldap://dc1.corp.example\nldap.user=app\nldap.password=Kx83hfQpLm\n"),
+    (CLEAR, "who.py", 'c = ldap.initialize("ldap://dc1.corp.example")\nc.simple_bind_s(user, secret)\n'),
+    (CLEAR, "find.sh", "ldapsearch -x -H ldap://dc1.corp.example -D cn=app -w $PW uid=rosa\n"),
+    (CLEAR, "broker.json", '{"url": "mqtt://mq.corp.example:1883", "username": "dev", "password": "$MQ"}\n'),
+    (CLEAR, "prod/mail.properties", "smtp.host=mx.corp.example\nsmtp.password=${P}\nmail.smtp.starttls.enable=false\n"),
+    (CLEAR, "push.sh", "curl -u ci:$PW --upload-file a.zip http://repo.corp.example/up\n"),
+    (
+        SOCKET,
+        "units/helper.service",
+        "ExecStart=/usr/bin/podman run -v /run/podman/podman.sock:/var/run/docker.sock x\n",
+    ),
+    (SOCKET, "bin/start.sh", "docker run -d \\\n  --volume /var/run/docker.sock:/var/run/docker.sock:ro shop/x\n"),
+    (SOCKET, "bin/start.sh", "docker run --mount type=bind,source=/var/run/docker.sock,target=/s shop/x\n"),
+    (SOCKET, "units/h.container", "[Container]\nVolume=/var/run/docker.sock:/var/run/docker.sock\n"),
+    (SOCKET, "play.yml", "- docker_container:\n    volumes:\n      - /var/run/docker.sock:/var/run/docker.sock\n"),
     (CLEAR, "sync.yaml", "source: http://sync:${SYNC_PASSWORD}@files.corp.example/export\n"),
     # --- tokens -------------------------------------------------------------------------------------
     (SIGNED, "auth.js", "jwt.verify(t, key, { algorithms: ['none'] })\n"),
@@ -172,6 +189,19 @@ WEAK: tuple[tuple[str, str, str], ...] = (
 )
 
 SOUND: tuple[tuple[str, str], ...] = (
+    ("conf/directory.yml", "url: ldaps://dc1.corp.example\nbindPassword: ${LDAP_PW}\n"),
+    ("conf/directory.yml", "url: ldap://dc1.corp.example\nstart_tls: true\nbindPassword: ${LDAP_PW}\n"),
+    ("conf/directory.yml", "url: ldap://localhost:389\nbindPassword: ${LDAP_PW}\n"),
+    ("conf/directory.yml", "url: ldap://dc1.corp.example\nbase: dc=corp\n\npassword: ${OTHER}\n"),
+    ("conf/directory.yml", "url: ldap://openldap:389\nbindPassword: ${LDAP_PW}\n"),
+    ("conf/directory.yml", "url: ldap://dc1.corp.example\nbindPassword: ''\n"),
+    ("find.sh", "ldapsearch -x -ZZ -H ldap://dc1.corp.example -D cn=app -w $PW\n"),
+    ("who.py", 'c = ldap.initialize("ldap://dc1.corp.example")\nc.start_tls_s()\nc.simple_bind_s(user, secret)\n'),
+    ("prod/mail.properties", "smtp.host=mx.corp.example\nsmtp.password=${P}\nmail.smtp.starttls.enable=true\n"),
+    ("push.sh", "curl http://repo.corp.example/health\n"),
+    ("push.sh", "curl -u ci:$PW http://localhost:8080/up\n"),
+    ("bin/start.sh", "docker -H unix:///var/run/docker.sock ps\nexport DOCKER_HOST=unix:///var/run/docker.sock\n"),
+    ("bin/start.sh", "test -S /var/run/docker.sock && echo here\n"),
     ("svc/config.yaml", "dsn: postgres://app@pg.corp.example:5432/pay?sslmode=verify-full\n"),
     ("compose.yaml", "DATABASE_URL: postgres://app:x@db:5432/app?sslmode=disable\n"),
     ("svc/dev.yaml", "dsn: postgres://app@localhost/pay?sslmode=disable\n"),

@@ -32,7 +32,24 @@ def _lambda(spot: Spot) -> bool:
     return bool(says(r"function_?url|lambda").search(spot.around)) and not is_trial(spot)
 
 
+_SOCKET = r"(?:/var)?/run/(?:docker|podman/podman|containerd/containerd|crio/crio)\.sock"
+_GIVEN = "gives a container the socket of the container runtime: whoever takes it over is root on that machine"
+
 SIGNS: tuple[Sign, ...] = (
+    Sign(
+        "docker-socket-mounted",
+        rf"{_SOCKET}:/[\w./-]{{1,60}}",
+        _GIVEN,
+        none=r"(?:unix|npipe|tcp)://" + _SOCKET,
+        anchor=rf"{_SOCKET}:/",
+    ),
+    Sign(
+        "docker-socket-mounted",
+        rf"(?:\b(?:src|source)=|\bhost_?path[\"']?[ \t]*[:=][ \t]*[\"']?){_SOCKET}",
+        _GIVEN,
+        only=lambda spot: "mount" in spot.around.lower() or "volume" in spot.around.lower(),
+        anchor=rf"(?:=|[pP]ath[\"']?[ \t]{{0,4}}[:=][ \t]{{0,4}}[\"']?){_SOCKET}",
+    ),
     Sign(
         _CASE,
         r"\bhost(?:no|gssenc|nogssenc)?(?:ssl)?[ \t]{1,20}\S{1,64}[ \t]{1,20}\S{1,64}[ \t]{1,20}\S{1,64}[ \t]{1,20}"

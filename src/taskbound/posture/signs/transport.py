@@ -11,7 +11,7 @@ from dataclasses import replace
 from taskbound.posture.detection.exempt import is_placeholder
 from taskbound.posture.readers.words import is_reference
 from taskbound.posture.signs.sign import IS, NO, YES, Sign, Spot
-from taskbound.posture.signs.where import counts, counts_surely, is_asked_for, is_trial, says
+from taskbound.posture.signs.where import counts, counts_surely, is_asked_for, is_far, is_trial, says
 
 _STORES = says(
     r"postgres|mysql|maria|mongo|redis|valkey|rabbit|amqp|kafka|database|datasource|\bdb|elastic|opensearch|cassandra"
@@ -61,6 +61,42 @@ def _remote(spot: Spot) -> bool:
     return counts_surely(spot) and not made_up and not re.search("proxy", spot.line, re.I)
 
 
+# Beside the address: a password, as a setting or as an argument, and what encrypts after the greeting or instead.
+_PASSWORD = says(
+    r"(?:pass(?:word|wd|phrase)?|bind[-_.]?(?:pw|secret|credentials?)|credentials?)[\"'\]]{0,2}[ \t]*(?:=>|:=|[:=,])"
+    r"[ \t]*[\"']?(?!(?:null|none|nil|false|true|\"\"|'')?[\"']?[ \t,;]*(?:$|\n))\S"
+    r"|[ \t]-w[ \t]|simple_?bind|\.bind\(|authentication=[\"']?simple"
+)
+_GUARDED = says(
+    r"start_?tls|\bgssapi|kerberos|sasl_interactive|[ \t]-ZZ?\b|tls_?config"
+    r"|use_?(?:tls|ssl)[\"']?[ \t]*[:=][ \t]*[\"']?(?:true|yes|1)"
+)
+
+
+def _bound(spot: Spot) -> bool:
+    """An address of another machine, and a password that goes there."""
+    near = _near(spot)
+    host = re.search(r"://(?:[^\s/@]*@)?(\[[0-9a-f:]+\]|[\w.-]+)", spot.found[0], re.I)
+    return (
+        host is not None
+        and is_far(host[1])
+        and bool(_PASSWORD.search(near))
+        and not _GUARDED.search(near)
+        and not is_trial(spot)
+    )
+
+
+def _near(spot: Spot) -> str:
+    """The lines of one paragraph with the spot: others are of other settings."""
+    before, _, after = spot.around.partition(spot.line)
+    return f"{before.rpartition(chr(10) * 2)[2]}{spot.line}{after.partition(chr(10) * 2)[0]}"
+
+
+def _sends(spot: Spot) -> bool:
+    return _with_credential(spot) and counts_surely(spot)
+
+
+_MAIL = says(r"smtp|mail|ldap|imap")
 _OFF = "connection-without-tls"
 _ANY = "certificate-not-verified"
 _CLEAR = "password-sent-in-clear"
@@ -241,6 +277,27 @@ _SIGNS: tuple[Sign, ...] = (
         "sends a password without encryption",
         only=_literal,
         anchor=r"\b(?:redis|amqp|mqtt|nats|ldap|stomp|ftp)://",
+    ),
+    Sign(
+        _CLEAR,
+        r"\b(?:ldap|mqtt|ftp|stomp)://[\w.${}:-]{1,100}",
+        "sends the password beside it without encryption",
+        only=_bound,
+        anchor=r"\b(?:ldap|mqtt|ftp|stomp)://\w",
+    ),
+    Sign(
+        _CLEAR,
+        r"start_?tls(?:[-_.]?(?:enabled?|required|policy))?" + IS + NO,
+        "lets a password be sent before anything is encrypted (STARTTLS)",
+        only=lambda spot: counts_surely(spot) and bool(_MAIL.search(spot.around) and _PASSWORD.search(spot.around)),
+        anchor=r"start_?tls",
+    ),
+    Sign(
+        _CLEAR,
+        rf"\bcurl\b{_LINE}{{0,300}}[ \t\"']http://(?!localhost|127\.|\[)[\w.-]{{1,100}}",
+        "sends a credential by plain HTTP (curl)",
+        only=_sends,
+        anchor=r"\bcurl[ \t]",
     ),
     Sign(
         _CLEAR,

@@ -51,14 +51,14 @@ def counts(spot: Spot) -> bool:
     """Whether it is about another machine, as far as it can be told; where no host is seen it is."""
     known = _hosts(spot)
     if known:
-        return any(map(_is_far, known)) or (spot.environment == "production" and not all(map(_is_loopback, known)))
+        return any(map(is_far, known)) or (spot.environment == "production" and not all(map(_is_loopback, known)))
     return not is_trial(spot) and not PIPELINE.search(spot.path)
 
 
 def counts_surely(spot: Spot) -> bool:
     """Whether another machine is named, or the place is production's."""
     known = _hosts(spot)
-    return any(map(_is_far, known)) or (
+    return any(map(is_far, known)) or (
         spot.environment == "production" and not (known and all(map(_is_loopback, known)))
     )
 
@@ -132,7 +132,7 @@ def _is_loopback(host: str) -> bool:
     return host.lower() in ("localhost", "host.docker.internal") or host.lower().endswith(".localhost")
 
 
-def _is_far(host: str) -> bool:
+def is_far(host: str) -> bool:
     """Whether it is a machine elsewhere: a name of one label is a container beside this one."""
     address = hosts.ip(host)
     if address:
