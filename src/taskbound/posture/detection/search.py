@@ -14,11 +14,12 @@ from urllib.parse import unquote_to_bytes
 import hyperscan
 
 from taskbound.posture.detection.addresses import CLIENTS, address, authorization, client_argument, netrc, user_argument
-from taskbound.posture.detection.bindings import argument, assigned
-from taskbound.posture.detection.decode import DEEPEST, LARGEST, from_base64, is_text
+from taskbound.posture.detection.bindings import argument, assigned, by_name
+from taskbound.posture.detection.decode import DEEPEST, LARGEST, decodings, from_base64, is_text
+from taskbound.posture.detection.decoders import DECODERS, given
 from taskbound.posture.detection.effort import Effort
 from taskbound.posture.detection.forms import PUBLIC, aws_secrets, by_rule, jwt, private_key
-from taskbound.posture.detection.found import FORM, Finder, Found
+from taskbound.posture.detection.found import FORM, NAME, Finder, Found, text_of
 from taskbound.posture.detection.rules import rules
 
 # What is looked for in its encoded form, wherever it begins within the encoded text.
@@ -98,6 +99,24 @@ def _over_lines(data: bytes, start: int, end: int) -> int:
     return end
 
 
+def _decoded_there(data: bytes, start: int, end: int, depth: int, effort: Effort) -> Iterator[Found]:
+    """Yield what a decoder is given that is a secret: by its form, or by the name that it is bound to."""
+    told = given(data, start, end)
+    if told is None:
+        return
+    first, last, name = told
+    for encoding, plain in decodings(data[first:last]):
+        if encoding not in ("base64", "hex"):
+            continue
+        inner = find(plain, effort, depth + 1)
+        for one in inner:
+            nested = encoding if one.encoding == "plain" else f"{encoding}+{one.encoding}"
+            yield replace(one, start=first, end=last, encoding=nested)
+        if not inner and name and (known := by_name(name, text_of(plain).strip())):
+            yield Found(known[0], known[1], first, last, NAME, encoding)
+        return
+
+
 _RUNS = {"base64": _RUN64, "hex": _RUN16, "url": _RUN_URL}
 
 
@@ -164,6 +183,8 @@ def _database() -> "tuple[hyperscan.Database, list[list[Finder] | str]]":
                 work[re.escape(one), ""] = "base64"
     work[r"\bZXlK[A-Za-z0-9]{20}", ""] = "base64"  # of a JWT, whichever member it begins with
     work[_ESCAPE, "e"] = "url"
+    for one in DECODERS:
+        work[one, ""] = "there"
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     # "e": where a match ends is enough.
     begins = hyperscan.HS_FLAG_SOM_LEFTMOST
@@ -215,8 +236,12 @@ class Search:
         if self._found:
             self._found.extend(aws_secrets(data, tuple(self._found)))
         if encoded and depth < DEEPEST:
-            for one in _decoded(data, sorted(encoded, key=lambda one: one[1]), depth, effort):
+            runs = sorted((one for one in encoded if one[0] != "there"), key=lambda one: one[1])
+            for one in _decoded(data, runs, depth, effort):
                 self._inside.append(one)
+            for encoding, start, end in encoded:
+                if encoding == "there":
+                    self._inside += _decoded_there(data, start, end, depth, effort)
 
     def found(self) -> list[Found]:
         """Return the secrets, in order, no two at one place: the more specific one counts."""
