@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from datetime import date
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from taskbound.posture.detection import Detector
 from taskbound.posture.findings import Finding, find
 from taskbound.posture.scan import scan
 from tests.posture.planted import mark
+from tests.posture.whole import findings
 
 AS_OF = date(2031, 5, 1)
 LINEAR = "lin_api_qT7kXw2LmR9vNcY4pDf5GjS8hBaKoU6eIzQt1VyM"
@@ -297,3 +300,28 @@ def test_a_domain_of_the_people_s_mail_is_one_s_own() -> None:
     assert "secret-sent-to-third-party-mcp" in cases(files)
     people = "email,team,left_on\nrosa@shop.example,pay,\n"
     assert "secret-sent-to-third-party-mcp" not in cases(files | {"x/people.csv": people})
+
+
+def test_a_password_of_a_configuration_in_a_header_of_a_log_is_one_in_two_encodings() -> None:
+    password = "Kx83hfQpLm2zTb"
+    header = b64encode(f"svc:{password}".encode()).decode()
+    config = {"repos/desk/conf/app.properties": f"db.password={password}\n"}
+    log = {"repos/desk/logs/run.log": f"2031-04-01 DEBUG > Authorization: Basic {header}\n"}
+    assert "credential-reused-across-encodings" in {one.case for one in findings({**config, **log})}
+    again = {"repos/desk/conf/copy.properties": f"db.password={b64encode(password.encode()).decode()}\n"}
+    assert "credential-reused-across-encodings" not in {one.case for one in findings({**config, **again})}
+
+
+def test_a_key_of_a_service_account_is_named_after_its_issuer() -> None:
+    body = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    whole = {"type": "service_account", "private_key": body, "client_email": "a@shop-1.iam.gserviceaccount.com"}
+    for account, expected in ((whole, True), ({"private_key": body, "client_email": "a@shop.example"}, False)):
+        (found,) = findings({"repos/etl/keys/a.json": json.dumps(account, indent=1)})
+        assert ("gcp-service-account-key" in found.says) is expected
+        assert ("gcloud iam service-accounts keys delete" in found.next) is expected
+
+
+def test_a_literal_of_a_terraform_provider_is_told_as_such() -> None:
+    text = 'provider "datadog" {\n  api_key = "9f86d081884c7d659a2feaa0c55ad015"\n}\n'
+    (found,) = findings({"repos/infra/main.tf": text})
+    assert "repos/infra/main.tf" in found.next

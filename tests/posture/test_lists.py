@@ -882,3 +882,26 @@ def test_installations_and_deploy_keys_are_read_from_tables() -> None:
     assert LEFT & cases({"keys.csv": keys, "hr.csv": STAFF})
     archived = "name,archived,visibility\nstock,yes,private\n"
     assert "key-of-what-is-switched-off" in cases({"keys.csv": keys, "repos.csv": archived})
+
+
+WORKFLOW = (
+    "on:\n  issues: {types: [opened]}\njobs:\n  answer:\n    runs-on: ubuntu-latest\n    steps:\n"
+    "      - uses: anthropics/claude-code-action@0123456789012345678901234567890123456789\n"
+    "        with: {allowed_non_write_users: '*', prompt: 'answer ${{ github.event.issue.body }}'}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "expected"),
+    [
+        ("full_name,visibility,archived,pushed_at", "shop/web,private,false,2031-04-01", False),
+        ("full_name,visibility,archived,pushed_at", "shop/web,internal,false,2031-04-01", False),
+        ("name,is_private,archived,pushed_at", "web,true,false,2031-04-01", False),
+        ("full_name,visibility,archived,pushed_at", "shop/web,public,false,2031-04-01", True),
+        ("name,is_private,archived,pushed_at", "web,false,false,2031-04-01", True),
+        ("full_name,visibility,archived,pushed_at", "shop/other,private,false,2031-04-01", True),
+    ],
+)
+def test_outsiders_do_not_reach_what_is_private(columns: str, row: str, expected: bool) -> None:
+    files = {"repos/web/.github/workflows/a.yml": WORKFLOW, "repositories.csv": f"{columns}\n{row}\n"}
+    assert ("agent-workflow-open-to-outsiders" in cases(files)) is expected

@@ -115,7 +115,7 @@ CASES: Mapping[str, Case] = {
         CRITICAL,
         "Credential written out in Terraform",
         "It lies in the repository, in each plan and in the state, and infrastructure credentials open the most.",
-        "Make the variable sensitive and without a default, hand it over by the environment, revoke this credential.",
+        "Take it out of {path}: a sensitive variable without a default, or a secret store's; then revoke it.",
     ),
     "secret-in-cloudformation": Case(
         2,

@@ -52,7 +52,7 @@ def _is_of_a_test(one: Credential) -> bool:
     path = one.place.path
     if not _TESTS.search(path) or _DEPLOYED.search(path):
         return False
-    if one.kind == "private-key":
+    if one.kind in ("private-key", "gcp-service-account-key"):
         return True
     if one.kind in MADE_UP and _MADE_FOR.search(path) and not _RECORDED.search(path):
         return not one.target

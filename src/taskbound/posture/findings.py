@@ -72,6 +72,11 @@ NEXT: Mapping[tuple[str, str], str] = {
     "gcloud iam service-accounts keys disable … --iam-account {name}",
     ("client-secret-until-2099", "gcp-service-account-key"): "Move its users to workload identity federation, then: "
     "gcloud iam service-accounts keys delete … --iam-account {name}",
+    (
+        "secret-in-config-file",
+        "gcp-service-account-key",
+    ): "Take {path} out, move its users to workload identity federation, "
+    "then: gcloud iam service-accounts keys delete … --iam-account {name}",
     ("login-may-do-everything", "redis-user"): "Give it the commands and keys that it needs: "
     "ACL SETUSER {name} reset on '>…' '~PREFIX:*' +@read, then ACL SAVE.",
     ("no-owner", "entra-app"): "Find out who made them and its id (az ad app list --display-name {name}), then: "
@@ -126,11 +131,13 @@ def _weak(inventory: Inventory) -> Iterator[Draft]:
     """Yield what readers found wrong by itself; what they say of one thing in one file is one."""
     mine = frozenset({"static-cloud-key-in-pipeline"})
     own = _own_domains(inventory)
+    private = {one.id.partition(":")[2] for one in inventory.by_kind.get("repository", ()) if one.facts.get("private")}
     weaknesses = (
         one
         for one in inventory.weaknesses
         if one.case in CASES
         and one.case not in mine
+        and not (one.case == "agent-workflow-open-to-outsiders" and one.subject.rpartition("@")[2] in private)
         and not (one.case == "secret-sent-to-third-party-mcp" and _domain(inventory, one.subject) in own)
     )
     for (case, subject, _), group in grouped(weaknesses, lambda one: (one.case, one.subject, one.place.path)).items():

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from taskbound.posture.anchors import NONE, Anchored, anchored, in_code
 from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
-from taskbound.posture.document import CODE, Document
+from taskbound.posture.document import CODE, NOTHING, Document
 from taskbound.posture.exports import read_columns, read_export
 from taskbound.posture.harmless import MADE_UP, dead_lines, is_sealed, is_shown
 from taskbound.posture.held import Holdings
@@ -216,10 +216,11 @@ def _credential(
     hit: Hit, value: Value | None, document: Document, held_by: Holdings, path: str, repository: str
 ) -> Credential:
     holding = held_by.of_value(value) if value else held_by.of_line(hit.line)
+    account = _account(value, document) if value and hit.kind == "private-key" else ""
     spot = "file" if document.format in FLAT or not document.roots else "config"
     return Credential(
         mark=hit.mark,
-        kind=hit.kind,
+        kind="gcp-service-account-key" if account else hit.kind,
         last4=hit.last4,
         place=Place(path, hit.line),
         holder=holding.holder if holding else Holder("file", path, repository),
@@ -227,8 +228,15 @@ def _credential(
         encoding=hit.encoding,
         name=value.name if value else "",
         target=hit.target,
-        login=hit.login,
+        login=hit.login or account,
         tail=hit.tail,
         is_identifier=hit.is_identifier,
         life=hit.life,
     )
+
+
+def _account(value: Value, document: Document) -> str:
+    """Return the service account of Google Cloud whose key a value is, as what stands beside it says."""
+    beside = document.roots[value.root].at(*value.keys[:-1]) if value.root < len(document.roots) else NOTHING
+    mail = beside.at("client_email").text
+    return mail if mail.endswith(".gserviceaccount.com") else ""

@@ -50,7 +50,9 @@ def read_secret(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     identity, expires = f"entra-app:{name.text}", moment(ends.text)
     owner = first(members, *_OWNERS).text.strip()
     owners = tuple(one for one in re.split(r"[;,|\s]+", owner) if "@" in one) or tuple(filter(None, (owner,)))
-    told = {"owners": owners} if not set(_OWNERS).isdisjoint(members) else {}
+    told: dict[str, object] = {"owners": owners} if not set(_OWNERS).isdisjoint(members) else {}
+    if app := first(members, "applicationid", "appid", "clientid").text:
+        told["app"] = app
     yield Principal(identity, "entra-app", Place(path, name.line), told)
     if not expires:
         return

@@ -18,6 +18,8 @@ PUSHED = (
     *("pushedat", "lastactivityat", "lastpush", "lastpushed", "lastpushedat", "lastcommit", "lastcommitat"),
     *("lastcommitdate", "lastactivity", "lastupdated", "lastupdatetime", "updatedat", "updatedon"),
 )
+SHOWN = ("visibility", "private", "isprivate")
+OPEN = frozenset({"public", "published"})
 # What a list of repositories says beside: a thing that has a name and is archived may be anything.
 BESIDE = frozenset(
     (*PUSHED, "visibility", "defaultbranch", "private", "isprivate", "htmlurl", "sshurl", "httpurltorepo", "remoteurl")
@@ -33,6 +35,9 @@ def read_repository(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     status = plain(first(members, *STATUS).text)
     archived = COLUMNS.get(status, status) == "archived" or any(yes(one) or moment(one.text) for one in said)
     facts: dict[str, object] = {"archived": archived}
+    shows = first(members, *SHOWN)
+    if shows and (plain(shows.text) in ("private", "internal") or (plain(shows.text) not in OPEN and yes(shows))):
+        facts["private"] = True
     if pushed := moment(first(members, *PUSHED).text):
         facts["pushed"] = pushed
     yield Principal(

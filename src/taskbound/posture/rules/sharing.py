@@ -16,6 +16,7 @@ PRODUCTION = frozenset({"prod", "prd", "production"})
 DATABASE = re.compile(
     r"postgres|mysql|mariadb|mongo|redis|mssql|sqlserver|oracle|clickhouse|database|\bdb|db\b|_db|db_", re.I
 )
+TOLD = frozenset({"log", "transcript", "history"})  # what was done with it, where the rest says with what
 # Encodings that a search for the text of a credential does not see through.
 UNSEEN = frozenset({"base64", "hex", "url"})
 
@@ -42,10 +43,11 @@ def shared(inventory: Inventory) -> Iterator[Draft]:
 
 
 def encoded(inventory: Inventory) -> Iterator[Draft]:
-    """Yield what lies here as text, or in one encoding, and there in another one, with different holders."""
+    """Yield what lies here as text, or in one encoding, and there in another one, with another holder or in a log."""
     for unit in inventory.units:
         forms = grouped(unit.secrets, lambda one: UNSEEN.intersection(re.split(r"\W+", one.encoding)))
-        if len(forms) > 1 and len({one.holder.name for one in unit.secrets}) > 1:
+        apart = {(one.holder.name, one.spot if one.spot in TOLD else "") for one in unit.secrets}
+        if len(forms) > 1 and len(apart) > 1:
             ordered = sorted(forms, key=sorted)  # what is text comes first
             hidden = {one.place for form in ordered[1:] for one in forms[form]}
             first = [forms[form][0] for form in ordered]

@@ -55,7 +55,7 @@ def without_owner(inventory: Inventory) -> Iterator[Draft]:
                 names,
                 f"Nobody is known to own {listed(names, 5)} ({named}).",
                 (*sources, *(one.place for one in without)),
-                name=_name(names[0]),
+                name=text(without[0], "app") or _name(names[0]),
                 kind=kind,
                 key=kind,
             )
