@@ -177,6 +177,25 @@ LEFT = {
 }
 
 
+LEFT_AS_DATA = {
+    "wrapped.json": json.dumps(
+        {"made": "2031-05-01", "report": {"folk": [{"email": ROSA, "department": "Stock", "left_on": "2031-02-28"}]}}
+    ),
+    "folk.json": json.dumps([{"who": "Rosa", "businessEmail": ROSA, "squad": "x", "state": "gone", "gitHub": "r",
+                              "employedUntil": "2031-02-28"}]),
+    "folk.yaml": f"- {{who: Rosa, work_mail: {ROSA}, squad: x, handle: rosa, last_day_of_work: '2031-02-28'}}\n",
+    "folk.jsonl": json.dumps(
+        {"person": {"name": "Rosa", "workMail": ROSA, "login": "rosa"}, "dates": {"exit": "2031-02-28"}}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LEFT_AS_DATA)
+def test_people_are_read_as_data_too(path: str) -> None:
+    files = {"x/k.csv": AWS["camel"], f"x/{path}": LEFT_AS_DATA[path]}
+    assert "identity-of-leaver-still-active" in {one.case for one in findings(files)}
+
+
 @pytest.mark.parametrize("of", LEFT)
 def test_people_are_read_under_any_names(of: str) -> None:
     files = {"x/k.csv": AWS["camel"], "x/people.csv": LEFT[of]}
@@ -198,6 +217,8 @@ def test_people_are_read_under_any_names(of: str) -> None:
         ("a.yaml", f"server: {{port: 80}}\nruns_as: {{email: {ACCOUNT}, owner: rosa}}\nother: {{a: 1}}\n"),
         ("a.yaml", f"jobs:\n  - {{account: {ACCOUNT}, enabled: true}}\nserver:\n  password: x\n"),
         ("a.json", json.dumps({"apps": [{"name": "x", "scope": "all", "permissions": ["read", "write"]}]})),
+        ("a.json", json.dumps([{"id": 7, "email": ROSA, "name": "x", "end": "2031-02-28", "status": "paid"}])),
+        ("a.json", json.dumps({f"Operation{n}": json.loads(AWS["array"]) for n in range(20)})),
         ("a.json", json.dumps([{"name": "x", "id": "46c6cfc2-3f6d-4c6b-a388-6a3d34013651", "end": "2099-01-01"}])),
     ],
 )

@@ -240,7 +240,8 @@ class Search:
             for one in _decoded(data, runs, depth, effort):
                 self._inside.append(one)
             for encoding, start, end in encoded:
-                if encoding == "there":
+                if encoding == "there" and effort.looks > 0:
+                    effort.looks -= 1
                     self._inside += _decoded_there(data, start, end, depth, effort)
 
     def found(self) -> list[Found]:

@@ -38,7 +38,7 @@ from taskbound.posture.exports import (
     tokens,
     trail,
 )
-from taskbound.posture.exports.meaning import columns, read_meant
+from taskbound.posture.exports.meaning import columns, flat, lists, read_meant
 from taskbound.posture.exports.rows import folded, inside, rows
 from taskbound.posture.sighting import Mark, Place, Remark, Sighting
 
@@ -98,6 +98,11 @@ def read_export(document: Document, mark: Mark) -> tuple[Sighting, ...]:
             if reader := _reader_of(one):
                 read_by.add(reader)
                 seen += reader(document.path, one, mark)
+    if answers and not seen:  # wrapped in something that no API has
+        for row in (row for entries in lists(document) for one in entries for row in flat(one)):
+            if reader := _reader_of(row):
+                read_by.add(reader)
+                seen += reader(document.path, row, mark)
     if read_by <= WEAK:
         meant = tuple(read_meant(document, mark, certain=bool(seen)))
         seen = [*([] if meant and read_by <= GENERIC else seen), *meant]

@@ -21,6 +21,7 @@ SAMPLE = 200  # rows whose cells are looked at for what a column is
 SAID = 0.7  # of the cells with a text, how many must be of a form
 DEPTH = 4  # of tables and lists in which a list may lie
 COLUMNS = 80
+BESIDE = 8  # lists beside each other; more are no export
 
 # Words before a name that say of what it is, and behind it that it is a moment.
 _OF = re.compile(
@@ -73,7 +74,8 @@ mail: (?:(?:work|company|business|corporate|office|primary|employee|user|officia
   |upn|user principal name|contact
 left: left|leaves|leaving|leaver|departed|departure|departs|exit(?:ed)?|gone|gone since|terminat(?:ed|ion)
   |separat(?:ed|ion)|resign(?:ed|ation)|offboard(?:ed|ing)
-  |(?:last|final) (?:working |work |employment |paid |contract )?(?:day|date)|last worked
+  |(?:last|final) (?:working |work |employment |paid |contract )?(?:day|date)(?: of (?:work|employment|service))?
+  |last worked
   |employed (?:until|till|to)|employment (?:end(?:ed|s)?|until|to)|end (?:of )?(?:employment|contract|service)
   |contract (?:end(?:s|ed)?|until)|out(?: of company)?(?: since)?|off since|ended|end|until|valid to
   |left company|service end|date of (?:departure|leaving|exit|termination|separation|resignation)|last|final
@@ -179,7 +181,7 @@ class Kind:
     parts: tuple[Part, ...]
     least: int  # the weights of what is there, together
     reader: Callable[[str, Mapping[str, Node], Mark], Iterator[Sighting]]
-    certain: bool = True  # whether cells tell it; else it is read in tables alone, that nobody else has read
+    certain: bool = True  # whether cells tell it; else it is read where nobody else has read the list
     words: re.Pattern[str] | None = None  # one of which must be in some column's name
 
 
@@ -443,7 +445,7 @@ def lists(document: Document) -> Iterator[list[Node]]:
                 Node({"name": Node(name, one.line)} | dict(one.items), one.line) for name, one in node.items.items()
             ]
             yield named or tables
-        elif depth < DEPTH and (len(nested) == 1 or (nested and all(_is_list(one) for one in nested))):
+        elif depth < DEPTH and (len(nested) == 1 or (len(nested) <= BESIDE and all(_is_list(one) for one in nested))):
             waiting += [(one, depth + 1) for one in reversed(nested)]
 
 
@@ -456,7 +458,7 @@ def _are_like(tables: Sequence[Node]) -> bool:
     return bool(set.intersection(*names)) and len(set.union(*names)) < 2 * max(map(len, names))
 
 
-def _flat(row: Node) -> Iterator[Node]:
+def flat(row: Node) -> Iterator[Node]:
     """Yield an entry as a row; what lies deeper stands under all its names (`key.created`).
 
     One with a list of tables in it is as many rows.
@@ -479,8 +481,8 @@ def _flat(row: Node) -> Iterator[Node]:
     name, inner = several[0]
     single = name.removesuffix("s")
     for one in inner.list:
-        for flat in _flat(one):
-            yield Node(members | {f"{single}.{key}": node for key, node in flat.items.items()}, one.line)
+        for row in flat(one):
+            yield Node(members | {f"{single}.{key}": node for key, node in row.items.items()}, one.line)
 
 
 def columns(document: Document) -> tuple[str, ...]:
@@ -488,7 +490,7 @@ def columns(document: Document) -> tuple[str, ...]:
     if document.format not in ("csv", "jsonl", "json", "yaml"):
         return ()
     rows = next(lists(document), [])
-    names = tuple(dict.fromkeys(name for one in rows[:SAMPLE] for row in _flat(one) for name in row.items))
+    names = tuple(dict.fromkeys(name for one in rows[:SAMPLE] for row in flat(one) for name in row.items))
     return names if len(rows) > 1 or document.format == "csv" else ()
 
 
@@ -528,13 +530,13 @@ def _words(name: str) -> str:
 def read_meant(document: Document, mark: Mark, *, certain: bool) -> Iterator[Sighting]:
     """Read the lists of a document by what their columns mean; where it must be `certain`, by what stands in them."""
     for rows in lists(document):
-        sample = [row for one in rows[:SAMPLE] for row in _flat(one)]
+        sample = [row for one in rows[:SAMPLE] for row in flat(one)]
         names = list(dict.fromkeys(name for row in sample for name in row.items))
         if not 1 < len(names) <= COLUMNS:
             continue
         cells = {name: [row.items[name] for row in sample if name in row.items] for name in names}
         for slot in _slots(names):
-            kind, told = _kind(slot, cells, by_names=document.format == "csv" and not certain)
+            kind, told = _kind(slot, cells, by_names=not certain, extra=0 if document.format == "csv" else 1)
             if kind and not any(_holds_values(name, cells[name]) for name in names):
                 yield from _read(document.path, kind, told, rows, mark)
 
@@ -555,9 +557,12 @@ def _holds_values(name: str, cells: Sequence[Node]) -> bool:
 
 
 def _kind(
-    names: Sequence[str], cells: Mapping[str, Sequence[Node]], *, by_names: bool
+    names: Sequence[str], cells: Mapping[str, Sequence[Node]], *, by_names: bool, extra: int
 ) -> tuple[Kind | None, Mapping[str, str]]:
-    """Return the kind of which columns say most, and which column is what; None where they say too little."""
+    """Return the kind of which columns say most, and which column is what; None where they say too little.
+
+    `extra`: how much more must be said by names alone where it is no table: data of programs are lists too.
+    """
     fits = cache(partial(_is, cells))
     meant = frozenset[str]().union(*(_said(name)[0] for name in names))
     best: tuple[int, Kind | None, Mapping[str, str]] = (0, None, {})
@@ -586,15 +591,23 @@ def _kind(
         if any(part.must and part.asks not in told for part in kind.parts):
             continue
         score = sum(part.weight for part in kind.parts if part.asks in told)
-        if score >= kind.least and score > best[0]:
+        more = 0 if kind.certain else extra
+        if more and any(part.must and _rank(told[part.asks], part) for part in kind.parts if part.means == "left"):
+            continue
+        if score >= kind.least + more and score > best[0]:
             best = (score, kind, told)
     return best[1], best[2]
+
+
+_VAGUE = frozenset({"name", "id", "description", "last", "account", "contact", "end", "ends", "ended", "until"}) | {
+    *("valid to", "final", "out", "service end")
+}
 
 
 def _rank(name: str, part: Part) -> int:
     """Of several columns that could be meant the one that says so itself comes before those that could be anything."""
     words = _said(name)[1]
-    return 1 if part.means and words in ("name", "id", "description", "last", "account", "end", "contact") else 0
+    return 1 if part.means and words in _VAGUE else 0
 
 
 def _is(cells: Mapping[str, Sequence[Node]], form: str, name: str) -> bool:
@@ -620,8 +633,8 @@ def _read(path: str, kind: Kind, told: Mapping[str, str], rows: Sequence[Node], 
     must = {part.asks for part in kind.parts if part.must} & _FILLED
     used = next((one for one in _USED if one in told), "")
     # Where others have a day, nothing says that there was no use.
-    is_filled = bool(used) and any(moment(row.at(told[used]).text) for one in rows[:SAMPLE] for row in _flat(one))
-    for row in (flat for one in rows for flat in _flat(one)):
+    is_filled = bool(used) and any(moment(row.at(told[used]).text) for one in rows[:SAMPLE] for row in flat(one))
+    for row in (row for one in rows for row in flat(one)):
         members = {asks: row.at(name) for asks, name in told.items() if name in row.items}
         if any(not (members.get(one, NOTHING).text or members.get(one, NOTHING).list) for one in must):
             continue
