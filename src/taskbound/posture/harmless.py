@@ -27,8 +27,10 @@ _NOT_YET = re.compile(
 )
 # What anybody can make up; what an issuer gave out is told, in a test and in an example too.
 MADE_UP = frozenset(
-    ("password", "generic-api-key", "private-key", "gcp-service-account-key", "jwt", "authorization-basic")
-    + ("authorization-bearer",)
+    (
+        *("password", "generic-api-key", "private-key", "gcp-service-account-key", "jwt"),
+        *("authorization-basic", "authorization-bearer"),
+    )
 )
 _EXAMPLES = re.compile(r"(?i)(?:x-)?examples?")  # members of OpenAPI, JSON Schema
 _SHOWN = (b">>> ", b"/// ", b"//! ")  # Python's prompt, Rust's and .NET's documentation

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from taskbound.posture.anchors import NONE, Anchored, anchored, in_code
 from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
-from taskbound.posture.document import CODE, NOTHING, Document
+from taskbound.posture.document import CODE, Document
 from taskbound.posture.exports import read_columns, read_export
 from taskbound.posture.harmless import MADE_UP, dead_lines, is_sealed, is_shown
 from taskbound.posture.held import Holdings
@@ -237,6 +237,5 @@ def _credential(
 
 def _account(value: Value, document: Document) -> str:
     """Return the service account of Google Cloud whose key a value is, as what stands beside it says."""
-    beside = document.roots[value.root].at(*value.keys[:-1]) if value.root < len(document.roots) else NOTHING
-    mail = beside.at("client_email").text
+    mail = document.roots[value.root].at(*value.keys[:-1], "client_email").text
     return mail if mail.endswith(".gserviceaccount.com") else ""

@@ -15,6 +15,7 @@ from taskbound.posture.exports.rows import first, folded, moment, no, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Remark, Sighting
 
 MAIL = ("email", "emailaddress", "workemail", "primaryemail", "userprincipalname", "mail")
+NOT_THEIRS = ("manager", "supervisor", "personal", "private", "hr")
 LEFT_ON = (
     *("lefton", "left", "leftat", "leftdate", "leavedate", "leavingdate", "enddate", "lastday", "lastworkingday"),
     *("terminatedon", "terminatedat", "terminationdate", "offboardedon", "offboardedat", "employeeleavedatetime"),
@@ -71,6 +72,9 @@ def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     mail = first(members, *MAIL)
     if "@" not in mail.text:
         mail = _among(row)
+    if "@" not in mail.text:
+        named = (one for name, one in members.items() if "mail" in name and not name.startswith(NOT_THEIRS))
+        mail = next((one for one in named if "@" in one.text), NOTHING)
     if "@" not in mail.text:
         mail = first(members, *LOGINS)  # a list of logins with the day of leaving tells as much
     if not mail.text or not CREDENTIALS.isdisjoint(members):
