@@ -81,6 +81,7 @@ LOOKS_LIKE_ONE: tuple[tuple[str, str, str], ...] = (
     ("words that say what they are", "postgres://a:local-dev-database-password@localhost/x", f"amqp://a:{WORDS}@localhost"),
     ("words that are repeated", "PASSWORD=candle-candle-candle-candle", f"requirepass {WORDS}"),
     ("words under another name", f"secret: {WORDS}", f"passphrase: '{WORDS.replace('-', '_')}'"),
+    ("a part of base64", f"x = 'EAAA{TWICE}/kQ=='", f"x = 'EAAA{TWICE}'"),
     ("a token that counts", 'k = "rk_test_' + '1234567890"', 'k = "rk_live_' + f'{SECRET}9QmX4v"'),
 )  # fmt: skip
 

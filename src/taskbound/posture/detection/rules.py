@@ -24,6 +24,7 @@ class Rule:
     syntax, bytes) then has to match from where the anchor begins, or the character before. `named`: it begins with a
     name, and the secret is what that binds; `is_password`: people choose it, and it is believed as passwords are. The
     secret is the group given, else the first that took part, else all.
+    `in_addresses`: "/" may follow it; what is made of base64's letters alone would begin and end within others' base64.
     `allow`: what makes it none: expressions, `on` the secret or the whole match.
     """
 
@@ -35,11 +36,12 @@ class Rule:
     group: int = 0
     allow: Sequence[Mapping[str, Any]] = ()
     is_password: bool = False
+    in_addresses: bool = False
 
     @cached_property
     def compiled(self) -> "re.Pattern[bytes]":
         """The expression, compiled when it is first needed: few rules ever are in one scan."""
-        end = _END if self.named else _END_OF_FORM
+        end = _END_OF_FORM if self.in_addresses else _END
         return re.compile(self.expression.replace("<is>", _IS).replace("<end>", end).encode())
 
     @cached_property
@@ -60,11 +62,12 @@ def rules() -> tuple[Rule, ...]:
     """Return every rule for tokens of a known form."""
     own = tomllib.loads(resources.files(__package__).joinpath("own.toml").read_text("utf-8"))
     forms = (
-        Rule(id, rf"(?<![A-Za-z0-9])({begin}{rest})<end>", [(begin, "")], entropy=3.0)
+        Rule(id, rf"(?<![A-Za-z0-9])({begin}{rest})<end>", [(begin, "")], entropy=3.0, in_addresses=True)
         for id, (begin, rest) in own["forms"].items()
     )
     ours = (
-        Rule(one["id"], one["expression"], [(text, "") for text in one["anchors"]], entropy=3.0) for one in own["rules"]
+        Rule(one["id"], one["expression"], [(text, "") for text in one["anchors"]], entropy=3.0, in_addresses=True)
+        for one in own["rules"]
     )
     told = (
         Rule(
