@@ -37,10 +37,10 @@ _RUN16 = b"0123456789abcdefABCDEF"
 _RUN_URL = bytes(set(range(33, 127)) - set(b"\"'`<>&;,()[]{}|^"))
 
 
-# What no URL has to encode (RFC 3986, 2.3): it hides what it says; and "://", and ':"'. Of a short expression hyperscan
-# is asked a wider one, for where it ends: that costs it nothing.
+# What no URL has to encode (RFC 3986, 2.3): it hides what it says; and "://", and ':"'. hyperscan is asked for how it
+# begins, and where that ends.
 _HIDDEN = re.compile(rb"(?i)%(?:2[de]|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f|7e|22%3a|3a%2f%2f)")
-_ESCAPE, _ESCAPE_IS = r"%[2-7][0-9A-Fa-f]", 3
+_ESCAPE, _ESCAPE_IS = r"%(?:2[2DEde]|3[0-9Aa]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])", 3
 
 
 def _in_base64(mark: str) -> Iterator[str]:
