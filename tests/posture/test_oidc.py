@@ -129,6 +129,15 @@ def test_line_ends_and_the_region_stay():
     assert b"          aws-region: eu-north-1\r\n" in after and b"    env:\r\n      AWS_REGION" in after
 
 
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", "\x0c", "\x1c"])
+def test_a_line_ends_where_yaml_says_so_and_nowhere_else(sign):
+    text = ENVIRONMENT.replace("# mine", f"# mine{sign}and yours")
+    gone, come, _ = changes(text.replace(sign, "."))
+    done = patched(".github/workflows/a.yml", text.encode()).after.decode()
+    assert done.replace(sign, ".") == patched(".github/workflows/a.yml", text.replace(sign, ".").encode()).after.decode()
+    assert sign in done and gone and come
+
+
 def test_a_key_of_the_whole_workflow_is_taken_out_once_and_every_job_signs_in():
     text = ENVIRONMENT.replace("    env:\n      AWS_ACCESS", "    zzz:\n      AWS_ACCESS")
     text = "env:\n  AWS_SECRET_ACCESS_KEY: ${{ secrets.KEY }}\n" + GOOGLE.replace("  a:\n", "  a:\n    name: x\n")

@@ -131,7 +131,7 @@ def patched(path: str, data: bytes) -> Patched:
     if not jobs or len(document.roots) > 1:
         raise Conflict(f"{path} is no workflow that can be read to its end", hint=BY_HAND)
     root = document.roots[0]
-    lines = text.splitlines(keepends=True)
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # as what parses it counts them; splitlines knows more ends
     edit = _Edit(lines, "\r\n" if lines[0].endswith("\r\n") else "\n")
     everywhere = _from_block(path, edit, root.at("env"), root)
     steps, signed = list[str](), dict[str, None]()
