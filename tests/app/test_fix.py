@@ -589,6 +589,13 @@ def test_a_literal_key_of_a_pipeline_is_kept_nowhere(tree):
         fixed.plan_undo(tree.state, planned.finding.id)
 
 
+def test_a_literal_that_only_its_name_tells_is_kept_nowhere_either(tree):
+    tree.write(WORKFLOW, KEYS.replace("    steps:", f"      DB_PASSWORD: >-\n        {KEY}\n    steps:"))
+    fixed.apply(tree.plan("static-cloud-key-in-pipeline"), tree.state, pipelines=True)
+    assert KEY.encode() in (tree.place / WORKFLOW).read_bytes()
+    assert not [one for one in tree.state.rglob("*") if one.is_file() and KEY.encode() in one.read_bytes()]
+
+
 def test_what_is_kept_nowhere_stops_no_other_file_that_is_put_back(tree):
     key, secret = "AKIAIL5IQ7XWZ2MFKD3R", "kR7vQ2mX9bL4nW8zT3cF6hJ1pY5sD0aG+e/UiOqB"
     env = f'"env": {{"AWS_ACCESS_KEY_ID": "{key}", "AWS_SECRET_ACCESS_KEY": "{secret}"}}'

@@ -134,7 +134,9 @@ def test_a_line_ends_where_yaml_says_so_and_nowhere_else(sign):
     text = ENVIRONMENT.replace("# mine", f"# mine{sign}and yours")
     gone, come, _ = changes(text.replace(sign, "."))
     done = patched(".github/workflows/a.yml", text.encode()).after.decode()
-    assert done.replace(sign, ".") == patched(".github/workflows/a.yml", text.replace(sign, ".").encode()).after.decode()
+    assert (
+        done.replace(sign, ".") == patched(".github/workflows/a.yml", text.replace(sign, ".").encode()).after.decode()
+    )
     assert sign in done and gone and come
 
 

@@ -24,7 +24,7 @@ from taskbound.app.places import login
 from taskbound.app.replace import read_file, replace_all, write_whole
 from taskbound.app.scanning import mark_of
 from taskbound.core.errors import Conflict, NotFound
-from taskbound.posture.moved import Move, undone
+from taskbound.posture.moved import Move, holds_secret, undone
 
 RECORDS = "keys/fixes"  # of the state directory: what undoes each fix; no value stands there
 JOURNAL = "fixes.jsonl"  # in the state directory: what was fixed, put back and ended, by whom and when
@@ -180,7 +180,7 @@ def _record(fix: Fix, pipelines: Sequence[Pipeline], key: bytes) -> Mapping[str,
         ]
         told.append({**_about(file, moved.before, moved.after), "moves": moves})
     for one in pipelines:
-        has_secret = any(not hit.is_identifier for hit in fix.detector.in_text(one.before))
+        has_secret = holds_secret(one.path, one.before, fix.detector)
         kept: dict[str, Any] = {"is_kept": False} if has_secret else {"text": one.before.decode()}
         told.append({**_about(one.file, one.before, one.after), **kept})
     places = [f"{one.path}:{one.line}" for one in fix.elsewhere]

@@ -7,7 +7,7 @@ that was asked for, or is not changed at all.
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from taskbound.core.errors import Conflict
@@ -154,9 +154,19 @@ def move(path: str, data: bytes, about: Iterable[Credential], detector: Detector
 
 def marks_of(path: str, data: bytes, detector: Detector) -> set[str]:
     """Return the marks of the credentials that a file shows, encoded or not."""
-    there = list(values(parse(path, data)))
-    in_values = (hit for _, hits in detector.in_values([named(one.name, one.text) for one in there]) for hit in hits)
-    return {hit.mark for hit in (*detector.in_text(data), *in_values)}
+    return {hit.mark for hit in _hits(path, data, detector)}
+
+
+def holds_secret(path: str, data: bytes, detector: Detector) -> bool:
+    """Return whether a file shows a secret, encoded or not, also one that only its name tells."""
+    return any(not hit.is_identifier for hit in _hits(path, data, detector))
+
+
+def _hits(path: str, data: bytes, detector: Detector) -> Iterator[Hit]:
+    yield from detector.in_text(data)
+    there = [named(one.name, one.text) for one in values(parse(path, data))]
+    for _, hits in detector.in_values(there):
+        yield from hits
 
 
 def undone(after: bytes, moves: Iterable[Move], value: Callable[[str], str]) -> bytes:
