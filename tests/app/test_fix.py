@@ -21,6 +21,7 @@ import pytest
 
 from taskbound.app import fix as fixing
 from taskbound.app import fixed, logins, targets
+from taskbound.app import replace as replace_module
 from taskbound.app.discover import Discovery, discover
 from taskbound.core.errors import Conflict, InvalidRequest, NotFound, TaskboundError
 from taskbound.core.secret import Secret
@@ -330,6 +331,39 @@ def test_what_puts_back_an_earlier_fix_stays_where_a_later_one_fails(tree, monke
         fixed.apply(planned, tree.state)
     fixed.undo(fixed.plan_undo(tree.state, planned.finding.id), tree.state)
     assert tree.everything() == before
+
+
+def test_what_failed_is_written_down_as_failed(tree):
+    def whats() -> list[str]:
+        return [json.loads(line)["what"] for line in (tree.state / fixed.JOURNAL).read_text().splitlines()]
+
+    planned = tree.plan("dotenv-committed")
+    tree.write(".env", ENV + "MORE=1\n")
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        fixed.apply(planned, tree.state)
+    assert whats() == ["fixing", "failed: nothing is changed by it"]
+    tree.write(".env", ENV)
+    undo = fixed.plan_undo(tree.state, tree.fix("dotenv-committed").finding.id)
+    tree.write(".env", "MORE=1\n")
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        fixed.undo(undo, tree.state)
+    assert whats()[2:] == ["fixing", "fixed", "put back", "failed: nothing is changed by it"]
+
+
+def test_where_not_every_file_is_as_it_was_that_is_written_down(tree, monkeypatch):
+    planned, real = two_files(tree), replace_module.replace_file
+
+    def once(file: Path, before: bytes, after: bytes) -> None:
+        monkeypatch.setattr(replace_module, "replace_file", lambda *_: disk_full())
+        real(file, before, after)
+
+    monkeypatch.setattr(replace_module, "replace_file", once)
+    with pytest.raises(OSError, match="No space"):
+        fixed.apply(planned, tree.state)
+    assert '"failed: some of them are changed"' in (tree.state / fixed.JOURNAL).read_text()
+    monkeypatch.setattr(replace_module, "replace_file", real)
+    undo = fixed.plan_undo(tree.state, planned.finding.id)
+    assert [file for file, _, _ in undo.files] == [planned.files[0][0]]
 
 
 def test_a_file_that_is_gone_is_told_with_what_brings_it_back(tree):

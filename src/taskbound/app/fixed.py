@@ -43,9 +43,21 @@ def apply(fix: Fix, state: Path, *, pipelines: bool = False) -> None:
     every += [(one.file, one.before, one.after) for one in written]
     named = [file for file, _, _ in every]
     journal(state, "fixing", fix.finding.id, named, secrets=False)
-    replace_all(every)
+    _replaced(state, fix.finding.id, every)
     with suppress(OSError):  # it is done, and said to be begun
         journal(state, "fixed", fix.finding.id, named, secrets=False)
+
+
+def _replaced(state: Path, id: str, files: Sequence[tuple[Path, bytes, bytes]]) -> None:
+    """Replace files, and write down where that failed: what was begun and has no end was killed."""
+    try:
+        replace_all(files)
+    except BaseException:
+        with suppress(OSError):
+            changed = [file for file, _, after in files if file.exists() and file.read_bytes() == after]
+            said = "failed: some of them are changed" if changed else "failed: nothing is changed by it"
+            journal(state, said, id, changed or [file for file, _, _ in files], secrets=False)
+        raise
 
 
 # --- putting back ----------------------------------------------------------------------------------
@@ -137,7 +149,7 @@ def undo(planned: Undo, state: Path) -> None:
     """
     if planned.files:  # before, and not after it: a literal secret never comes back unrecorded
         journal(state, "put back", planned.id, [file for file, _, _ in planned.files], secrets=planned.has_secrets)
-    replace_all(planned.files)
+    _replaced(state, planned.id, planned.files)
     if planned.left:
         return
     for record in planned.over:
