@@ -675,6 +675,18 @@ def test_what_an_agent_and_a_pipeline_share_is_split_with_each_step_told(tree):
     assert TOKEN.encode() in (tree.place / WORKFLOW).read_bytes(), "that part is a person's"
 
 
+def test_a_workflow_that_is_not_changed_here_stops_no_part_of_another_holder(tree):
+    begin = KEYS.partition("    env:")[0]
+    env = f"{{AWS_ACCESS_KEY_ID: AKIAIL5IQ7XWZ2MFKD3R, GH_PAT: {TOKEN}}}"
+    tree.write(WORKFLOW, f"{begin}    env: {env}\n    steps:\n      - run: make\n")
+    planned = tree.plan("credential-shared-agent-and-ci")
+    assert [moved.path for _, moved in planned.files] == [".mcp.json"] and planned.pipelines == ()
+    told = "\n".join(planned.steps)
+    assert "let the job sign in by OIDC by hand" in told and f"{WORKFLOW}:5: write ${{{{ secrets.GH_PAT }}}}" in told
+    with pytest.raises(Conflict, match="not changed here"):
+        tree.plan("static-cloud-key-in-pipeline")
+
+
 def test_a_cloud_key_that_both_hold_is_split_by_oidc(tree):
     key, secret = "AKIAIL5IQ7XWZ2MFKD3R", "kR7vQ2mX9bL4nW8zT3cF6hJ1pY5sD0aG+e/UiOqB"
     env = f'"env": {{"AWS_ACCESS_KEY_ID": "{key}", "AWS_SECRET_ACCESS_KEY": "{secret}"}}'

@@ -149,16 +149,22 @@ def _moved(looked: Looked, movable: Sequence[Credential], state: Path) -> tuple[
 def _pipelines(looked: Looked, about: Sequence[Credential]) -> tuple[list[Pipeline], list[str]]:
     """Return the workflows that can sign in by OIDC, and what is to be done about the others."""
     found, steps = list[Pipeline](), list[str]()
+    is_alone = looked.finding.case == "static-cloud-key-in-pipeline"
     for path in dict.fromkeys(place.path for place in looked.finding.places if _is_workflow(place.path)):
         here = [one for one in looked.sightings if isinstance(one, Credential) and one.place.path == path]
-        if looked.finding.case == "static-cloud-key-in-pipeline" or any(one.kind.startswith(CLOUD) for one in here):
+        still = {one.mark for one in about}
+        if is_alone or any(one.kind.startswith(CLOUD) for one in here):
             real = real_path(looked.roots, path)
             data = read_file(real)
-            done = patched(path, data)
-            found.append(Pipeline(real, path, data, done.after, done.steps))
-            still = marks_of(path, done.after, looked.detector)  # a token of another issuer stays in it
-        else:
-            still = {one.mark for one in about}
+            try:
+                done = patched(path, data)
+            except Conflict as refused:
+                if is_alone:
+                    raise
+                steps.append(f"{refused}: {refused.hint}")  # the other holders' parts can be done all the same
+            else:
+                found.append(Pipeline(real, path, data, done.after, done.steps))
+                still = marks_of(path, done.after, looked.detector)  # a token of another issuer stays in it
         for one in (one for one in about if one.place.path == path and one.mark in still):
             name = one.name or "CREDENTIAL"
             steps += [

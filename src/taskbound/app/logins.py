@@ -37,7 +37,7 @@ def logins(state: Path, id: str) -> tuple[Login, ...]:
     Raises NotFound, Conflict: also where a target has another value by now. Who is in it lives by it, and ends never.
     """
     record, key = written(state, id, hint=f"taskbound fix {id}"), mark_key(state)
-    marks = {move["target"]: move["mark"] for one in record["files"] for move in one.get("moves", ())}
+    marks = {move["target"]: move.get("mark", "") for one in record["files"] for move in one.get("moves", ())}
     found, newer = list[Login](), list[str]()
     for name, mark in marks.items():
         value = value_of(state, name)
@@ -59,7 +59,7 @@ def _is_what_stood(key: bytes, mark: str, value: str) -> bool:
 
 def elsewhere(state: Path, id: str) -> tuple[str, ...]:
     """Return where else the credentials of a finding lay when it was fixed. Raises NotFound."""
-    return tuple(written(state, id, hint=f"taskbound fix {id}")["elsewhere"])
+    return tuple(written(state, id, hint=f"taskbound fix {id}").get("elsewhere", ()))
 
 
 def _login(target: str, text: str) -> Login | None:
