@@ -8,9 +8,9 @@ import pytest
 from taskbound.posture.catalogues import postgres, redis
 from taskbound.posture.catalogues.postgres import Catalogue, Grant, Line, Role
 from taskbound.posture.catalogues.server import is_one_everywhere, server
+from taskbound.posture.facts import texts
 from taskbound.posture.findings import Finding, find
 from taskbound.posture.graph import IDENTITY, TARGET, build, reach
-from taskbound.posture.inventory import texts
 from taskbound.posture.sighting import Credential, Holder, Place, Principal, Sighting, Weakness
 
 DAY = date(2031, 5, 1)

@@ -13,8 +13,9 @@ from typing import Any
 
 from taskbound.core.finding import MANY, NAME, TEXT, Issued
 from taskbound.posture.catalogues.server import server
+from taskbound.posture.facts import text
 from taskbound.posture.findings import Finding
-from taskbound.posture.inventory import KEYS, text
+from taskbound.posture.inventory import KEYS
 from taskbound.posture.rules.draft import label
 from taskbound.posture.sighting import Credential, Principal, Sighting
 

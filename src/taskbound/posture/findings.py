@@ -9,7 +9,9 @@ from datetime import date
 from functools import partial
 
 from taskbound.posture.cases import CASES, SEVERITIES
-from taskbound.posture.inventory import Inventory, grouped, text
+from taskbound.posture.facts import text
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules import (
     consents,
     crossing,

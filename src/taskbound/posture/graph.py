@@ -18,7 +18,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import accumulate
 
-from taskbound.posture.inventory import Inventory, grouped, text, texts
+from taskbound.posture.facts import text, texts
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import label
 from taskbound.posture.sighting import Place, Sighting, Use
 

@@ -5,27 +5,24 @@ value in a file by the keyed digest of value, identifier or last eight character
 """
 
 import re
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
-from typing import TypeVar
 
 from taskbound.posture.catalogues.server import server
 from taskbound.posture.counted import has_ended, made_up
+from taskbound.posture.facts import moment, text
+from taskbound.posture.joined import grouped, joined, same_keys
+from taskbound.posture.people import parts_of, people_of, person_of
 from taskbound.posture.sighting import Credential, Place, Principal, Remark, Sighting, Use, Weakness
-
-T = TypeVar("T")
-K = TypeVar("K")
+from taskbound.posture.units import Unit, units_of
 
 KEYS = frozenset(
     {"aws-access-key", "gcp-service-account-key", "github-token", "github-deploy-key", "gitlab-token"}
     | {"entra-client-secret", "entra-certificate", "api-token"}
 )
 LOGINS = frozenset({"postgres-role", "redis-user"})  # at servers that were asked
-PAIRED = 12  # lines between an access key's id and its secret in one file, at most
 SERVICE = frozenset(
     {"svc", "service", "srv", "bot", "robot", "ci", "cd", "cicd", "deploy", "deployer", "agent", "app", "api", "job"}
     | {
@@ -43,21 +40,6 @@ SERVICE = frozenset(
         "pipeline",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One credential with all its places; an access key's id and its secret are one."""
-
-    credentials: tuple[Credential, ...]  # in order of places
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one.mark for one in self.credentials))
-
-    @property
-    def secrets(self) -> tuple[Credential, ...]:
-        return tuple(one for one in self.credentials if not one.is_identifier)
 
 
 class Inventory:
@@ -97,17 +79,17 @@ class Inventory:
         remarks.sort(key=lambda one: (one.topic, one.of, one.place, repr(sorted(one.facts.items()))))
         self.remarks: Mapping[str, Sequence[Remark]] = grouped(remarks, lambda one: one.topic)
         principals = [
-            _person(of) if kind == "person" and len(of) > 1 else _joined(of) for (kind, _), of in sorted(told.items())
+            person_of(of) if kind == "person" and len(of) > 1 else joined(of) for (kind, _), of in sorted(told.items())
         ]
         self.all_principals = principals
         self.principals = {one.id: one for one in principals}
         self.by_kind: Mapping[str, Sequence[Principal]] = grouped(principals, lambda one: one.kind)
-        self.people = dict(_people(self.by_kind.get("person", ())))
-        self._parts_of_people = set(_parts_of(self.people))
+        self.people = dict(people_of(self.by_kind.get("person", ())))
+        self._parts_of_people = set(parts_of(self.people))
         self.code_owners = grouped(sorted(code_owners, key=lambda one: (one.place, one.id)), _root)
-        self.keys = _same_keys(one for one in principals if one.kind in KEYS)
+        self.keys = same_keys(one for one in principals if one.kind in KEYS)
         self._keys_of = grouped(self.keys, lambda one: text(one, "of"))
-        self.units = _units(self.credentials)
+        self.units = units_of(self.credentials)
         logins = (one for one in principals if one.kind in LOGINS)
         self._logins = {(text(one, "server"), text(one, "login")): one for one in logins}
         self._by_mark: dict[str, list[Credential]] = defaultdict(list)
@@ -213,172 +195,14 @@ def _order(one: Credential) -> tuple[Place, str, str, str, str, str, str, str]:
     return one.place, one.kind, one.name, one.spot, one.last4, one.holder.name, one.target, one.encoding
 
 
-def text(one: Principal | Remark, fact: str) -> str:
-    found = one.facts.get(fact)
-    return found if isinstance(found, str) else ""
-
-
-def moment(one: Principal | Remark, fact: str) -> datetime | None:
-    found = one.facts.get(fact)
-    return found if isinstance(found, datetime) else None
-
-
-def texts(one: Principal | Remark, fact: str) -> tuple[str, ...]:
-    found = one.facts.get(fact)
-    return tuple(map(str, found)) if isinstance(found, tuple) else ()
-
-
-def at(one: Principal | Remark, *members: str) -> tuple[Place, ...]:
-    """Return the places of some of a principal's members, in order; of all whose name begins so where it ends in *."""
-    offsets = one.facts.get("offsets")
-    if not isinstance(offsets, Mapping):
-        return ()
-    return tuple(
-        Place(one.place.path, one.place.line + offset)
-        for member in members
-        for name, offset in offsets.items()
-        if fnmatchcase(name, member)
-    )
-
-
-_UNKNOWN = datetime.max.replace(tzinfo=UTC)
-
-
-def _joined(of: Sequence[Principal]) -> Principal:
-    """Put together what several lists say of one; the place is where most is said."""
-    if len(of) == 1:
-        return of[0]
-    best = max(of, key=lambda one: (len(one.facts), one.place.path, -one.place.line))
-    facts: dict[str, object] = {}
-    for one in (*(one for one in of if one is not best), best):
-        facts |= one.facts
-    return Principal(best.id, best.kind, best.place, facts)
-
-
-def _person(of: Sequence[Principal]) -> Principal:
-    """Put together what several lists say of a person: gone is who is gone by one of them, an application's aside.
-
-    A table that has a person twice, gone and here, tells of two employments.
-    """
-    lists = grouped([one for one in of if not one.facts.get("account")] or of, lambda one: one.place.path).values()
-    gone = [list(filter(None, map(_gone_since, rows))) for rows in lists if all(map(_gone_since, rows))]
-    left_on = min((max((day for day in days if day != _UNKNOWN), default=_UNKNOWN) for days in gone), default=None)
-    facts = {
-        "left": left_on == _UNKNOWN,
-        "left_on": None if left_on == _UNKNOWN else left_on,
-        "logins": tuple(dict.fromkeys(login for one in of for login in texts(one, "logins"))),
-        "account": all(one.facts.get("account") for one in of),
-    }
-    joined = _joined(of)
-    return Principal(joined.id, joined.kind, joined.place, {**joined.facts, **facts})
-
-
-def _gone_since(one: Principal) -> datetime | None:
-    """Return when somebody has left by one list, or is to leave; _UNKNOWN where it says no day."""
-    return moment(one, "left_on") or (_UNKNOWN if one.facts.get("left") else None)
-
-
-def _people(people: Sequence[Principal]) -> Iterator[tuple[str, Principal]]:
-    """Yield each person by every name: mail, logins, the mail's local part; one that several share names nobody."""
-    names: dict[str, set[str]] = defaultdict(set)
-    by_id = {one.id: one for one in people}
-    nameless = {one.id for one in people if one.facts.get("account") and "@" not in one.id}
-    accounts = [one for one in people if one.id in nameless]
-    people = [one for one in people if one.id not in nameless]
-    for one in people:
-        for name in (one.id.removeprefix("person:"), *texts(one, "logins")):
-            names[name.lower()].add(one.id)
-    told = set(names)  # a login that the list tells is nobody else's local part
-    for one in people:
-        local = one.id.removeprefix("person:").partition("@")[0]
-        for name in {local, re.sub(r"[._+-]", "", local)} - told:
-            names[name].add(one.id)
-    for one in accounts:  # without an address it is somebody's whose login, or name, it has
-        called = [name.lower() for name in (one.id.removeprefix("person:"), *texts(one, "logins"))]
-        whose = next((names[name] for name in called if name in names), {one.id})
-        for name in called:
-            names[name] |= whose
-    taken = set(names)
-    for one in people:  # jdoe and janed of jane.doe, where nobody else could be meant
-        for name in set(_initialled(one.id.removeprefix("person:"))) - taken:
-            names[name].add(one.id)
-    yield from ((name, by_id[min(ids)]) for name, ids in names.items() if len(ids) == 1)
-
-
-def _initialled(mail: str) -> Iterator[str]:
-    """Yield the logins that are made of an address: first letter and last name, first name and last letter."""
-    parts = re.split(r"[^a-z]+", mail.partition("@")[0])
-    if len(parts) == 2 and len(parts[0]) > 1 and len(parts[1]) > 2:
-        yield from (parts[0][:1] + parts[1], parts[0] + parts[1][:1])
-
-
-def _parts_of(people: Iterable[str]) -> Iterator[str]:
-    """Yield the parts of people's names of which a login may be made: jane, doe, jdoe, janed."""
-    for name in people:
-        parts = re.split(r"[^a-z]+", name.partition("@")[0])
-        yield from (part for part in parts if len(part) > 2)
-        if len(parts) > 1:
-            yield from (parts[0][:1] + parts[-1], parts[0] + parts[-1][:1])
-
-
 def _root(one: Principal) -> str:
     """Return the folder that a CODEOWNERS is for: where it lies, or above .github, .gitlab and docs."""
     folders = one.place.path.split("/")[:-1]
     return "/".join(folders[:-1] if folders and folders[-1] in (".github", ".gitlab", "docs") else folders)
 
 
-def _same_keys(keys: Iterable[Principal]) -> tuple[Principal, ...]:
-    """Join keys that two lists tell of: of one identity, made on one day."""
-    known: dict[object, Principal] = {}
-    for one in keys:
-        created = moment(one, "created")
-        same = (one.kind, text(one, "of"), created.date()) if created and text(one, "of") else one.id
-        if one.kind != "aws-access-key":
-            same = one.id
-        known[same] = _joined([known[same], one]) if same in known else one
-    return tuple(known.values())
-
-
 def _known_by(key: Principal) -> Iterator[str]:
     yield from (found for fact in ("mark", "tail") if (found := text(key, fact)))
-
-
-def _units(credentials: Sequence[Credential]) -> tuple[Unit, ...]:
-    """Put places of one credential together, and an access key's id with the secret beside it."""
-    parent: dict[str, str] = {}
-
-    def root(mark: str) -> str:
-        while parent.setdefault(mark, mark) != mark:
-            parent[mark] = parent[parent[mark]]
-            mark = parent[mark]
-        return mark
-
-    for pair in _pairs(credentials):
-        parent[root(pair[0])] = root(pair[1])
-    groups = grouped(credentials, lambda one: root(one.mark))
-    return tuple(Unit(tuple(group)) for group in groups.values())
-
-
-def _pairs(credentials: Sequence[Credential]) -> Iterator[tuple[str, str]]:
-    """Yield the marks of each identifier and of the secret that it goes with: the nearest one in file and holder."""
-    for group in grouped(credentials, lambda one: (one.place.path, one.holder.name)).values():
-        secrets: dict[int, Credential] = {}  # the first of each line
-        for one in group:
-            if not one.is_identifier and _is_aws(one):
-                secrets.setdefault(one.place.line, one)
-        lines = sorted(secrets)
-        for id in (one for one in group if one.is_identifier):
-            at = bisect_left(lines, id.place.line)
-            beside = [
-                (abs(line - id.place.line), line < id.place.line, line) for line in lines[max(0, at - 1) : at + 1]
-            ]
-            if beside and min(beside)[0] <= PAIRED:
-                yield id.mark, secrets[min(beside)[2]].mark
-
-
-def _is_aws(secret: Credential) -> bool:
-    named = re.search(r"secret.*key|aws.*secret", secret.name, re.IGNORECASE)
-    return "aws" in secret.kind or (secret.kind.startswith("generic") and named is not None)
 
 
 def _covers(pattern: str, inside: str) -> bool:
@@ -396,11 +220,3 @@ def _covers(pattern: str, inside: str) -> bool:
         fnmatchcase(inside, one) or fnmatchcase(inside, f"{one.rstrip('/')}/*")
         for one in (t.replace("**", "*") for t in tried)
     )
-
-
-def grouped(of: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return values by what they have in common, in the order in which they come."""
-    groups: dict[K, list[T]] = defaultdict(list)
-    for one in of:
-        groups[by(one)].append(one)
-    return dict(groups)

@@ -13,9 +13,11 @@ from datetime import date
 from typing import Any
 
 from taskbound.posture.entries import issuer_of, maker_of
-from taskbound.posture.inventory import KEYS, Inventory, Unit, text
+from taskbound.posture.facts import text
+from taskbound.posture.inventory import KEYS, Inventory
 from taskbound.posture.rules.draft import label
 from taskbound.posture.sighting import Holder, Place, Principal, Sighting
+from taskbound.posture.units import Unit
 
 NOT_HELD = frozenset({"person", "owner", "owner-list", "repository"})
 LOGINS = frozenset({"postgres-role", "redis-user"})

@@ -11,7 +11,8 @@ from datetime import date, datetime
 from statistics import median
 from typing import Any
 
-from taskbound.posture.inventory import KEYS, Inventory, moment
+from taskbound.posture.facts import moment
+from taskbound.posture.inventory import KEYS, Inventory
 from taskbound.posture.report import counted as counted_as
 from taskbound.posture.sighting import Sighting
 

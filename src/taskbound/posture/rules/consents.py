@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from taskbound.posture.exports.consents import ADMINISTRATORS
-from taskbound.posture.inventory import Inventory, grouped, text, texts
+from taskbound.posture.facts import text, texts
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import Draft, listed
 from taskbound.posture.sighting import Place, Remark
 

@@ -4,7 +4,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from taskbound.posture.inventory import Inventory, at, grouped, text, texts
+from taskbound.posture.facts import at, text, texts
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import Draft, listed
 from taskbound.posture.rules.sharing import OUTSIDE
 from taskbound.posture.sighting import Remark

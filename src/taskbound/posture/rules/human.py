@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from taskbound.posture.inventory import SERVICE, Inventory, grouped, text
+from taskbound.posture.facts import text
+from taskbound.posture.inventory import SERVICE, Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import Draft, label
 from taskbound.posture.sighting import Use
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from taskbound.posture.cases import CRITICAL, HIGH
-from taskbound.posture.inventory import Inventory, at, moment, text, texts
+from taskbound.posture.facts import at, moment, text, texts
+from taskbound.posture.inventory import Inventory
 from taskbound.posture.rules.draft import Draft, label, listed, places_of
 from taskbound.posture.rules.limits import LIMITS
 from taskbound.posture.sighting import Credential, Holder, Place, Principal

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from taskbound.posture.inventory import Inventory, grouped
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import Draft, held_of, labels, listed, places_of
 from taskbound.posture.sighting import Credential
 

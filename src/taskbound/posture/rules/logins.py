@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from taskbound.posture.inventory import Inventory, grouped, text, texts
+from taskbound.posture.facts import text, texts
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import Draft, label, listed, places_of
 from taskbound.posture.sighting import Principal
 

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from taskbound.posture.inventory import Inventory, at, moment, text, texts
+from taskbound.posture.facts import at, moment, text, texts
+from taskbound.posture.inventory import Inventory
 from taskbound.posture.rules.draft import Draft, listed
 from taskbound.posture.sighting import Place, Remark
 

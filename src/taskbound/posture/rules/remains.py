@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from taskbound.posture.inventory import Inventory, moment, text
+from taskbound.posture.facts import moment, text
+from taskbound.posture.inventory import Inventory
 from taskbound.posture.rules.draft import Draft
 from taskbound.posture.rules.limits import LIMITS
 

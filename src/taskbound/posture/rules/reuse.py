@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from taskbound.posture.inventory import Inventory, at, grouped, text
+from taskbound.posture.facts import at, text
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import Draft, listed
 from taskbound.posture.sighting import Remark
 

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from taskbound.posture.inventory import Inventory, Unit, grouped
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import Draft, label, labels, listed, places_of
 from taskbound.posture.sighting import Credential
+from taskbound.posture.units import Unit
 
 # What an agent is told or has said, and what it may do: no holder beside the agent of the same repository itself.
 SAME_AGENT = frozenset({"agent-permission", "agent-instructions", "transcript"})

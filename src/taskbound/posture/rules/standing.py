@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from taskbound.posture.inventory import Inventory, at, moment, text, texts
+from taskbound.posture.facts import at, moment, text, texts
+from taskbound.posture.inventory import Inventory
 from taskbound.posture.rules.draft import Draft, labels, listed, places_of
 from taskbound.posture.rules.issued import WIDE_PERMISSIONS
 from taskbound.posture.rules.limits import LIMITS

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from taskbound.posture.inventory import Inventory, grouped
+from taskbound.posture.inventory import Inventory
+from taskbound.posture.joined import grouped
 from taskbound.posture.rules.draft import Draft, label, listed
 from taskbound.posture.sighting import Use
 
