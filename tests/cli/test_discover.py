@@ -62,7 +62,7 @@ def test_a_terminal_that_knows_no_unicode_gets_it_spelled_out(place):
 @pytest.mark.parametrize("name", ["a b", "\u00e9\u2028", "half a pair \ud800"])
 def test_names_of_any_characters_are_told_as_json(say, monkeypatch, name):
     told = {"name": name, "empty": [], "many": [{"n": 1}, {}]}
-    monkeypatch.setattr("taskbound.posture.report.as_json", lambda *_: told)
+    monkeypatch.setattr("taskbound.posture.report.json.as_json", lambda *_: told)
     assert say("--format", "json")[1] == json.dumps(told, indent=1) + "\n"
 
 

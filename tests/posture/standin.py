@@ -99,8 +99,8 @@ def standing_in() -> Iterator[None]:
             patch.setattr(scan_module, name, one)
         # What stands in here stands in a forked process alone, whatever threads tests before have left.
         patch.setattr("taskbound.plugins.discoverers.files.workers.is_alone", lambda: True)
-        patch.setattr("taskbound.posture.report.CASES", {**CASES, "token": TOKEN_CASE, "shared": SHARED_CASE})
-        patch.setattr("taskbound.posture.page.CASES", {**CASES, "token": TOKEN_CASE, "shared": SHARED_CASE})
+        for name in ("report.lines", "report.table", "report.json", "report.sarif", "page"):
+            patch.setattr(f"taskbound.posture.{name}.CASES", {**CASES, "token": TOKEN_CASE, "shared": SHARED_CASE})
         yield
 
 

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from taskbound.posture.page import as_html
-from taskbound.posture.report import Gathered, Report, as_json, as_sarif, as_table, at_least, first_lines, names
+from taskbound.posture.report import Gathered, Report, at_least
+from taskbound.posture.report.json import as_json
+from taskbound.posture.report.lines import first_lines, names
+from taskbound.posture.report.sarif import as_sarif
+from taskbound.posture.report.table import as_table
 from taskbound.posture.seen import Seen, Unread
 from taskbound.posture.sighting import Credential, Holder, Place, Principal
 from taskbound.posture.standing import Suppression, judge

@@ -107,7 +107,8 @@ def with_servers(parser: argparse.ArgumentParser) -> None:
 
 def _give(report: "Report", asked: argparse.Namespace, registry: str) -> None:
     """Print the report, or write it; then the first lines are said all the same. `registry`: what it made of it."""
-    from taskbound.posture.report import as_table, first_lines, totals
+    from taskbound.posture.report.lines import first_lines, totals
+    from taskbound.posture.report.table import as_table
     from taskbound.posture.standing import render_baseline
 
     if asked.write_baseline:
@@ -186,14 +187,16 @@ def _rendered(report: "Report", form: str) -> str:
     import msgspec
 
     from taskbound.cli import installed_version
-    from taskbound.posture import page
-    from taskbound.posture import report as told
+    from taskbound.posture.page import as_html
+    from taskbound.posture.report.json import as_json
+    from taskbound.posture.report.sarif import as_sarif
+    from taskbound.posture.report.table import as_table
 
     if form == "html":
-        return page.as_html(report)
+        return as_html(report)
     if form == "table":
-        return "".join(f"{plain(line)}\n" for line in told.as_table(report))
-    made = (told.as_json if form == "json" else told.as_sarif)(report, installed_version())
+        return "".join(f"{plain(line)}\n" for line in as_table(report))
+    made = (as_json if form == "json" else as_sarif)(report, installed_version())
     try:  # with an indent the encoder of the standard library is written in Python
         return msgspec.json.format(json.dumps(made), indent=1) + "\n"
     except msgspec.DecodeError:  # a name of half a pair of surrogates

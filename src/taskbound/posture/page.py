@@ -5,7 +5,8 @@ from html import escape
 
 from taskbound.posture.cases import CASES, SEVERITIES
 from taskbound.posture.findings import Finding
-from taskbound.posture.report import Held, Report, first_lines, fix, not_counted, totals
+from taskbound.posture.report import Held, Report, fix
+from taskbound.posture.report.lines import first_lines, not_counted, totals
 from taskbound.posture.sighting import Place
 
 STYLE = """

@@ -13,7 +13,7 @@ from typing import Any
 
 from taskbound.posture.facts import moment
 from taskbound.posture.inventory import KEYS, Inventory
-from taskbound.posture.report import counted as counted_as
+from taskbound.posture.report.lines import counted as counted_as
 from taskbound.posture.sighting import Sighting
 
 NONE_OF_THEM = frozenset({"person", "owner", "owner-list", "repository"}) | KEYS  # a key proves an identity, it is none
