@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from taskbound.posture.inventory import text
+from taskbound.posture.facts import text
 from taskbound.posture.seen import Unread
 from taskbound.posture.sighting import Remark, Sighting
 
