@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.posture.readers.made import cases, document, held, principals, reading, weaknesses
+from tests.posture.whole import findings
 
 NPX = {"command": "npx", "args": ["-y", "@acme/mcp"], "env": {"TOKEN": "x"}}
 
@@ -300,6 +301,20 @@ def test_on_this_machine_no_tls_and_no_proof_are_needed(url):
 )
 def test_nothing_proves_who_calls(server):
     assert cases(".mcp.json", remote(s=server)) == ["remote-mcp-without-auth"]
+
+
+@pytest.mark.parametrize("off", [{"oauth": False}, {"auth": "none"}, {"authentication": "disabled"}, {"apiKey": ""}])
+def test_a_member_that_says_no_proves_nobody(off):
+    assert cases(".mcp.json", remote(s={"url": "https://mcp.acme.example/mcp", **off})) == ["remote-mcp-without-auth"]
+    on = dict.fromkeys(off, "a1")
+    assert cases(".mcp.json", remote(s={"url": "https://mcp.acme.example/mcp", **on})) == []
+
+
+def test_where_it_says_no_is_the_same_matter():
+    text = '{"mcpServers": {"s": {\n"url": "https://mcp.acme.example/mcp",\n"type": "http",\n"x": 1,\n"auth": "none"}}}'
+    assert [(one.case, one.places[0].line) for one in findings({"repos/shop/.mcp.json": text})] == [
+        ("remote-mcp-without-auth", 2)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ _PROVES = frozenset(
         "targetServiceAccount",
     ]
 )
+_NONE = frozenset(["", "false", "none", "no", "off", "disabled", "anonymous", "0"])
 _BRIDGES = ("mcp-remote", "supergateway", "mcp-proxy", "fastmcp", "mcp-remote-client")
 _ROOTS = re.compile(
     r"(?:/|~/?|[A-Za-z]:[\\/]{0,2}|\$\{?(?:env:)?HOME\}?/?|\$\{userHome\}/?|%USERPROFILE%"
@@ -310,7 +311,8 @@ def _remote(notes: Notes, subject: str, one: Server, address: hosts.Address, own
             "and it is not known as the issuer of such credentials."
         )
         notes.weakness("secret-sent-to-third-party-mcp", subject, url, says, *sends)
-    shown = headers or address.secret_names or _PROVES & set(one.node.items) or _has_reference(url)
+    said = [node for name, node in one.node.items.items() if name in _PROVES]
+    shown = headers or address.secret_names or any(map(_proves, said)) or _has_reference(url)
     # Documentation is open on purpose, but for one's own.
     is_open = not own & {address.domain} and {"docs", "doc", "documentation"} & set(
         words.split(f"{one.name} {url.text}")
@@ -320,7 +322,12 @@ def _remote(notes: Notes, subject: str, one: Server, address: hosts.Address, own
             f"{subject} is called at {address.host} and nothing proves who calls: no header, no token, "
             "no OAuth setting. If that server asks for OAuth when an agent connects, accept this."
         )
-        notes.weakness("remote-mcp-without-auth", subject, url, says)
+        notes.weakness("remote-mcp-without-auth", subject, url, says, *said)
+
+
+def _proves(said: Node) -> bool:
+    """Whether a member that stands for a proof says more than that there is none ("oauth": false, "auth": "none")."""
+    return bool(said.items or said.list) or said.text.strip().lower() not in _NONE
 
 
 def _has_reference(url: Node) -> bool:
