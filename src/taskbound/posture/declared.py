@@ -99,6 +99,13 @@ DECLARED: Mapping[str, Row] = {
         ),
         "Use pull_request for what builds or runs the code; keep at {path}:{line} only what needs no checkout of it.",
     ),
+    "pipeline-takes-text-for-code": (
+        6,
+        "high",
+        "Pipeline that takes a stranger's text for code",
+        "What is put into a script before it runs is part of it: a title, or a branch's name, can begin a new command.",
+        'Hand it over in env: at {path}:{line} and write "$NAME" in the script: then it stays text.',
+    ),
     "lifetime-too-long": (
         7,
         "medium",

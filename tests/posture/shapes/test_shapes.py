@@ -340,3 +340,56 @@ def test_how_far_an_end_is_depends_on_the_day(end: str, cases: list[str]) -> Non
     data = text.encode()
     found = find(said("ci.tf", data), date(2026, 11, 1))
     assert [one.case for one in found] == cases
+
+
+INJECTED = "pipeline-takes-text-for-code"
+
+
+def reacting(trigger: str, step: str, job: str = "") -> str:
+    return f"on:\n  {trigger}\njobs:\n  a:\n    runs-on: ubuntu-24.04\n{job}    steps:\n      - {step}\n"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "step", "line"),
+    [
+        ("issues: {types: [opened]}", 'run: echo "${{ github.event.issue.title }}"', 7),
+        ("issue_comment:", "run: |\n          set -e\n          ./triage ${{ github.event.comment.body }}", 9),
+        ("pull_request_target:", "run: git switch ${{ github.head_ref }}", 7),
+        ("pull_request_target:", "run: ./t '${{ toJSON(github.event.pull_request.body) }}'", 7),
+        ("discussion:", "run: echo ${{github.event.discussion.body}}", 7),
+        ("workflow_run: {workflows: [a]}", "run: echo ${{ github.event.workflow_run.head_branch }}", 7),
+        (
+            "pull_request_target:",
+            "uses: actions/github-script@v8\n        with:\n"
+            "          script: const t = `${{ github.event.pull_request.title }}`",
+            9,
+        ),
+        ("issues:", "run: echo ${{ env.T }}\n        env:\n          T: ${{ github.event.issue.title }}", 7),
+    ],
+)
+def test_text_of_outsiders_that_becomes_code_is_told(trigger: str, step: str, line: int) -> None:
+    (found,) = told(".github/workflows/a.yml", reacting(trigger, step))
+    assert (found.case, found.place.line) == (INJECTED, line)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "step", "job"),
+    [
+        ("issues:", 'run: echo "$T"\n        env:\n          T: ${{ github.event.issue.title }}', ""),
+        ("issues:", "run: echo ${{ github.event.issue.number }} ${{ github.event.issue.user.login }}", ""),
+        ("push:", "run: echo ${{ github.event.head_commit.message }}", ""),
+        ("pull_request:", "run: echo ${{ github.event.pull_request.title }}", ""),
+        ("issues:", "run: echo ${{ contains(github.event.issue.title, 'bug') }}", ""),
+        ("issues:", "run: echo ${{ github.event.issue.title == 'bug' }}", ""),
+        ("issues: {types: [labeled]}", "run: echo ${{ github.event.issue.title }}", ""),
+        ("issues:", "uses: a/b@v1\n        with:\n          title: ${{ github.event.issue.title }}", ""),
+        (
+            "issue_comment:",
+            "run: echo ${{ github.event.comment.body }}",
+            "    if: github.event.comment.author_association == 'MEMBER'\n",
+        ),
+        ("issues:", "run: echo ${{ env.T }}\n        env:\n          T: ${{ github.event.issue.number }}", ""),
+    ],
+)
+def test_text_that_stays_text_or_is_an_insiders_is_not_told(trigger: str, step: str, job: str) -> None:
+    assert INJECTED not in cases(".github/workflows/a.yml", reacting(trigger, step, job))

@@ -1,7 +1,8 @@
 """Workflows that run a stranger's code with the repository's rights (GitHub, Gitea, Forgejo).
 
 Source: GitHub Security Lab, "Preventing pwn requests": pull_request_target, workflow_run and issue_comment run with
-secrets and a writing token; what they check out of the request was written by whoever opened it.
+secrets and a writing token; what they check out of the request was written by whoever opened it. "Untrusted input":
+an expression is put into a script before a shell sees it.
 """
 
 import re
@@ -11,7 +12,7 @@ from taskbound.posture.document import Document, Node
 from taskbound.posture.readers.github_actions import _GATE, _triggers
 from taskbound.posture.readers.reading import Notes, each
 
-ANCHOR = r"pull_request_target|workflow_run|issue_comment"
+ANCHOR = r"pull_request_target|workflow_run|issue_comment|github\.event\.(?:issue|discussion)"
 # Trigger -> what names the code of the request there.
 _HEADS = {
     "pull_request_target": r"github\.event\.pull_request\.(?:head\.(?:sha|ref|label|repo)|merge_commit_sha)"
@@ -27,6 +28,18 @@ _LOOKS = re.compile(
 _REPORTS = re.compile(
     r"^(?:actions/(?:checkout|labeler|github-script|upload-artifact|stale)|peter-evans/create-or-update-comment)@", re.I
 )
+# Triggers with secrets and a writing token whose texts outsiders write, and what of them they write.
+_TEXTS = frozenset(
+    ("issues", "issue_comment", "pull_request_target", "discussion", "discussion_comment", "workflow_run", "fork")
+)
+_WRITTEN = (
+    r"github\.(?:head_ref|event\.(?:(?:issue|pull_request|discussion)\.(?:title|body)|(?:comment|review)\.body"
+    r"|pull_request\.head\.(?:ref|label|repo\.(?:default_branch|description|homepage))"
+    r"|workflow_run\.(?:head_branch|display_title|head_commit\.(?:message|author\.(?:name|email)))))\b"
+)
+_INTO_CODE = re.compile(rf"\$\{{\{{((?:(?!\}}\}}).){{0,200}}?{_WRITTEN}(?:(?!\}}\}}).){{0,200}})\}}\}}")
+_DECIDES = re.compile(r"[=!]=|\b(?:contains|startsWith|endsWith)\(|&&\s*'")  # what comes out of it is no text of theirs
+_SCRIPTS = ("script", "run", "cmd", "command", "commands", "inlineScript")
 
 
 def read(document: Document, notes: Notes) -> None:
@@ -35,6 +48,10 @@ def read(document: Document, notes: Notes) -> None:
             continue
         subject = notes.named(f"ci:{notes.file}")
         triggers = {name: at for name, at in _triggers(root).items() if name in _HEADS}
+        texts = {name: at for name, at in _triggers(root).items() if name in _TEXTS}
+        for job in root.at("jobs").items.values():
+            if texts and not (_GATE.search(job.at("if").text) or _is_labelled(texts)):
+                _injected(notes, subject, job, (root, job), texts)
         for job in root.at("jobs").items.values():
             gate = job.at("if").text
             if not triggers or _GATE.search(gate) or _is_labelled(triggers):
@@ -45,6 +62,31 @@ def read(document: Document, notes: Notes) -> None:
                     f"({trigger})."
                 )
                 notes.weakness("pipeline-runs-code-of-outsiders", subject, at, says, triggers[trigger])
+
+
+def _injected(notes: Notes, subject: str, job: Node, above: tuple[Node, ...], triggers: dict[str, Node]) -> None:
+    """Note each script into which text of outsiders is put, by itself or by a variable of that text."""
+    for step in each(job.at("steps")):
+        if _GATE.search(step.at("if").text):
+            continue
+        variables = {name for of in (*above, step) for name, one in of.at("env").items.items() if _put_in(one.text)}
+        for script in (step.at("run"), *(step.at("with", name) for name in _SCRIPTS)):
+            found = _put_in(script.text) or _by_name(script.text, variables)
+            if found:
+                at = Node(None, script.line_of(script.text.count("\n", 0, found.start())))
+                trigger = next(iter(triggers))
+                says = (
+                    f"{subject} puts a text that anybody can write into a script of its ({trigger}), where it is code."
+                )
+                notes.weakness("pipeline-takes-text-for-code", subject, at, says, triggers[trigger])
+
+
+def _put_in(text: str) -> "re.Match[str] | None":
+    return next((one for one in _INTO_CODE.finditer(text) if not _DECIDES.search(one[1])), None)
+
+
+def _by_name(text: str, variables: set[str]) -> "re.Match[str] | None":
+    return next((one for one in re.finditer(r"\$\{\{\s*env\.(\w+)\s*\}\}", text) if one[1] in variables), None)
 
 
 def _is_labelled(triggers: dict[str, Node]) -> bool:
