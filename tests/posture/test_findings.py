@@ -160,6 +160,40 @@ def test_every_line_of_a_file_is_told_that_is_to_be_taken_out() -> None:
     assert "take line 3 out" in only("secret-in-shell-history", some[1]).next
 
 
+def test_credentials_of_two_issuers_in_a_workflow_are_two_matters_and_of_one_are_one() -> None:
+    first = held("a1", PIPELINE, "workflow", 7, kind="stripe-access-token")
+    second = held("b2", PIPELINE, "workflow", 12, kind="sendgrid-api-token")
+    told = [one for one in find((first, second), DAY) if one.case == "literal-secret-in-workflow"]
+    assert [[place.line for place in one.places] for one in told] == [[7], [12]]
+    assert len({one.id for one in told}) == 2
+    for kind in ("stripe-webhook-secret", "generic-api-key"):
+        same = replace(first, kind="generic-password") if kind.startswith("generic") else first
+        found = only("literal-secret-in-workflow", same, replace(second, kind=kind))
+        assert [place.line for place in found.places] == [7, 12]
+    (other,) = (one for one in find((replace(first, spot="dotenv"), replace(second, spot="dotenv")), DAY))
+    assert [place.line for place in other.places] == [7, 12]
+
+
+def test_what_a_file_says_in_two_ways_is_two_matters_whatever_its_numbers_are() -> None:
+    case = "service-without-authentication"
+    said = (
+        ("runs a search engine without logins", 5),
+        ("runs Redis open", 9),
+        ("runs a search engine without logins", 14),
+    )
+    of = f"{case}:compose.yml@shop"
+    seen = [Weakness(case, of, Place("compose.yml", line), f"compose.yml@shop {says}.") for says, line in said]
+    told = find(seen, DAY)
+    assert [[place.line for place in one.places] for one in told] == [[5, 14], [9]]
+    assert find([*seen[:1], *seen[2:]], DAY)[0].id == told[0].id
+    lasts = [Weakness("lifetime-too-long", "lifetime-too-long:a.py@shop", Place("a.py", line),
+                      f"a.py@shop makes credentials that last {line} years (exp).") for line in (3, 9)]  # fmt: skip
+    assert len(find(lasts, DAY)) == 1
+    # What readers say of one thing is one, whatever words they have for it.
+    of_one = [Weakness("iam-star-star", "aws:role/ops", Place("iam.tf", line), f"It may {line}.") for line in (3, 9)]
+    assert len(find(of_one, DAY)) == 1
+
+
 def test_an_identifier_alone_is_no_leak_and_is_a_static_key_in_a_pipeline() -> None:
     id: dict[str, Any] = {"kind": "aws-access-token", "is_identifier": True}
     assert cases(held("i", SERVICE, "config", **id)) == []

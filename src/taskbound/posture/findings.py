@@ -27,7 +27,7 @@ from taskbound.posture.rules import (
     used,
 )
 from taskbound.posture.rules.draft import Draft
-from taskbound.posture.sighting import Place, Sighting
+from taskbound.posture.sighting import Place, Sighting, Weakness
 
 # Where anybody has a mailbox.
 PUBLIC_MAIL = frozenset({"gmail.com", "outlook.com", "hotmail.com", "icloud.com", "proton.me", "gmx.de", "yahoo.com"})
@@ -130,7 +130,10 @@ def find(sightings: Iterable[Sighting], as_of: date, checkout: str = "") -> list
 
 
 def _weak(inventory: Inventory) -> Iterator[Draft]:
-    """Yield what readers found wrong by itself; what they say of one thing in one file is one."""
+    """Yield what readers found wrong by itself; what they say of one thing in one file is one.
+
+    What a file itself says is weak has the file for its subject: there each way to say so is one.
+    """
     mine = frozenset({"static-cloud-key-in-pipeline"})
     own = _own_domains(inventory)
     private = {one.id.partition(":")[2] for one in inventory.by_kind.get("repository", ()) if one.facts.get("private")}
@@ -142,10 +145,19 @@ def _weak(inventory: Inventory) -> Iterator[Draft]:
         and not (one.case == "agent-workflow-open-to-outsiders" and one.subject.rpartition("@")[2] in private)
         and not (one.case == "secret-sent-to-third-party-mcp" and _domain(inventory, one.subject) in own)
     )
-    for (case, subject, _), group in grouped(weaknesses, lambda one: (one.case, one.subject, one.place.path)).items():
+    groups = grouped(weaknesses, lambda one: (one.case, one.subject, one.place.path, _way(one)))
+    for (case, subject, _, way), group in groups.items():
         places = tuple(place for one in group for place in (one.place, *one.more))
         name = subject.partition("@")[0].rpartition(":")[2]
-        yield Draft(case, (subject,), group[0].says, places, name=name, holder=subject, key=subject)
+        yield Draft(case, (subject,), group[0].says, places, name=name, holder=subject, key=f"{way} {subject}".strip())
+
+
+def _way(one: Weakness) -> str:
+    """Return in which way a file says that it is weak: without its name, and without numbers and what is in brackets,
+    which change; "" of what has another subject than the file."""
+    named = one.subject.removeprefix(f"{one.case}:")
+    said = one.says.removeprefix(named) if named != one.subject else ""
+    return re.sub(r"\([^)]*\)|\d+", "", said).strip(" .")
 
 
 def _own_domains(inventory: Inventory) -> frozenset[str]:

@@ -1,4 +1,5 @@
-"""Leaks: credentials that lie in the open, each file and holder one finding; cloud keys in pipelines."""
+"""Leaks: credentials that lie in the open, each file and holder one finding, of a workflow each issuer; cloud keys in
+pipelines."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,6 +12,8 @@ from taskbound.posture.sighting import Credential
 URL_SPOTS = frozenset({"compose", "k8s-workload", "config", "file"})
 # Keys of clouds by the beginning of their kind. A Google API key is an application's and opens no cloud.
 CLOUD = ("aws-", "azure-", "alibaba-", "digitalocean-", "gcp-service-account", "hetzner-", "scaleway-", "yandex-")
+# How kinds begin that say nothing of an issuer.
+NOBODYS = frozenset({"generic", "private", "jwt", "password", "basic", "bearer", "secret", "token", "api", "aws"})
 
 # By the spot of a credential: the case of a literal that lies there.
 LEAKS: Mapping[str, str] = {
@@ -41,11 +44,11 @@ LEAKS: Mapping[str, str] = {
 
 def leaked(inventory: Inventory) -> Iterator[Draft]:
     """Yield literals. An identifier alone opens nothing; beside its secret it is one more place."""
-    groups = grouped(inventory.credentials, lambda one: (_case(one), one.place.path, one.holder.name))
+    groups = grouped(inventory.credentials, lambda one: (_case(one), one.place.path, one.holder.name, _issuer(one)))
     ids = grouped(
         (one for one in inventory.credentials if one.is_identifier), lambda one: (one.place.path, one.holder.name)
     )
-    for (case, path, holder), group in groups.items():
+    for (case, path, holder, issuer), group in groups.items():
         secrets = [one for one in group if not one.is_identifier]
         if not secrets:
             continue
@@ -65,7 +68,7 @@ def leaked(inventory: Inventory) -> Iterator[Draft]:
             kind=first.kind if len({one.kind for one in secrets}) == 1 else "",
             holder=holder,
             repository=first.holder.repository,
-            key=holder,
+            key=f"{issuer} {holder}".strip(),
             holds=held_of(secrets),
         )
 
@@ -98,6 +101,12 @@ def _case(one: Credential) -> str:
     if one.target and one.spot in URL_SPOTS:
         return "password-in-connection-url"
     return LEAKS.get(one.spot, "secret-in-file")
+
+
+def _issuer(one: Credential) -> str:
+    """Return whose a workflow's credential is, by its kind: each is for something else, and made anew elsewhere."""
+    issuer = one.kind.partition("-")[0]
+    return issuer if one.spot == "workflow" and issuer not in NOBODYS and not one.is_identifier else ""
 
 
 def _is_cloud(one: Credential) -> bool:
