@@ -393,3 +393,27 @@ def test_text_of_outsiders_that_becomes_code_is_told(trigger: str, step: str, li
 )
 def test_text_that_stays_text_or_is_an_insiders_is_not_told(trigger: str, step: str, job: str) -> None:
     assert INJECTED not in cases(".github/workflows/a.yml", reacting(trigger, step, job))
+
+
+@pytest.mark.parametrize(
+    ("block", "sound"),
+    [
+        ('"gitlab_project_access_token" "ci" {\n  name = "ci"', '\n  expires_at = "2031-06-01"'),
+        ('"gitlab_group_access_token" "ci" {\n  name = "ci"', "\n  rotation_configuration = {}"),
+        ('"cloudflare_api_token" "dns" {\n  name = "dns"', '\n  expires_on = "2031-06-01T00:00:00Z"'),
+        ('"grafana_service_account_token" "g" {\n  name = "g"', "\n  seconds_to_live = 3600"),
+    ],
+)
+def test_a_token_that_terraform_makes_has_an_end(block: str, sound: str) -> None:
+    assert cases("main.tf", f"resource {block}\n}}\n") == [ENDLESS]
+    assert cases("main.tf", f"resource {block}{sound}\n}}\n") == []
+
+
+@pytest.mark.parametrize(("end", "expected"), [("2036-01-01", {"token-with-long-life"}), ("2031-06-01", set())])
+def test_how_far_the_end_of_a_token_is_counts_from_the_day(end: str, expected: set[str]) -> None:
+    blocks = (
+        f'resource "gitlab_project_access_token" "ci" {{\n  expires_at = "{end}"\n}}\n',
+        f'data "azurerm_storage_account_sas" "s" {{\n  start  = "2031-04-01"\n  expiry = "{end}"\n}}\n',
+    )
+    for text in blocks:
+        assert {one.case for one in find(said("main.tf", text.encode()), date(2031, 5, 1))} == expected

@@ -46,6 +46,7 @@ WIDE, STATIC, LONG, ENDLESS = (
     "credential-made-without-end",
 )
 SOCKET = "docker-socket-mounted"
+SCOPES = "token-scopes-too-wide"
 GRANT = "GRANT ALL PRIVILEGES ON *.* TO 'shop'@'%';"
 JENKINS = "withCredentials([[$class: 'AmazonWebServicesCredentialsBinding', credentialsId: 'x']]) {\n"
 
@@ -186,6 +187,47 @@ WEAK: tuple[tuple[str, str, str], ...] = (
     (ENDLESS, "cfn.yaml", "Resources:\n  Key:\n    Type: AWS::IAM::AccessKey\n"),
     (ENDLESS, "mk.sh", "gcloud iam service-accounts keys create key.json --iam-account x\n"),
     (ENDLESS, "app.yaml", "api_token_ttl: never\n"),
+    # --- more ways to say the same ------------------------------------------------------------------
+    (OFF, "client.go", 'c, err := grpc.Dial("api.corp.example:443", grpc.WithInsecure())\n'),
+    (OFF, "client.py", "channel = grpc.insecure_channel('api.corp.example:50051')\n"),
+    (OFF, "agent.env", "VAULT_ADDR=http://vault.corp.example:8200\n"),
+    (ANY, "Dockerfile", "FROM node:22\nRUN npm config set strict-ssl false\n"),
+    (ANY, "otel.yaml", "otlp:\n  endpoint: otel.corp.example:4317\n  tls:\n    insecure: true\n"),
+    (ANY, "main.tf", 'provider "p" {\n  endpoint = "https://p.corp.example"\n  insecure = true\n}\n'),
+    (ANY, "site.conf", "proxy_pass https://up.corp.example;\nproxy_ssl_verify off;\n"),
+    (ANY, "haproxy.cfg", "server s1 10.0.0.5:443 ssl verify none\n"),
+    (ANY, "httpd.conf", "SSLProxyVerify none\n"),
+    (ANY, "get.py", "aiohttp.TCPConnector(ssl=False)\n"),
+    (ANY, "copy.py", "client.set_missing_host_key_policy(paramiko.AutoAddPolicy())\n"),
+    (ANY, "deploy.sh", "ssh -o StrictHostKeyChecking=no deploy@web.corp.example ./go\n"),
+    (ANY, "ansible.cfg", "[defaults]\nhost_key_checking = False\n"),
+    (ANY, "Trust.java", "public void checkServerTrusted(X509Certificate[] chain, String type) {}\n"),
+    (ANY, "Get.java", "connection.setHostnameVerifier((name, session) -> true);\n"),
+    (ANY, "get.js", "new Agent({ checkServerIdentity: () => undefined })\n"),
+    (ANY, "get.ps1", "Invoke-RestMethod -Uri https://api.corp.example -SkipCertificateCheck -Headers $h\n"),
+    (ANY, "get.sh", "wget --no-check-certificate --header='Authorization: Bearer x' https://api.corp.example/x\n"),
+    (OPEN, "app.env", "REDIS_URL=redis://cache.corp.example:6379/0\n"),
+    (OPEN, "app.yaml", "mongo: mongodb://m1.corp.example:27017/orders\n"),
+    (OPEN, "run.tf", '  role   = "roles/run.invoker"\n  member = "allUsers"\n'),
+    (OPEN, "sshd_config", "PermitEmptyPasswords yes\n"),
+    (OPEN, "kube.yaml", "- --authorization-mode=AlwaysAllow\n"),
+    (OPEN, "consul.hcl", "acl {\n  enabled = false\n}\n"),
+    (OPEN, "superset_config.py", "AUTH_ROLE_PUBLIC = 'Admin'\n"),
+    (OPEN, "grafana.ini", "[auth.anonymous]\nenabled = true\norg_role = Admin\n"),
+    (OPEN, "users.xml", "<users><default><password></password></default></users>\n"),
+    (OPEN, "init.sql", "CREATE USER 'app'@'%' IDENTIFIED BY '';\n"),
+    (OPEN, "traefik.yml", "api:\n  insecure: true\n"),
+    (OPEN, "serve.py", "from fastmcp import FastMCP\nmcp = FastMCP('a')\nmcp.run(host='0.0.0.0', port=8000)\n"),
+    (SIGNED, "Auth.java", "Jwts.parser().unsecured().build().parse(token)\n"),
+    (SIGNED, "auth.go", "tok, err := jwt.ParseInsecure(buf)\n"),
+    (LONG, "auth.go", "ExpiresAt: jwt.NewNumericDate(time.Now().AddDate(10, 0, 0))\n"),
+    (LONG, "auth.rb", "payload = { exp: 10.years.from_now.to_i }\n"),
+    (LONG, "app.yml", "jwt:\n  secret: ${S}\n  expiration: 31536000000\n"),
+    (LONG, "cert.yaml", "kind: Certificate\nspec:\n  duration: 87600h\n"),
+    (LONG, "share.sh", "az storage container generate-sas --name b --permissions r --expiry 2036-01-01\n"),
+    (ENDLESS, "config/sanctum.php", "return [\n    'expiration' => null,\n];\n"),
+    (SCOPES, "share.env", "SAS=sv=2022-11-02&ss=bfqt&srt=sco&sp=rwdlacup&se=2026-12-01\n"),
+    (SCOPES, "share.sh", "az storage account generate-sas --services bfqt --resource-types sco --permissions rwdl\n"),
 )
 
 SOUND: tuple[tuple[str, str], ...] = (
@@ -285,6 +327,45 @@ SOUND: tuple[tuple[str, str], ...] = (
     ("api/server.js", 'log.info("auth", "Disabled Auth: auto login to server")\n'),
     ("none.go", 'const UnsafeAllowNoneSignatureType magic = "none"\n'),
     ("Checkout.cs", "CardExpiration = DateTime.UtcNow.AddYears(5), // token of the card\n"),
+    # --- twins of more ways -------------------------------------------------------------------------
+    ("client.go", 'c, err := grpc.Dial("localhost:443", grpc.WithInsecure())\n'),
+    ("client.go", 'c, err := grpc.Dial("api.corp.example:443", grpc.WithTransportCredentials(creds))\n'),
+    ("agent.env", "VAULT_ADDR=http://127.0.0.1:8200\n"),
+    ("agent.env", "VAULT_ADDR=https://vault.corp.example:8200\n"),
+    ("flags.yaml", "insecure: true\n"),
+    ("otel.yaml", "otlp:\n  endpoint: collector:4317\n  tls:\n    insecure: true\n"),
+    ("site.conf", "proxy_pass https://up.corp.example;\nproxy_ssl_verify on;\n"),
+    ("haproxy.cfg", "server s1 10.0.0.5:443 ssl verify required\n"),
+    ("get.py", "aiohttp.TCPConnector(ssl=context)\n"),
+    ("copy.py", "client.set_missing_host_key_policy(paramiko.RejectPolicy())\n"),
+    ("deploy.sh", "ssh -o StrictHostKeyChecking=yes deploy@web.corp.example ./go\n"),
+    ("Trust.java", "public void checkServerTrusted(X509Certificate[] chain, String type) { check(chain); }\n"),
+    ("get.js", "new Agent({ checkServerIdentity: (host, cert) => check(host, cert) })\n"),
+    ("get.sh", "wget --no-check-certificate https://pub.corp.example/x\n"),
+    ("app.env", "REDIS_URL=redis://redis:6379/0\n"),
+    ("app.env", "REDIS_URL=redis://cache.corp.example:6379/0\nREDIS_PASSWORD=${P}\n"),
+    ("app.env", "REDIS_URL=rediss://cache.corp.example:6379/0\n"),
+    ("app.env", "REDIS_URL=redis://your-host.example.com:6379/0\n"),
+    ("run.tf", '  role   = "roles/storage.objectViewer"\n  member = "allUsers"\n'),
+    ("sshd_config", "PermitEmptyPasswords no\n"),
+    ("kube.yaml", "- --authorization-mode=Node,RBAC\n"),
+    ("consul.hcl", "acl {\n  enabled = true\n}\n"),
+    ("superset_config.py", "AUTH_ROLE_PUBLIC = 'Public'\n"),
+    ("grafana.ini", "[auth.anonymous]\nenabled = true\norg_role = Viewer\n"),
+    ("form.xml", "<form><password></password></form>\n"),
+    ("init.sql", "CREATE USER 'app'@'localhost' IDENTIFIED BY '';\n"),
+    ("traefik.yml", "api:\n  insecure: false\n"),
+    ("serve.py", "from fastmcp import FastMCP\nmcp = FastMCP('a', auth=x)\nmcp.run(host='0.0.0.0', port=8000)\n"),
+    ("serve.py", "from flask import Flask\napp.run(host='0.0.0.0')\n"),
+    ("auth.go", "cutoff := time.Now().AddDate(10, 0, 0)\n"),
+    ("auth.go", "ExpiresAt: jwt.NewNumericDate(time.Now().AddDate(0, 0, 1))\n"),
+    ("app.yml", "jwt:\n  secret: ${S}\n  expiration: 3600\n"),
+    ("app.yml", "cache:\n  expiration: 31536000000\n"),
+    ("cert.yaml", "kind: Certificate\nspec:\n  isCA: true\n  duration: 87600h\n"),
+    ("cert.yaml", "kind: Certificate\nspec:\n  duration: 2160h\n"),
+    ("share.sh", "az storage container generate-sas --name b --permissions r --expiry 2027-01-01\n"),
+    ("config/cache.php", "return [\n    'ttl' => null,\n];\n"),
+    ("share.env", "SAS=sv=2022-11-02&ss=b&srt=o&sp=r&se=2026-12-01\n"),
 )
 
 # The same, where no condition speaks of it, or it speaks of something else.
@@ -328,6 +409,10 @@ def test_what_is_weak_all_the_same_is_told(case: str, path: str, text: str) -> N
 @pytest.mark.parametrize(("path", "text"), SOUND, ids=[f"{path}-{n}" for n, (path, _) in enumerate(SOUND)])
 def test_what_is_sound_is_not(path: str, text: str) -> None:
     assert cases(path, text) == []
+
+
+def test_what_one_line_says_in_two_ways_is_said_once() -> None:
+    assert cases("db.yml", "url: jdbc:postgresql://pg.corp.example/pay?ssl=false&sslmode=disable\n") == [OFF]
 
 
 def test_the_line_is_the_one_that_says_it():

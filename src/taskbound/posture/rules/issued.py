@@ -60,8 +60,9 @@ def endless(inventory: Inventory) -> Iterator[Draft]:
         expires, created = moment(key, "expires"), moment(key, "created")
         if expires is None and key.kind in ENDING:
             yield _of_key(inventory, key, "token-without-expiry", f"{_named(key, True)} has no end.", "name", "expires")
-        elif key.kind in ENDING and expires and created and (days := (expires - created).days) > LIMITS.token:
-            says = f"{_named(key, True)} works until {expires.date()}, {_span(days)} after it was made."
+        elif key.kind in ENDING and expires and (days := (expires - (created or inventory.now)).days) > LIMITS.token:
+            after = "after it was made" if created else "from now"
+            says = f"{_named(key, True)} works until {expires.date()}, {_span(days)} {after}."
             yield _of_key(inventory, key, "token-with-long-life", says, "name", "expires")
         elif key.kind in LIMITS.lifetime and expires:
             days = (expires - (created or inventory.now)).days

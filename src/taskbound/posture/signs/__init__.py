@@ -65,7 +65,11 @@ def weaknesses(
     told = _places(known)
     notes.sightings = [one for one in notes.sightings if not _is_told(one, told)]
     told |= _places(notes.sightings)
+    said: set[tuple[str, int]] = set()  # one line may say one thing in two ways
     for sign, says, line in _seen(document, data, notes.environment(), words) if words else ():
+        if (sign.case, line) in said:
+            continue
+        said.add((sign.case, line))
         if not any((CASES[sign.case].nhi, line + beside) in told for beside in (-1, 0, 1)):
             subject = f"{'ci' if sign.case == PIPELINES else sign.case}:{notes.file}"
             notes.weakness(sign.case, notes.named(subject), line, f"{notes.named(notes.file)} {says}.")

@@ -6,7 +6,7 @@ Jupyter, Docker, kubelet, Argo, Traefik, Jenkins (JCasC), MCP Inspector.
 """
 
 from taskbound.posture.signs.sign import IS, NO, YES, Sign, Spot
-from taskbound.posture.signs.where import is_served, is_trial, says
+from taskbound.posture.signs.where import counts_surely, is_served, is_trial, says
 
 _CASE = "service-without-authentication"
 _KNOWN = says(
@@ -26,6 +26,31 @@ def _known(spot: Spot) -> bool:
 
 def _consul(spot: Spot) -> bool:
     return bool(says(r"\bacl\b|consul").search(spot.around + spot.path)) and not is_trial(spot)
+
+
+_OTHER_LOGIN = says(r"passw|_pass\b|\bpwd\b|auth|token|secret|credential|sentinel|\biam\b|rediss|certificate|\bacl\b")
+_ANYBODYS = says(r"//(?:[\w.-]*\.)?example\.(?:com|org|net)\b|//[\w.-]*\b(?:your|my|host)[-.]|//<|//\{")
+
+
+def _without_login(spot: Spot) -> bool:
+    """A URL of another machine without a password, where none is handed over beside it either."""
+    near = "\n".join((*spot.above.split("\n")[-4:], spot.after[:400]))
+    return counts_surely(spot) and not _OTHER_LOGIN.search(near) and not _ANYBODYS.search(spot.line)
+
+
+def _everybody(spot: Spot) -> bool:
+    """A role that lets do something, given to everybody; what is only read is open on purpose, mostly."""
+    return not is_trial(spot) and bool(_DOING.search(spot.around))
+
+
+_DOING = says(
+    r"roles/(?:run\.invoker|cloudfunctions\.invoker|owner|editor|iam\.|secretmanager\.|cloudsql\.|pubsub\."
+    r"|[\w.]*[aA]dmin\b|[\w.]*(?:objectCreator|writer|dataEditor|user)\b)"
+)
+
+
+def _listens(spot: Spot) -> bool:
+    return is_served(spot) and not says(r"auth|verifier|token|middleware").search(spot.above + spot.after)
 
 
 def _lambda(spot: Spot) -> bool:
@@ -87,6 +112,67 @@ SIGNS: tuple[Sign, ...] = (
         "runs a search engine without logins",
         only=is_served,
         anchor=r"xpack\.security\.enabled|plugins\.security\.disabled|DISABLE_SECURITY_PLUGIN",
+    ),
+    Sign(
+        _CASE,
+        r"\b(?:redis|amqp|mongodb|nats|stomp|mqtt)://[\w-]{1,60}(?:\.[\w-]{1,60}){1,8}(?::\d{2,5})?(?=[/\"'\s,]|$)",
+        "opens a store of another machine without a login",
+        only=_without_login,
+        anchor=r"\b(?:redis|amqp|mongodb|nats|stomp|mqtt)://[\w-]{1,60}\.",
+    ),
+    Sign(
+        _CASE,
+        r"\b(?:allUsers|allAuthenticatedUsers)\b",
+        "lets everybody do what a role lets do (allUsers)",
+        none=r"[=!]=|\bin\s*[(\[]|deny|constraints/",
+        only=_everybody,
+        anchor=r"\ball(?:Authenticated)?Users\b",
+    ),
+    Sign(_CASE, r"^[ \t]{0,8}PermitEmptyPasswords[ \t]{1,8}yes\b", "lets in by ssh without a password"),
+    Sign(
+        _CASE,
+        r"--client-cert-auth=false\b|--authorization-mode=[\w,]{0,40}AlwaysAllow\b|--insecure-port=[1-9]\d{0,4}\b",
+        "takes requests that nobody has signed, as an option says",
+        only=is_served,
+    ),
+    Sign(
+        _CASE,
+        r"\bacl[ \t]{0,8}(?:=[ \t]{0,4})?\{\s{1,20}enabled[ \t]*=[ \t]*false\b",
+        "lets in requests without a token (ACL)",
+        only=is_served,
+    ),
+    Sign(
+        _CASE,
+        rf"\b(?:AUTH_ROLE_PUBLIC|PUBLIC_ROLE_LIKE|\w{{0,24}}UNAUTHORIZED_ROLE|\w{{0,24}}ANONYMOUS_ROLE){IS}"
+        r"(?:admin|owner|editor|alpha|superuser)\b",
+        "makes whoever has not signed in an administrator",
+        only=is_served,
+        anchor=r"(?:AUTH_ROLE_PUBLIC|PUBLIC_ROLE_LIKE|UNAUTHORIZED_ROLE|ANONYMOUS_ROLE)",
+    ),
+    Sign(
+        _CASE,
+        r"\[auth\.anonymous\]\s{1,20}(?:[;#]?\w{1,30}[ \t]*=[^\n]{0,60}\s{1,20}){0,3}"
+        r"org_role[ \t]*=[ \t]*(?:admin|editor)\b",
+        "makes anybody an editor of Grafana",
+        only=is_served,
+        anchor=r"org_role[ \t]{0,4}=[ \t]{0,4}(?:admin|editor)",
+    ),
+    Sign(
+        _CASE,
+        r"\bidentified[ \t]{1,4}by[ \t]{1,4}(?:''|\"\")|<password>[ \t]*</password>|<password[ \t]*/>",
+        "makes a login of a database without a password",
+        none=r"^\s*(?:--|#)|@'?(?:localhost|127\.0\.0\.1)",
+        only=lambda spot: is_served(spot) and (spot.found[0][0] != "<" or "<users" in spot.above + spot.line),
+        anchor=r"identified[ \t]{1,4}by[ \t]{1,4}[\"']{2}|<password>[ \t]{0,4}</|<password[ \t]{0,4}/>",
+    ),
+    Sign(_CASE, r"\bx11vnc\b[^\n]{0,120}[ \t]-nopw\b", "shows a screen to whoever asks (VNC)", only=is_served),
+    Sign(_CASE, r"\bapi[\"']?:\s{1,12}insecure:[ \t]*true\b", "serves Traefik's API to whoever asks", only=is_served),
+    Sign(
+        _CASE,
+        r"\b(?:mcp|server|app)\.run(?:_async)?\([^\n)]{0,160}\bhost[ \t]*=[ \t]*[\"']0\.0\.0\.0",
+        "serves MCP to the network and asks nobody who they are",
+        only=lambda spot: bool(says(r"fastmcp|mcp\.server").search(spot.above)) and _listens(spot),
+        anchor=r"\.run(?:_async)?\(",
     ),
     Sign(_CASE, r"\bAllowAllAuthenticator\b", "runs Cassandra without logins", only=is_served),
     Sign(

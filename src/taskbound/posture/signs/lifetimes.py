@@ -97,6 +97,32 @@ def _long_in_code(spot: Spot) -> str:
     return f"makes credentials that last {told(length)}"
 
 
+def _years_in_code(spot: Spot) -> str:
+    """AddDate(10, 0, 0) of Go, 10.years.from_now of Ruby, where it is the end of a token."""
+    length = int(re.findall(r"\d+", spot.found[0])[0]) * YEAR
+    about = re.search(r"\bexp\b|expir|jwt|token|credential", spot.around, re.I)
+    return (
+        f"makes credentials that last {told(length)}"
+        if length > limit(spot.line) and about and not is_trial(spot)
+        else ""
+    )
+
+
+def _below_jwt(spot: Spot) -> str:
+    """A life that stands below `jwt:` or `token:`, in seconds where nothing is said."""
+    above = "\n".join(spot.above.split("\n")[-5:])
+    if not re.search(
+        r"^[ \t]*[\"']?[\w.-]*(?:jwt|token)[\w.-]*[\"']?[ \t]*[:=]?[ \t]*\{?[ \t\r]*$", above, re.I | re.M
+    ):
+        return ""
+    return _long(spot) if spot.path.endswith((".yaml", ".yml", ".json", ".toml", ".conf", ".properties")) else ""
+
+
+def _of_kubernetes(spot: Spot) -> str:
+    """cert-manager's Certificate; `privateKey` has a rotation of its own."""
+    return _certificate(spot) if re.search(r"kind:[ \t]*[\"']?Certificate\b", spot.around + spot.above) else ""
+
+
 def _hours_in_go(spot: Spot) -> str:
     length = prod(map(int, re.findall(r"\d+", spot.found[0]))) * 3600
     about = re.search(r"\bexp|jwt|token|credential", spot.around, re.I)
@@ -106,7 +132,9 @@ def _hours_in_go(spot: Spot) -> str:
 def _certificate(spot: Spot) -> str:
     """Of an authority's own certificate ten years are usual."""
     length = seconds(spot.found["name"], spot.found["value"])
-    authority = re.search(r"is_?ca(?:_certificate)?[\"']?\s*[:=]\s*true|\broot_?ca\b|self_signed_ca", spot.around, re.I)
+    authority = re.search(
+        r"is_?ca(?:_?certificate)?[\"']?\s*[:=]\s*true|\broot_?ca\b|self_signed_ca", spot.around, re.I
+    )
     return (
         f"makes certificates that last {told(length)}"
         if length > 3 * YEAR + DAY and not authority and not is_trial(spot)
@@ -116,7 +144,7 @@ def _certificate(spot: Spot) -> str:
 
 def _years(spot: Spot) -> bool:
     number = re.search(r"--years[= \t]+(\d+)", spot.found[0])
-    end = re.search(r"--end-date[= \t]+[\"']?(\d{4})", spot.found[0])
+    end = re.search(r"--(?:end-date|expiry)[= \t]+[\"']?(\d{4})", spot.found[0])
     return bool((number and int(number[1]) > 2) or (end and int(end[1]) > 2035))
 
 
@@ -221,6 +249,46 @@ SIGNS: tuple[Sign, ...] = (
         "makes a client secret that lasts for years",
         only=_years,
         anchor=r"\baz[ \t]{1,4}ad[ \t]",
+    ),
+    Sign(
+        _LONG,
+        r"\bgenerate-sas\b[^\n]{0,300}--expiry[= \t]{1,4}[\"']?\d{4}"
+        r"|\bstorage[ \t]{1,4}\w{1,20}[ \t]{1,4}policy[ \t]{1,4}create\b"
+        r"[^\n]{0,300}--expiry[= \t]{1,4}[\"']?\d{4}",
+        "makes a signature for a store (SAS) that works for years",
+        only=_years,
+        anchor=r"generate-sas\b|policy[ \t]{1,4}create\b",
+    ),
+    Sign(
+        _LONG,
+        r"\bAddDate\([ \t]*[1-9]\d?,|\b[1-9]\d?\.years?\.from_now\b",
+        "makes credentials that last for years",
+        none=r"cookie|cache|card|coupon|licen[cs]e|subscription|warranty",
+        only=_years_in_code,
+        anchor=r"\bAddDate\(|\.years?\.from_now",
+    ),
+    Sign(
+        _LONG,
+        rf"^[ \t\"'-]{{0,40}}(?P<name>(?:expiration|expiry|expires?|ttl|validity|lifetime|life-?span)(?:[-_]?in)?"
+        rf"(?:[-_]?(?:ms|millis|seconds|minutes|hours|days|time))?){IS}{_NUMBER}",
+        "makes credentials that last for years",
+        none=r"cookie|cache|refresh",
+        only=_below_jwt,
+        anchor=r"(?:expiration|expiry|expires?|ttl|validity|lifetime|life-?span)[\w-]{0,14}[\"']?[ \t]{0,4}[:=]",
+    ),
+    Sign(
+        _LONG,
+        rf"^[ \t]{{2,12}}(?P<name>duration){IS}(?P<value>\d{{4,7}}h)",
+        "makes certificates that last for years",
+        only=_of_kubernetes,
+        anchor=r"\bduration[\"']?:[ \t]{0,4}[\"']?\d{4,7}h",
+    ),
+    Sign(
+        _ENDLESS,
+        r"^[ \t]{0,12}['\"](?:expiration|ttl)['\"][ \t]*=>[ \t]*(?:env\([^\n)]{0,60},[ \t]*)?null\b",
+        "makes tokens that never end",
+        only=lambda spot: bool(re.search(r"(?:^|/)(?:sanctum|jwt|passport)\.php$", spot.path)),
+        anchor=r"['\"](?:expiration|ttl)['\"][ \t]{0,12}=>",
     ),
     Sign(
         _ENDLESS,

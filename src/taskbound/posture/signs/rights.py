@@ -202,6 +202,16 @@ SIGNS: tuple[Sign, ...] = (
         anchor=r"\+@all|allcommands",
     ),
     Sign(
+        "token-scopes-too-wide",
+        r"\bss=[bfqt]{2,4}&(?:amp;)?srt=[sco]{2,3}&(?:amp;)?sp=(?=[a-z]{0,16}w)(?=[a-z]{0,16}d)[a-z]{4,16}\b"
+        r"|\bstorage[ \t]{1,4}account[ \t]{1,4}generate-sas\b"
+        r"(?=[^\n]{0,300}--permissions[= \t]{1,4}[\"']?\w{0,12}[wd]\w{0,12}[wd])"
+        r"(?=[^\n]{0,300}--services[= \t]{1,4}[\"']?[bfqt]{2,4})",
+        "hands out a signature that may write and delete in all of a storage account (SAS)",
+        only=_not_trial,
+        anchor=r"\bss=[bfqt]{2,4}&|account[ \t]{1,4}generate-sas",
+    ),
+    Sign(
         "workflow-write-all",
         rf"\bdefault_workflow_permissions{IS}write\b",
         "gives every workflow a token that may write everything",

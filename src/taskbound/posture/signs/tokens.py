@@ -58,13 +58,16 @@ SIGNS: tuple[Sign, ...] = (
         r"|\bdangerous_insecure_decode"
         r"|\bsetSkipSignatureVerification\b|\bsetDisableRequireSignature\b|\bsetSkipAllValidators\b"
         r"|\bSignatureAlgorithm\.NONE\b"
+        r"|\bjwt\.ParseInsecure\(|\bjwt\.WithVerify\([ \t]*false|\.unsecured\(\)|\bparseClaimsJwt\("
+        r"|\bparseUnsecuredClaims\("
         r"|\bUnsafeAllowAlgNone\b|\bdecode_complete_unverified\b|\bget_unverified_claims\(",
         "believes a token without checking its signature",
         none=r"^\s*(?:(?:export|public|static|async)\s+)*(?:func|const|type|def|class|function)\b",  # whose it is
         only=_believed,
         anchor=(
             r"ParseUnverified|UnsafeAllow|insecure_disable_sig|dangerous_insecure|setSkip|setDisableRequire"
-            r"|SignatureAlgorithm\.NONE|_unverified"
+            r"|SignatureAlgorithm\.NONE|_unverified|ParseInsecure|jwt\.WithVerify|\.unsecured\(\)|parseClaimsJwt"
+            r"|parseUnsecuredClaims"
         ),
     ),
     Sign(

@@ -39,6 +39,22 @@ def _not_trial(spot: Spot) -> bool:
     return not is_trial(spot)
 
 
+def _insecure(spot: Spot) -> bool:
+    """`insecure: true` says something of a connection only beside what a connection has."""
+    return bool(re.search(r"\btls|\bssl|https://|endpoint|server[\"']?[ \t]*[:=]", spot.around, re.I)) and (
+        counts_surely(spot) and not spot.path.endswith((".py", ".go", ".ts", ".js", ".java", ".rs"))
+    )
+
+
+def _calls(spot: Spot) -> bool:
+    """Whether gRPC calls another machine: its address is a name and a port, without a scheme."""
+    named = _TARGET.findall(spot.line) or _TARGET.findall(spot.around)
+    return any("." in one and not re.match(r"127\.|0\.0\.0\.0|localhost", one) for one in named) and not is_trial(spot)
+
+
+_TARGET = re.compile(r"[\"'`](?:dns:///)?([\w-]+(?:\.[\w-]+)*):\d{2,5}[\"'`]")
+
+
 def _with_credential(spot: Spot) -> bool:
     return counts(spot) and bool(
         re.search(r"authorization|bearer|token|\s-u\s|--user\b|api[-_]?key|password", spot.line, re.I)
@@ -157,6 +173,21 @@ _SIGNS: tuple[Sign, ...] = (
     ),
     Sign(
         _OFF,
+        r"\bgrpc\.WithInsecure\(\)|\binsecure\.NewCredentials\(\)|\bgrpc(?:\.aio)?\.insecure_channel\("
+        r"|\b(?:Server|Channel)Credentials\.createInsecure\(\)|\.usePlaintext\(\)",
+        "calls another program without encryption (gRPC)",
+        only=_calls,
+        anchor=r"WithInsecure\(|insecure\.NewCredentials|insecure_channel\(|createInsecure\(|usePlaintext\(",
+    ),
+    Sign(
+        _OFF,
+        rf"\b(?:VAULT|BAO|CONSUL_HTTP|NOMAD)_ADDR{IS}http://[\w.-]{{1,100}}",
+        "talks to a store of secrets without encryption",
+        only=counts_surely,
+        anchor=r"(?:VAULT|BAO|CONSUL_HTTP|NOMAD)_ADDR",
+    ),
+    Sign(
+        _OFF,
         rf"security[-_.]?protocol{IS}(?:sasl_)?plaintext\b",
         "talks to Kafka without encryption (security.protocol)",
         only=counts,
@@ -184,7 +215,54 @@ _SIGNS: tuple[Sign, ...] = (
     # --- certificates -------------------------------------------------------------------------------
     Sign(_ANY, rf"NODE_TLS_REJECT_UNAUTHORIZED{IS}0\b", "takes any certificate (NODE_TLS_REJECT_UNAUTHORIZED=0)"),
     Sign(_ANY, rf"reject[-_]?unauthorized{IS}(?:false|0)\b", "takes any certificate (rejectUnauthorized)", only=counts),
-    Sign(_ANY, rf"strict[-_]?ssl{IS}(?:false|0)\b", "takes any certificate (strict-ssl)"),
+    Sign(
+        _ANY,
+        rf"strict[-_]?ssl(?:{IS}|[ \t]{{1,4}})(?:false|0)\b",
+        "takes any certificate (strict-ssl)",
+        anchor=r"strict[-_]?ssl",
+    ),
+    Sign(
+        _ANY,
+        rf"\binsecure{IS}true\b",
+        "takes any certificate, or needs none (insecure)",
+        only=_insecure,
+        anchor=r"\binsecure[\"']?[ \t]{0,8}[:=][ \t]{0,4}[\"']?true",
+    ),
+    Sign(
+        _ANY,
+        r"\b(?:proxy|grpc|uwsgi)_ssl_verify[ \t]{1,20}off\b|\bSSLProxyVerify[ \t]{1,20}none\b"
+        r"|\bSSLProxyCheckPeer(?:CN|Name)[ \t]{1,20}off\b|\bssl[ \t][^\n]{0,80}\bverify[ \t]{1,8}none\b",
+        "takes any certificate of the server behind it",
+        only=_not_trial,
+        anchor=r"_ssl_verify[ \t]{1,20}off|SSLProxyVerify|SSLProxyCheckPeer|verify[ \t]{1,8}none\b",
+    ),
+    Sign(
+        _ANY,
+        r"\b(?:get|post|put|patch|delete|request|ws_connect|TCPConnector)\([^\n]{0,160}\bssl[ \t]*=[ \t]*False\b",
+        "takes any certificate (ssl=False of aiohttp)",
+        only=lambda spot: spot.path.endswith((".py", ".ipynb")) and counts(spot),
+        anchor=r"\bssl[ \t]{0,4}=[ \t]{0,4}False\b",
+    ),
+    Sign(
+        _ANY,
+        r"\bAutoAddPolicy\(|\bMissingHostKeyPolicy\(\)|\bStrictHostKeyChecking[=: \t\"']{1,6}(?:no|off|false)\b"
+        rf"|\bhost_key_checking{IS}(?:false|no|0)\b|\bhostVerifier\W{{1,6}}\(\)[ \t]*=>[ \t]*true",
+        "takes any host key: whoever answers is taken for the machine",
+        only=counts,
+        anchor=(
+            r"AutoAddPolicy\(|MissingHostKeyPolicy|StrictHostKeyChecking[=: \t\"']{1,6}(?:no|off|false)"
+            r"|host_key_checking|hostVerifier"
+        ),
+    ),
+    Sign(
+        _ANY,
+        r"\bcheckServerTrusted\([^)\n]{0,160}\)[ \t]*(?:throws[ \t]{1,4}\w{1,60}[ \t]*)?\{[ \t]*\}"
+        r"|\b(?:setDefault)?(?:set)?HostnameVerifier\([ \t]*\(\w{1,20},[ \t]*\w{1,20}\)[ \t]*->[ \t]*true"
+        r"|\bcheckServerIdentity\W{1,6}(?:function[ \t]*)?\(\w{0,20}\)[ \t]*(?:=>)?[ \t]*(?:undefined|null|\{[ \t]*\})",
+        "takes any certificate: what should look at it does nothing",
+        only=_not_trial,
+        anchor=r"checkServerTrusted\(|HostnameVerifier\([ \t]*\(|checkServerIdentity",
+    ),
     Sign(
         _ANY,
         r"[,(\s.]verify[ \t]*=[ \t]*False\b",
@@ -251,6 +329,14 @@ _SIGNS: tuple[Sign, ...] = (
         "sends a credential to whoever answers (curl -k)",
         only=_with_credential,
         anchor=r"\bcurl[ \t]",
+    ),
+    Sign(
+        _ANY,
+        r"\b(?:wget|Invoke-(?:WebRequest|RestMethod)|iwr|irm)\b[^\n;|&]{0,240}[ \t](?:--no-check-certificate"
+        r"|-SkipCertificateCheck)\b",
+        "sends a credential to whoever answers",
+        only=lambda spot: counts(spot) and bool(re.search(r"header|auth|token|password|cred", spot.line, re.I)),
+        anchor=r"--no-check-certificate|-SkipCertificateCheck",
     ),
     Sign(
         _ANY,
