@@ -327,6 +327,9 @@ SOUND: tuple[tuple[str, str], ...] = (
     ("api/server.js", 'log.info("auth", "Disabled Auth: auto login to server")\n'),
     ("none.go", 'const UnsafeAllowNoneSignatureType magic = "none"\n'),
     ("Checkout.cs", "CardExpiration = DateTime.UtcNow.AddYears(5), // token of the card\n"),
+    ("plpgsql.control", "comment = 'PL/pgSQL'\nsuperuser = true\n"),
+    ("ssl.pyi", "def _create_unverified_context(protocol: int | None = None) -> SSLContext: ...\n"),
+    ("use.py", 'if not getattr(context, "check_hostname", False):\n    match(context)\n'),
     # --- twins of more ways -------------------------------------------------------------------------
     ("client.go", 'c, err := grpc.Dial("localhost:443", grpc.WithInsecure())\n'),
     ("client.go", 'c, err := grpc.Dial("api.corp.example:443", grpc.WithTransportCredentials(creds))\n'),

@@ -35,8 +35,8 @@ ABOVE = 3000  # bytes before the line, in which a condition is looked for
 LINES = 8  # before and after, in which what belongs to a sign is looked for
 BEFORE, AFTER = 480, 600  # bytes around the end of a match: no expression matches more
 _SKIPPED = re.compile(
-    r"\.(?:md|mdx|rst|adoc|txt|log|jsonl|ndjson|csv|tsv|html?|svg|ipynb|po|css|lock|sum|map|min\.js|gz|bak)(?:\.\d+)?$"
-    r"|(?:^|/)(?:tests?|__tests__|spec|fixtures?|testdata|mocks?|examples?|vendor|third_party|node_modules|docs?)/"
+    r"\.(?:md|mdx|rst|adoc|txt|pyi|control|log|jsonl|ndjson|csv|tsv|html?|svg|ipynb|po|css|lock|sum|map|min\.js|gz|bak)(?:\.\d+)?$"
+    r"|(?:^|/)(?:tests?|__tests__|spec|fixtures?|testdata|mocks?|examples?|benchmarks?|vendor|third_party|node_modules|docs?)/"
     r"|(?:^|/)[^/]*(?:_test\.go|\.test\.[jt]sx?|\.spec\.[jt]sx?|_spec\.rb|Tests?\.(?:java|cs|kt))$|(?:^|/)(?:test_[^/]*|conftest)\.py$"
     r"|[._-](?:example|sample|template|dist|tmpl)(?:\.[\w]+)?$|(?:^|/)(?:package-lock\.json|pnpm-lock\.yaml|CHANGELOG[^/]*)$"
     r"|(?:^|/)\.(?:\w*_)?history$",
@@ -105,7 +105,7 @@ def _seen(
 ) -> "Iterator[tuple[Sign, str, int]]":
     """Yield each sign that counts, what is said of it, and its line."""
     looked: set[tuple[int, int]] = set()
-    is_python = document.path.endswith((".py", ".pyi"))
+    is_python = document.path.endswith(".py")
     tried = Counter[int]()
     for end, number in found:
         tried[number] += 1

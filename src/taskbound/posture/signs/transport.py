@@ -278,7 +278,8 @@ _SIGNS: tuple[Sign, ...] = (
         rf"|ssl[-_]?validate|check[-_]?hostname|sslverify){IS}{NO}",
         "takes any certificate",
         # To skip it is what is switched off there.
-        none=r"(?:skip|disable|ignore)[-_. ]?(?:server)?(?:ssl|tls|https|cert|verif|host|peer)",
+        none=r"(?:skip|disable|ignore)[-_. ]?(?:server)?(?:ssl|tls|https|cert|verif|host|peer)"
+        r"|\bgetattr\([ \t]*\w+,[ \t]*[\"']check_hostname",  # what is asked of a context is not set in it
         only=counts,
     ),
     Sign(
