@@ -417,3 +417,35 @@ def test_how_far_the_end_of_a_token_is_counts_from_the_day(end: str, expected: s
     )
     for text in blocks:
         assert {one.case for one in find(said("main.tf", text.encode()), date(2031, 5, 1))} == expected
+
+
+def bound(role: str, group: str, kind: str = "ClusterRoleBinding") -> str:
+    return (
+        f"apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata: {{name: x}}\n"
+        f"roleRef: {{kind: ClusterRole, name: {role}}}\nsubjects:\n- kind: Group\n  name: {group}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "group", "expected"),
+    [
+        ("view", "system:unauthenticated", ["service-without-authentication"]),
+        ("edit", "system:authenticated", [RBAC]),
+        ("edit", "system:serviceaccounts", [RBAC]),
+        ("view", "system:authenticated", []),
+        ("system:public-info-viewer", "system:unauthenticated", []),
+        ("edit", "team-stock", []),
+    ],
+)
+def test_a_role_of_a_cluster_that_everybody_has(role: str, group: str, expected: list[str]) -> None:
+    assert cases("rbac.yaml", bound(role, group)) == expected
+
+
+@pytest.mark.parametrize("action", ["secretsmanager:GetSecretValue", "sts:AssumeRole", "iam:PassRole"])
+def test_every_secret_and_every_role_are_a_whole_service(action: str) -> None:
+    statement: dict[str, object] = {"Effect": "Allow", "Action": [action], "Resource": "*"}
+    assert cases("a.json", json.dumps({"Statement": [statement]})) == ["whole-service-on-everything"]
+    narrow = statement | {"Resource": "arn:aws:iam::1:role/stock"}
+    assert cases("a.json", json.dumps({"Statement": [narrow]})) == []
+    bounded = statement | {"Condition": {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}}
+    assert cases("a.json", json.dumps({"Statement": [bounded]})) == []

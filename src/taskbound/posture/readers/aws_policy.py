@@ -176,7 +176,9 @@ _RAISES = re.compile(
 # Services whose every action on every resource is data, keys or machines of others.
 _WHOLE = re.compile(
     r"(?:s3|sts|kms|ec2|ecs|eks|ecr|rds|sqs|sns|ssm|lambda|dynamodb|secretsmanager|cloudformation|route53|redshift"
-    r"|backup|codebuild|codepipeline|bedrock|sagemaker|glue|cognito-idp|sso|account):\*",
+    r"|backup|codebuild|codepipeline|bedrock|sagemaker|glue|cognito-idp|sso|account):\*"
+    # Every secret, every role that trusts the account, and every role for a machine.
+    r"|secretsmanager:(?:(?:Batch)?GetSecretValue|Get\*)|sts:AssumeRole\*?|iam:PassRole",
     re.I,
 )
 

@@ -39,6 +39,8 @@ def read(document: Document, notes: Notes) -> None:
             for label, one in node.items.items():
                 cluster = "cluster" in trail[-1][0]
                 _rules(notes, label, cluster, each(one.at("rule")))
+        elif kind in ("ClusterRoleBinding", "RoleBinding") and (group := _anybody(node)):
+            _for_anybody(notes, node, group)
         elif kind == "ClusterRoleBinding" and node.at("roleRef", "name").text in ("admin", "edit"):
             for subject in each(node.at("subjects")):
                 if subject.at("kind").text == "ServiceAccount":
@@ -48,6 +50,32 @@ def read(document: Document, notes: Notes) -> None:
                         f"{id} may read every secret and run anything in every namespace ({role.text}, cluster-wide)."
                     )
                     notes.weakness(_CASE, id, role, says, subject.at("name"))
+
+
+# Groups that are everybody's, and roles that are theirs by default.
+_ANYBODYS = ("system:unauthenticated", "system:anonymous")
+_EVERYBODYS = (*_ANYBODYS, "system:authenticated", "system:serviceaccounts")
+_OPEN_BY_DEFAULT = ("system:public-info-viewer", "system:basic-user", "system:discovery")
+
+
+def _anybody(binding: Node) -> Node | None:
+    """The subject that is everybody: whoever has not signed in, or for a role that changes things whoever has."""
+    role = binding.at("roleRef", "name").text
+    named = _EVERYBODYS if role in ("admin", "edit") else _ANYBODYS
+    if role in _OPEN_BY_DEFAULT or role == "cluster-admin":
+        return None
+    return next((one.at("name") for one in each(binding.at("subjects")) if one.at("name").text in named), None)
+
+
+def _for_anybody(notes: Notes, binding: Node, group: Node) -> None:
+    role, name = binding.at("roleRef", "name"), binding.at("metadata", "name").text
+    subject = notes.named(f"k8s-binding:{name}")
+    if group.text in _ANYBODYS:
+        says = f"{subject} gives {role.text} to {group.text}: whoever reaches the API server has it, without a login."
+        notes.weakness("service-without-authentication", subject, group, says, role)
+    else:
+        says = f"{subject} gives {role.text} to {group.text}: every workload has it."
+        notes.weakness(_CASE, subject, group, says, role)
 
 
 def _rules(notes: Notes, name: str, cluster: bool, rules: tuple[Node, ...]) -> None:

@@ -48,7 +48,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     Sign(
         _CASE,
-        r"\bgcloud[ \t]{1,4}auth[ \t]{1,4}activate-service-account\b",
+        r"\bgcloud[ \t]{1,4}auth[ \t]{1,4}activate-service-account\b|[\"']activate-service-account[\"']",
         "signs in at Google Cloud with a key that never ends",
         only=_in_pipeline,
     ),
@@ -115,14 +115,15 @@ SIGNS: tuple[Sign, ...] = (
         _CASE,
         (
             r"AmazonWebServicesCredentialsBinding|\bazureServicePrincipal\(|\bwithAWS\([^\n)]{0,120}credentials"
-            r"|\bgoogleServiceAccountPrivateKey\b"
+            rf"|\bgoogleServiceAccountPrivateKey\b|\bvariable:[ \t]*['\"](?:{_SECRETS})['\"]"
             r"|\bGOOGLE_APPLICATION_CREDENTIALS[\"']?[ \t]{0,4}=[ \t]{0,4}credentials\(|\bfile\([^\n"
             r")]{0,120}GOOGLE_APPLICATION_CREDENTIALS"
         ),
         "signs in at a cloud with a key that never ends",
         only=_in_pipeline,
         anchor=(
-            r"AmazonWebServicesCredentialsBinding|azureServicePrincipal|withAWS|googleServiceAccountPrivateKey"
+            rf"AmazonWebServicesCredentialsBinding|azureServicePrincipal|withAWS|googleServiceAccountPrivateKey"
+            rf"|variable:[ \t]{{0,4}}['\"](?:{_SECRETS})"
             r"|GOOGLE_APPLICATION_CREDENTIALS"
         ),
     ),

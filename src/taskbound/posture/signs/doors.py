@@ -128,6 +128,13 @@ SIGNS: tuple[Sign, ...] = (
         only=_everybody,
         anchor=r"\ball(?:Authenticated)?Users\b",
     ),
+    Sign(
+        _CASE,
+        r"^[ \t]{0,12}user[ \t]{1,4}default[ \t]{1,4}on[ \t]{1,4}nopass\b[^\n]{0,80}\+@all\b",
+        "lets whoever reaches Redis do everything",
+        only=is_served,
+        anchor=r"user[ \t]{1,4}default[ \t]{1,4}on[ \t]{1,4}nopass",
+    ),
     Sign(_CASE, r"^[ \t]{0,8}PermitEmptyPasswords[ \t]{1,8}yes\b", "lets in by ssh without a password"),
     Sign(
         _CASE,

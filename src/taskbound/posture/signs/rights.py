@@ -66,6 +66,15 @@ def _azure(spot: Spot) -> bool:
     return bool(_WHOLE_SCOPE.search(spot.around)) and not is_trial(spot)
 
 
+def _of_database(spot: Spot) -> bool:
+    """What MongoDB calls `role: "root"` is elsewhere a word of a page or of a test."""
+    if is_trial(spot):
+        return False
+    return "role" not in spot.found[0].lower()[:4] or bool(
+        re.search(r"createUser|\bdb\b|mongo|database|snowflake|atlas", spot.around, re.I)
+    )
+
+
 def _machine(spot: Spot) -> bool:
     return bool(re.search(r"serviceaccount|principalset|service_account", spot.around, re.I)) and not is_trial(spot)
 
@@ -200,6 +209,44 @@ SIGNS: tuple[Sign, ...] = (
         none=r"user\s+default\s",
         only=_not_trial,
         anchor=r"\+@all|allcommands",
+    ),
+    Sign(
+        _DATABASE,
+        r"\bgrant[ \t]{1,4}(?:role[ \t]{1,4})?(?:accountadmin|securityadmin|dba|sysdba)[ \t]{1,4}to\b"
+        r"|\brole[\"']?[ \t]*:[ \t]*[\"'](?:root|atlasAdmin|userAdminAnyDatabase|readWriteAnyDatabase"
+        r"|dbAdminAnyDatabase|__system)[\"']"
+        r"|\brole_name[\"']?[ \t]*=[ \t]*[\"'](?:atlasAdmin|ACCOUNTADMIN|SECURITYADMIN)[\"']",
+        "makes a database login an administrator of all of it",
+        none=r"^\s*(?:--|//)|\brevoke\b|to[ \t]+role[ \t]+(?:sysadmin|accountadmin)",
+        only=_of_database,
+        anchor=(
+            r"grant[ \t]{1,4}(?:role[ \t]{1,4})?(?:accountadmin|securityadmin|dba|sysdba)|role_name[\"']?[ \t]{0,4}="
+            r"|role[\"']?[ \t]{0,4}:[ \t]{0,4}[\"'](?:root|atlasAdmin|userAdminAny|readWriteAny|dbAdminAny|__system)"
+        ),
+    ),
+    Sign(
+        _DATABASE,
+        r"--operation[= \t]{1,4}all\b[^\n]{0,120}--(?:topic|group|cluster|resource-pattern)[^\n]{0,12}\*",
+        "lets a program do everything with every topic of Kafka",
+        none=r"--deny-principal",
+        only=_not_trial,
+        anchor=r"--operation[= \t]{1,4}all\b",
+    ),
+    Sign(
+        _DATABASE,
+        r"\bcluster[\"']?[ \t]*:[ \t]*\[[ \t]*[\"']all[\"'][ \t]*\]",
+        "lets a role do everything with a search engine",
+        none=r"superuser",
+        only=lambda spot: bool(re.search(r"indices|privileges", spot.around)) and not is_trial(spot),
+        anchor=r"cluster[\"']?[ \t]{0,4}:[ \t]{0,4}\[[ \t]{0,4}[\"']all",
+    ),
+    Sign(
+        _OWNER,
+        r"\bp,[ \t]*(?:role:)?[\w./-]{1,60},[ \t]*\*,[ \t]*\*,[ \t]*\*(?:/\*)?,[ \t]*allow\b",
+        "lets a role of Argo CD do everything with every project",
+        none=r"role:admin\b",
+        only=_not_trial,
+        anchor=r"\*,[ \t]{0,4}\*,[ \t]{0,4}\*(?:/\*)?,[ \t]{0,4}allow",
     ),
     Sign(
         "token-scopes-too-wide",

@@ -38,6 +38,13 @@ SIGNS: tuple[Sign, ...] = (
     ),
     Sign(
         _WIDE,
+        r"[\"'`](?P<sub>repo:[\w.-]{1,60}/[\w.-]{1,80}:pull_request)[\"'`]",
+        "gives its tokens to the pipeline of every pull request",
+        only=lambda spot: not re.search(r"\bdeny\b|not_?equals", spot.around[:4000], re.I),
+        anchor=r"repo:[\w.-]{1,60}/[\w.-]{1,80}:pull_request",
+    ),
+    Sign(
+        _WIDE,
         r"[\"'`\s\[=](?P<sub>project_path:[\w.${}/<>-]{0,100}\*[\w:/.*${}-]{0,120})",
         "lets in the tokens of more than one project",
         only=_of_github,
