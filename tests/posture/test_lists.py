@@ -778,6 +778,19 @@ def test_an_old_key_is_found_whatever_columns_a_list_has(table: str) -> None:
     )
 
 
+def test_when_a_key_was_used_may_stand_deeper_in_its_entry() -> None:
+    key = {
+        "UserName": "stock-sync",
+        "AccessKeyId": "AKIAQQQQWWWWEEEERRRR",
+        "Status": "Active",
+        "CreateDate": "2030-06-01T00:00:00Z",
+        "AccessKeyLastUsed": {"LastUsedDate": "2030-07-01T00:00:00Z", "ServiceName": "s3"},
+    }
+    assert "stale-access-key" in cases({"keys.json": rows(key)})
+    used = key | {"AccessKeyLastUsed": {"LastUsedDate": "2031-04-01T00:00:00Z"}}
+    assert "stale-access-key" not in cases({"keys.json": rows(used)})
+
+
 def test_when_a_key_was_used_may_stand_in_another_list() -> None:
     key = {
         "name": f"projects/p/serviceAccounts/{GOOGLES}",

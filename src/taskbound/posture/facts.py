@@ -33,3 +33,8 @@ def at(one: Principal | Remark, *members: str) -> tuple[Place, ...]:
         for name, offset in offsets.items()
         if fnmatchcase(name, member)
     )
+
+
+def called(one: Principal) -> str:
+    """Return what other lists call an identity: aws:user/etl and gcp-sa:etl@p.iam.gserviceaccount.com are etl."""
+    return one.id.partition(":")[2].rpartition("/")[2].partition("@")[0].lower()

@@ -70,6 +70,16 @@ NEXT: Mapping[tuple[str, str], str] = {
     ("never-used-access-key", "github-token"): "Let {owner} delete it (Settings, Developer settings, Tokens).",
     ("never-used-access-key", "github-deploy-key"): "Delete it in the repository's settings, under deploy keys.",
     ("never-used-access-key", "gitlab-token"): "Revoke it: glab api --method DELETE personal_access_tokens/{name}",
+    ("stale-access-key", "api-token"): "Revoke it at its issuer; nobody has used it for long.",
+    ("never-used-access-key", "api-token"): "Revoke it at its issuer: it was made for nothing.",
+    ("stale-access-key", "gcp-service-account-key"): "Switch it off now, delete it in two weeks: "
+    "gcloud iam service-accounts keys disable … --iam-account {name}",
+    ("never-used-access-key", "gcp-service-account-key"): "Delete it: "
+    "gcloud iam service-accounts keys delete … --iam-account {name}",
+    ("stale-access-key", "account-password"): "Switch the account {name} off now, delete it in two weeks.",
+    ("access-key-not-rotated", "account-password"): "Change the password of {name} and of all that use it, best by "
+    "something that changes it by itself (a managed account, a secret store).",
+    ("no-owner", "service-account"): "Find out who needs {name}, write them down in the list, or switch it off.",
     ("access-key-not-rotated", "gcp-service-account-key"): "Move its users to workload identity federation, then: "
     "gcloud iam service-accounts keys disable … --iam-account {name}",
     ("client-secret-until-2099", "gcp-service-account-key"): "Move its users to workload identity federation, then: "

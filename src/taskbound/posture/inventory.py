@@ -12,16 +12,17 @@ from fnmatch import fnmatchcase
 
 from taskbound.posture.catalogues.server import server
 from taskbound.posture.counted import has_ended, made_up
-from taskbound.posture.facts import moment, text
-from taskbound.posture.joined import grouped, joined, same_keys
+from taskbound.posture.facts import called, moment, text
+from taskbound.posture.joined import dated, grouped, joined, same_keys
 from taskbound.posture.people import parts_of, people_of, person_of
 from taskbound.posture.sighting import Credential, Place, Principal, Remark, Sighting, Use, Weakness
 from taskbound.posture.units import Unit, units_of
 
 KEYS = frozenset(
     {"aws-access-key", "gcp-service-account-key", "github-token", "github-deploy-key", "gitlab-token"}
-    | {"entra-client-secret", "entra-certificate", "api-token"}
+    | {"entra-client-secret", "entra-certificate", "api-token", "account-password"}
 )
+NAMED = frozenset({"aws-iam-user", "aws-iam-role", "entra-app", "gcp-service-account", "service-account"})
 LOGINS = frozenset({"postgres-role", "redis-user"})  # at servers that were asked
 SERVICE = frozenset(
     {"svc", "service", "srv", "bot", "robot", "ci", "cd", "cicd", "deploy", "deployer", "agent", "app", "api", "job"}
@@ -83,11 +84,12 @@ class Inventory:
         ]
         self.all_principals = principals
         self.principals = {one.id: one for one in principals}
+        self.owners_of = {one.of.lower(): one for one in self.remarks.get("owner-of", ())}
         self.by_kind: Mapping[str, Sequence[Principal]] = grouped(principals, lambda one: one.kind)
         self.people = dict(people_of(self.by_kind.get("person", ())))
         self._parts_of_people = set(parts_of(self.people))
         self.code_owners = grouped(sorted(code_owners, key=lambda one: (one.place, one.id)), _root)
-        self.keys = same_keys(one for one in principals if one.kind in KEYS)
+        self.keys = tuple(dated(one, self.now) for one in same_keys(one for one in principals if one.kind in KEYS))
         self._keys_of = grouped(self.keys, lambda one: text(one, "of"))
         self.units = units_of(self.credentials)
         logins = (one for one in principals if one.kind in LOGINS)
@@ -157,7 +159,13 @@ class Inventory:
             return ""
         owners = principal.facts.get("owners")
         named = text(principal, "owner") or (str(owners[0]) if isinstance(owners, tuple) and owners else "")
+        named = named or self.said_owner(principal)
         return self.named(named) if named else self.owner(text(principal, "of"))
+
+    def said_owner(self, one: Principal) -> str:
+        """Return who owns an identity by a list of names and owners; "" where none has its name."""
+        said = self.owners_of.get(called(one)) if one.kind in NAMED else None
+        return text(said, "owner") if said else ""
 
     def named(self, name: str) -> str:
         person = self.person(name)

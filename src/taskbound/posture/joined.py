@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from taskbound.posture.facts import moment, text
@@ -40,3 +41,12 @@ def grouped(of: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
     for one in of:
         groups[by(one)].append(one)
     return dict(groups)
+
+
+_SINCE = (("created", "age"), ("used", "idle"))  # a day, and how many days before the scan it was
+
+
+def dated(key: Principal, now: datetime) -> Principal:
+    """Give a key its days, where a list counts them back from the day of the scan ("400 days ago")."""
+    told = {fact: now - timedelta(days=days) for fact, since in _SINCE if isinstance(days := key.facts.get(since), int)}
+    return Principal(key.id, key.kind, key.place, {**key.facts, **told}) if told else key

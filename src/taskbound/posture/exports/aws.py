@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 
 from taskbound.posture.document import NOTHING, Document, Node
-from taskbound.posture.exports.columns import NAMES, plain
+from taskbound.posture.exports.columns import HERE, NAMES, plain
 from taskbound.posture.exports.rows import elsewhere, first, folded, moment, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Sighting, Use, Weakness
 
@@ -100,16 +100,44 @@ def read_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     facts: dict[str, object] = {
         "of": f"aws:user/{name}",
         "mark": mark(key.text),
-        "active": plain(status.text) in ("active", "enabled") or yes(status),
+        "active": plain(status.text) in HERE or yes(status),
     }
     if created := moment(first(members, "createdate", "created", "createdat", "createdon", "creationdate").text):
         facts["created"] = created
+    members = {**members, **folded(row.at("AccessKeyLastUsed"))}
     used = next((members[one] for one in _KEYS_USED if one in members), NOTHING)
-    if used.text:
+    if used.text and (idle := _days(used.text)) is not None:
+        facts["idle"] = idle
+    elif used.text:
         facts["used"] = moment(used.text)
+    if (age := _days(first(members, "accesskeyage", "keyage", "agedays", "agedays", "age").text)) is not None:
+        facts["age"] = age
+    if (
+        idle := _days(first(members, "lastuseddaysago", "daysunused", "idledays", "dayssincelastuse").text)
+    ) is not None:
+        facts["idle"] = idle
     if name != ROOT:
         yield Principal(f"aws:user/{name}", "aws-iam-user", Place(path, key.line))
     yield Principal(f"aws-key:{name}/{key.text[-4:]}", "aws-access-key", Place(path, key.line), facts)
+
+
+def read_keys(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a user with a list of keys of its own."""
+    members = folded(row)
+    name = first(members, *_KEYS_USERS, "name")
+    for number, one in enumerate(members["accesskeys"].list, 1):
+        key = folded(one)
+        id = first(key, *_KEY_IDS, "id", "keyid") or Node(f"{name.text}/{number}", one.line)
+        status = first(key, *_KEYS_STATUS) or Node("active", one.line)
+        made = first(key, "createdate", "created", "createdat", "createdon", "lastrotated", "rotated")
+        entry = {**one.items, "user": name, "access_key_id": id, "status": status, "created": made}
+        yield from read_key(path, Node(entry, one.line), mark)
+
+
+def _days(text: str) -> int | None:
+    """Return how many days are meant: "400", "400 days", "400 days ago"; None for everything else."""
+    told = re.fullmatch(r"(\d{1,5})(?: days?(?: ago)?)?", text.strip())
+    return int(told[1]) if told else None
 
 
 def read_unused(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
@@ -278,22 +306,22 @@ READERS = (
     ((frozenset({"findingType"}), frozenset({"resource"}), frozenset({"analyzedAt", "findingDetails"})), read_unused),
 )
 _KEY_IDS = ("accesskeyid", "accesskey")
-_KEYS_USERS = ("username", "user", "iamuser", "iamusername")
+_KEYS_USERS = ("username", "user", "iamuser", "iamusername", "login")
 _KEYS_STATUS = ("status", "active", "enabled", "isactive", "state")
 _KEYS_USED = ("lastuseddate", "lastused", "lastusedat", "lastusedon", "accesskeylastuseddate")
 _SLOTS = frozenset({"accesskey1active", "accesskey1lastrotated", "accesskey2active"})
 _BESIDE_OWNER = frozenset(
     {"resourcetype", "costcenter", "createdate", "team", "environment", "env", "purpose", "accountid", "account"}
 )
-_OWNED = frozenset((*OWNER_TAGS, *(f"tag{name}" for name in OWNER_TAGS)))
+OWNED = frozenset((*OWNER_TAGS, *(f"tag{name}" for name in OWNER_TAGS)))
 TABLES = (
     ((frozenset({"user", "username"}), frozenset({"arn", "userarn"}), _SLOTS), read_report),
     ((frozenset(_KEY_IDS), frozenset(_KEYS_USERS), frozenset(_KEYS_STATUS)), read_key),
+    ((frozenset({"accesskeys"}), frozenset((*_KEYS_USERS, "name"))), read_keys),
     ((frozenset((*RESOURCES, *_ANY)) - {"name"}, frozenset(TAG_KEYS), frozenset(TAG_VALUES)), read_tag),
 )
 # After all that has more of its own: lists of many things have an owner.
 OWNERS = (
-    ((frozenset({"resourcearn", "arn", "iamuser"}), _OWNED), read_tag),
-    ((frozenset({"username", "rolename"}), _OWNED, _BESIDE_OWNER), read_tag),
-    ((frozenset({"name", "identity"}), _OWNED, frozenset({"type", "kind"})), read_tag),
+    ((frozenset({"resourcearn", "arn", "iamuser"}), OWNED), read_tag),
+    ((frozenset({"username", "rolename"}), OWNED, _BESIDE_OWNER), read_tag),
 )

@@ -17,11 +17,13 @@ email: emailadresse mailadresse epostadresse correo correoelectronico courriel a
   adresseelectronique correocorporativo emailcorporativo emailprofessionnel emailaziendale postaelettronica
   indirizzoemail enderecoemail enderecodeemail emailadres epost epostadress eposta epostaadresi sahkoposti
   sahkopostiosoite adresemail adrespocztyelektronicznej emailcim adresademail
-login: anmeldename benutzerkennung kennung benutzerkonto identifiant identifiantutilisateur usuario usuariodered
+login: anmeldename benutzer utilisateur benutzerkennung kennung benutzerkonto identifiant identifiantutilisateur
+  usuario usuariodered
   nomedeusuario nomeutente gebruikersnaam anvandarnamn brugernavn brukernavn kayttajatunnus nazwauzytkownika
   uzivatelskejmeno felhasznalonev utilizator kullaniciadi benutzername nomdutilisateur nombredeusuario utilizador
 status: beschaeftigungsstatus mitarbeiterstatus beschaftigungsstatus statut estado estatus situacao situazione stato
   etat situacion estadolaboral stav stan tila allapot statusz stare durum statuszatrudnienia
+active: aktiv actif activo attivo ativo actief aktywny aktywna aktivni activ aktif aktiivinen istaktiv
 lefton: austritt austrittsdatum austrittam ausgeschiedenam ausscheiden ausscheidedatum letzterarbeitstag letztertag
   vertragsende beschaeftigungsende beschaftigungsende abgang abgangsdatum datedesortie datesortie sortie
   datededepart datedepart depart findecontrat datefincontrat datedefindecontrat datedefin fechadebaja fechabaja
@@ -46,6 +48,13 @@ lastname: nachname familienname nomdefamille apellido apellidos sobrenome cognom
   etternavn sukunimi nazwisko prijmeni vezeteknev numedefamilie soyad soyadi
 name: nombrecompleto nomcomplet nomecompleto nomecognome naam namn navn nimi nazwa jmenoaprijmeni nev nume adsoyad
   mitarbeiter mitarbeitername vollstaendigername vollstandigername
+tokenname: tokenbezeichnung jeton nomdujeton nomjeton nombredeltoken nombretoken nomedotoken nometoken nomedeltoken
+  tokennaam tokennamn tokennavn nazwatokenu nazevtokenu tokennev numetoken tokenadi tokenbenennung schluesselname
+  schlusselname nomdelacle nombredelaclave nomedachave nomechiave nomedellachiave sleutelnaam nyckelnamn noglenavn
+  nokkelnavn nazwaklucza nazevklice kulcsnev numecheie anahtaradi avaimennimi
+accesskeyid: schlusselid schluesselid zugriffsschlussel zugriffsschlusselid zugriffsschluessel identifiantdecle
+  idcledacces cledacces idclavedeacceso clavedeacceso idchavedeacesso chavedeacesso idchiavediaccesso toegangssleutel
+  toegangssleutelid atkomstnyckel adgangsnogle tilgangsnokkel kluczdostepu identyfikatorklucza pristupovyklic
 owner: besitzer besitzerin inhaber inhaberin eigentuemer eigentumer verantwortlich verantwortlicher ansprechpartner
   proprietaire titulaire propietario titular proprietario dono eigenaar agare ejer eier omistaja wlasciciel vlastnik
   tulajdonos proprietar sahip sahibi
@@ -57,6 +66,8 @@ expires: ablaufdatum laeuftab lauftab gueltigbis gultigbis ablauf expiream datee
 lastused: zuletztverwendet zuletztgenutzt letztenutzung letzteverwendung derniereutilisation dernierusage ultimouso
   ultimautilizacao ultimoutilizzo laatstgebruikt senastanvand sidstbrugt sistbrukt viimeksikaytetty ostatniouzyto
   ostatnieuzycie naposledypouzito utoljarahasznalva utoljara ultimautilizare sonkullanim
+lastactivity: letzteaktivitat letzteaktivitaet letzteanderung derniereactivite ultimaactividad ultimaatividade
+  ultimaattivita laatsteactiviteit senasteaktivitet sidsteaktivitet sisteaktivitet ostatniaaktywnosc posledniaktivita
 created: erstellt erstelltam angelegt angelegtam creele datedecreation datecreation fechadecreacion creadoel
   datadecriacao criadoem datacreazione datadicreazione creatoil aangemaakt aanmaakdatum skapad oprettet opprettet
   luotu utworzono datautworzenia vytvoreno letrehozva creatla olusturulma olusturulmatarihi
@@ -83,6 +94,10 @@ _GONE_ARE = (
     "entinen zwolniony zwolniona nieaktywny nieaktywna odszedl odeszla byly byla neaktivni ukoncen "
     "ukoncena odesel odesla propusten kilepett tavozott inactiv plecat plecata concediat ayrildi istenayrildi pasif "
     "eskicalisan istencikti"
+)
+_HERE_ARE = (
+    "active enabled aktiv actif active activo activa attivo attiva ativo ativa actief aktywny aktywna aktivni activ "
+    "aktif aktiivinen valid gultig gueltig valide valido"
 )
 _YES_ARE = "true yes y t 1 ja j oui o si s sim tak ano igen da evet kylla wahr vrai verdadero verdadeiro vero"
 _NO_ARE = "false no n f 0 nein non nao nie ne nem nu hayir ei nee nej nei falsch faux falso"
@@ -114,10 +129,11 @@ def _named(tables: str) -> Mapping[str, str]:
 
 # Words that APIs have too (service, cargo) are left out.
 NAMES: Mapping[str, str] = {**_named(scripts.NAMES), **_named(_NAMES)}
-GONE, YES, NO = (
+GONE, HERE, YES, NO = (
     frozenset(map(plain, one.split()))
     for one in (
         _GONE_ARE + scripts.GONE,
+        _HERE_ARE,
         f"{_YES_ARE} {scripts.YES}",
         f"{_NO_ARE} {scripts.NO}",
     )

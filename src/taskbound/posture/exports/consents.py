@@ -51,6 +51,7 @@ _SCOPES = (
     "scope",
     "permissions",
     "oauthscopes",
+    "apiscopes",
     "delegatedpermissions",
     "applicationpermissions",
     "grantedscopes",
@@ -87,6 +88,7 @@ _CONSENT = (
     "granttype",
     "installedfor",
     "access",
+    "type",
 )
 
 

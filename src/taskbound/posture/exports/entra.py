@@ -29,9 +29,9 @@ def read_application(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Principal(identity, "entra-app", Place(path, name.line), facts)
     for members, kind in KINDS.items():
         for number, secret in enumerate(row.at(members).list, 1):
-            ends = secret.at("endDateTime")
+            ends = first(secret.items, "endDateTime", "endDate")  # as the older API of the directory had it, too
             key: dict[str, object] = {"of": identity, "active": True, "name": secret.at("displayName").text}
-            if created := moment(secret.at("startDateTime").text):
+            if created := moment(first(secret.items, "startDateTime", "startDate").text):
                 key["created"] = created
             if expires := moment(ends.text):
                 key["expires"] = expires
@@ -64,7 +64,7 @@ def read_secret(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Principal(f"{kind}:{name.text}/{secret}", kind, Place(path, ends.line), key)
 
 
-_NAMES = ("applicationname", "appname", "appdisplayname", "appregistration", "application")
+_NAMES = ("applicationname", "appname", "appdisplayname", "appregistration", "application", "displayname")
 _ENDS = (
     *("secretenddate", "secretexpiry", "secretexpirydate", "secretexpires", "certificateenddate", "certenddate"),
     *("credentialenddate", "credentialexpiry", "enddatetime", "enddate", "expirydate", "expires", "expireson"),
@@ -76,7 +76,7 @@ TABLES = (
     (
         (
             frozenset(_NAMES),
-            frozenset({"applicationid", "appid", "clientid", "applicationobjectid"}),
+            frozenset({"applicationid", "appid", "clientid", "applicationobjectid", "application"}),
             frozenset({"secretname", "credentialname", "credentialtype", "keyid", "secretid", "secretenddate"}),
             frozenset(_ENDS),
         ),

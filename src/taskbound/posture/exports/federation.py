@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from taskbound.posture.document import Node
+from taskbound.posture.exports.columns import plain
 from taskbound.posture.exports.rows import first, folded
 from taskbound.posture.sighting import Mark, Place, Remark, Sighting, Weakness
 
@@ -44,13 +45,17 @@ def read_assignment(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     members = folded(row)
     role, scope = first(members, "roledefinitionname", "role", "rolename"), first(members, "scope")
     kind = first(members, "principaltype", "objecttype").text
-    name = first(members, "principalname", "displayname", "principalid", "objectid")
-    if kind == "User":
+    name = first(members, "principalname", "displayname", "principal", "principalid", "objectid")
+    if plain(kind) == "user":
         who = first(members, "signinname", "userprincipalname", "principalname", "mail")
         if "@" in who.text:
             names, of = {"names": (who.text.lower(),), "what": role.text}, f"azure:{role.text} of {scope.text}"
             yield Remark("right", of, Place(path, who.line), names)
-    elif kind in ("ServicePrincipal", "MSI") and role.text in _RULING and _WHOLE.fullmatch(scope.text):
+    elif (
+        plain(kind) in ("serviceprincipal", "msi", "application", "managedidentity", "app")
+        and role.text in _RULING
+        and _WHOLE.fullmatch(scope.text)
+    ):
         of = f"entra-app:{name.text}"
         says = f"{of} is {role.text} of {scope.text}: whoever holds its credentials owns it."
         yield Weakness(

@@ -3,11 +3,12 @@
 Topic `right`, of a member: `names` (by which the person may be known), `what`.
 """
 
+import re
 from collections.abc import Iterator
 
-from taskbound.posture.document import Node
+from taskbound.posture.document import NOTHING, Node
 from taskbound.posture.exports.columns import plain
-from taskbound.posture.exports.rows import below, first, moment, words, yes
+from taskbound.posture.exports.rows import below, first, folded, moment, rights, words, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Remark, Sighting
 
 READ = frozenset({"read", "none", ""})
@@ -26,8 +27,8 @@ def read_token(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     name = first(items, "token_name", "name", "authorized_credential_note", "note")
     last = row.at("token_last_eight")
     at = first(items, "token_last_eight", "token_name", "token_id", "credential_id").line or row.line
-    scopes = words(row.at("scopes"))
     permissions = _permissions(row)
+    scopes = words(row.at("scopes")) or (() if permissions else rights(row.at("permissions")))
     fine = bool(permissions) or plain(first(items, "type", "token_type").text) == "finegrained"
     permissions += [(one.text, one) for one in scopes if fine]  # a table may have one column for both
     facts: dict[str, object] = {
@@ -89,6 +90,24 @@ def read_installation(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Principal(f"github-app:{slug.text}", "github-app", Place(path, slug.line), facts)
 
 
+def read_app_line(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a line of a table of installed apps, as people write it: `All repositories`, `Administration: write`."""
+    members = folded(row)
+    name, chosen = first(members, *_APPS), first(members, *_SELECTIONS)
+    said = next((members[one] for one in ("permissions", "permission") if one in members), NOTHING)
+    told = [
+        f"{plain(one)}:{level}" for one, level in re.findall(r"(\w[\w -]{0,40}?)\s*[:=]\s*(\w+)", said.text.lower())
+    ]
+    told += [permission for permission, _ in _permissions(Node({"permissions": said}, row.line)) if said.items]
+    facts = {
+        "selection": "all" if plain(chosen.text).startswith("all") else "selected",
+        "permissions": tuple(told),
+        "account": first(members, "organization", "organisation", "org", "account").text,
+        "suspended": plain(first(members, "status", "state").text) in ("suspended", "removed", "uninstalled"),
+    }
+    yield Principal(f"github-app:{name.text}", "github-app", Place(path, name.line), facts)
+
+
 def read_member(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read a member or an outside collaborator: what counts is that they are in."""
     login, mail = row.at("login"), first(row.items, "saml_name_id", "email")
@@ -125,6 +144,9 @@ def read_deploy_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Principal(f"github-deploy-key:{id}", "github-deploy-key", Place(path, title.line), facts)
 
 
+_APPS = ("app", "appname", "githubapp", "appslug", "application")
+_SELECTIONS = ("repositoryaccess", "repositoryselection", "repositories", "selection", "repoaccess")
+TABLES = ((((frozenset(_APPS), frozenset(_SELECTIONS), frozenset({"permissions", "permission"})), read_app_line)),)
 READERS = (
     (
         (frozenset({"slug"}), frozenset({"owner"}), frozenset({"permissions"}), frozenset({"events", "external_url"})),

@@ -9,24 +9,45 @@ Topic `right`, of an account that works: `names`, `what`.
 import re
 from collections.abc import Iterator, Mapping
 
-from taskbound.posture.document import NOTHING, Node
+from taskbound.posture.document import NOTHING, Document, Node
 from taskbound.posture.exports.columns import GONE, plain
 from taskbound.posture.exports.rows import first, folded, moment, no, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Remark, Sighting
 
-MAIL = ("email", "emailaddress", "workemail", "primaryemail", "userprincipalname", "mail")
+MAIL = (
+    *("email", "emailaddress", "workemail", "primaryemail", "userprincipalname", "mail", "emailprimarywork"),
+    *("emailwork", "employeeemail", "empemail", "businessemail", "companyemail", "corporateemail", "officialemail"),
+    "workemailaddress",
+)
 NOT_THEIRS = ("manager", "supervisor", "personal", "private", "hr")
 LEFT_ON = (
     *("lefton", "left", "leftat", "leftdate", "leavedate", "leavingdate", "enddate", "lastday", "lastworkingday"),
     *("terminatedon", "terminatedat", "terminationdate", "offboardedon", "offboardedat", "employeeleavedatetime"),
     *("dateleft", "leaver", "leavedon", "exitdate", "exitedon", "separationdate", "departuredate", "departedon"),
     *("dateofleaving", "lastworkday", "lastdayofwork", "lastdayworked", "employmentenddate", "contractenddate"),
+    *("termdate", "termdt", "terminationdt", "enddt", "exitdt", "leavedt", "dateofexit", "dateoftermination"),
+    *("dateterminated", "terminationeffectivedate", "separatedon", "resignationdate", "offboarddate"),
+    *("deprovisionedat", "lastemploymentdate"),
     *("contractend", "terminated", "offboarded", "offboardingdate", "deactivationdate", "employeeleavedate"),
 )
 # Since when somebody is gone, where a list only says when their standing changed.
-GONE_ON = ("statuschanged", "deactivatedat", "deactivated", "disabledat", "suspendedat", "deletiontime", "deletedat")
+GONE_ON = (
+    "statuschanged",
+    "deactivatedat",
+    "deactivated",
+    "disabledat",
+    "suspendedat",
+    "deletiontime",
+    "deletedat",
+    "blockedat",
+)
+# A day under these alone says that somebody is gone: who is not has none.
+SINCE = ("suspendedat", "disabledat", "blockedat")
 # Members under which directories and HR systems keep a person's own.
-PARTS = ("profile", "attributes", "employment", "work", "personal", "internal", "user")
+PARTS = (
+    *("profile", "attributes", "employment", "work", "personal", "internal", "user", "contact", "contactinfo", "job"),
+    *("employee", "person", "details", "hr"),
+)
 IDS = ("id", "userid", "objectid", "oktaid", "gid")
 LOGINS = (
     "login",
@@ -49,16 +70,20 @@ LOGINS = (
 )
 STATUS = (
     *("status", "employmentstatus", "state", "accountstatus", "userstatus", "workerstatus", "employeestatus"),
-    *("lifecyclestatus", "hrstatus", "workstatus"),
+    *("lifecyclestatus", "hrstatus", "workstatus", "empstatus", "employmentstate", "personstatus", "associatestatus"),
 )
-# What only the accounts of one application have: GitLab's, Slack's.
+# What only the accounts of one application have: GitLab's, Slack's, Atlassian's.
 ACCOUNTS = frozenset(
     {"lastsigninat", "currentsigninat", "lastactivityon", "projectslimit", "avatarurl", "teamid", "billingactive"}
+    | {"addedtoorg", "accountid", *SINCE}
 )
 # What a list of people says beside an address and how they stand: with no more it may be of anybody.
 BESIDE = frozenset(
     {"team", "department", "manager", "title", "employeeid", "costcenter", "jobtitle", "hiredate", "startdate"}
-    | {"lastsignin", "orgunitpath", "billingactive", "deactivated", "statuschanged"}
+    | {"lastsignin", "orgunitpath", "billingactive", "deactivated", "statuschanged", "addedtoorg", "lastseen"}
+    | {"position", "office", "supervisor", "reportsto", "linemanager", "businessunit", "division", "employee", "worker"}
+    | {"employeename", "hiredon", "joinedon", "joindate", "dateofjoining", "employmenttype", "contracttype"}
+    | {"employeenumber", "empid", "accounttype"}
 )
 NO_DAY = 1970  # days of this year and before stand in tables for none: 0001, 1900, 1970
 ACCOUNTDISABLE = 2  # of userAccountControl in Active Directory
@@ -68,7 +93,7 @@ CREDENTIALS = frozenset({"password", "passwordhash", "passwd", "token", "secret"
 
 def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read a person. Who leaves on a day to come is still here: `left` is then False, and `left_on` says when."""
-    members = _spread(row)
+    members = spread(row)
     mail = first(members, *MAIL)
     if "@" not in mail.text:
         mail = _among(row)
@@ -104,7 +129,51 @@ def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Principal(f"person:{mail.text.strip().lower()}", "person", Place(path, mail.line), facts)
 
 
-def _spread(row: Node) -> Mapping[str, Node]:
+def read_leavers(document: Document) -> Iterator[Sighting]:
+    """Read the parts of a document that are called after people who are gone: `leavers:`, `former:`."""
+    for root in document.roots:
+        for name, of in root.items.items():
+            if _LEAVERS.search(_words(name)):
+                for one in of.list:
+                    yield from read_leaver(document.path, one)
+
+
+def is_of_leavers(path: str) -> bool:
+    """Tell whether a file is called after people who are gone."""
+    return bool(_LEAVERS.search(_words(path.rpartition("/")[2].partition(".")[0])))
+
+
+def read_leaver(path: str, row: Node, mark: Mark | None = None) -> Iterator[Sighting]:
+    """Read an entry of a list of nothing but leavers: an address, or whatever has one; who is to leave is here yet."""
+    members = folded(row)
+    mail = row if "@" in row.text else first(members, *MAIL)
+    status = plain(first(members, *STATUS).text)
+    if "@" not in mail.text or status in _STILL_HERE or _gone(members) or not set(LEFT_ON).isdisjoint(members):
+        return  # that says itself how they stand is read as any list of people is
+    facts: dict[str, object] = {"left_on": moment(first(members, *_DAYS).text), "logins": tuple(_called(row, members))}
+    facts["left"] = facts["left_on"] is None
+    yield Principal(f"person:{mail.text.strip().lower()}", "person", Place(path, mail.line), facts)
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[^a-z]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+_LEAVERS = re.compile(
+    r"\b(?:leavers?|former(?: (?:employees|staff|people|members|users))?|offboarded|off boarded|terminated|departed"
+    r"|departures|ex (?:employees|staff)|alumni|resigned|ausgeschieden|ausgetretene?|austritte|ehemalige"
+    r"|sortants?|bajas)\b"
+)
+_STILL_HERE = frozenset({"active", "planned", "pending", "scheduled", "open", "todo", "aktiv", "upcoming", "notice"})
+_DAYS = ("date", "on", "day", "when", "since", "datum", "fecha", "data", "effectivedate")
+
+
+def has_parts(row: Node) -> bool:
+    """Tell whether a row keeps a person's own in parts of it."""
+    return any(row.at(part).items for part in PARTS)
+
+
+def spread(row: Node) -> Mapping[str, Node]:
     """Return a row's members with those of the parts in which directories and HR systems keep them.
 
     A member may be a value with its label ({"label": "Email", "value": …}), as Personio writes them.
@@ -143,6 +212,7 @@ def _gone(members: Mapping[str, Node]) -> bool:
     return (
         (control.isdecimal() and bool(int(control[:12]) & ACCOUNTDISABLE))
         or plain(re.split(r"[(:;,/]| - ", status[:80])[0]) in GONE  # Terminated (voluntary)
+        or any(moment(members[name].text) for name in SINCE if name in members)
         or any(name in members and no(members[name]) for name in ("accountenabled", "enabled", "active", "isactive"))
         or any(
             name in members and yes(members[name])
@@ -154,6 +224,7 @@ def _gone(members: Mapping[str, Node]) -> bool:
 TABLES = (
     ((frozenset(LOGINS), frozenset(LEFT_ON)), read_person),
     ((frozenset(MAIL), frozenset(LEFT_ON)), read_person),
+    ((frozenset(MAIL), frozenset(SINCE)), read_person),
     ((frozenset({"primaryemail"}), frozenset({"suspended"})), read_person),
     # SCIM (RFC 7643), AWS Identity Center, Keycloak, JumpCloud, GitLab, Slack, Personio, BambooHR.
     ((frozenset({"username"}), frozenset({"active", "userstatus"}), frozenset({"emails", "name"})), read_person),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from taskbound.posture.document import NOTHING, Node
+from taskbound.posture.document import NOTHING, Document, Node
 from taskbound.posture.exports.columns import NAMES as COLUMNS
 from taskbound.posture.exports.columns import plain
 from taskbound.posture.exports.rows import first, folded, moment, yes
@@ -45,6 +45,17 @@ def read_repository(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     )
 
 
+def read_archived(document: Document) -> Iterator[Sighting]:
+    """Read the names under `archived:` and kin."""
+    for root in document.roots:
+        for name, of in root.items.items():
+            for one in of.list if plain(name) in _ARCHIVED_ARE else ():
+                if one.text:
+                    known = f"repository:{one.text.rstrip('/').rsplit('/', 1)[-1]}"
+                    yield Principal(known, "repository", Place(document.path, one.line), {"archived": True})
+
+
+_ARCHIVED_ARE = frozenset({"archived", "archivedrepositories", "archivedrepos", "archivedprojects"})
 TABLES = (
     ((frozenset(NAMES), frozenset(ARCHIVED), BESIDE), read_repository),
     ((frozenset({"repository", "repo", "fullname", "repositoryname"}), frozenset(STATUS), BESIDE), read_repository),

@@ -38,14 +38,21 @@ WRAPPERS = (
     "items",
     "data",
     "results",
+    "result",
 )
 _WRAPPERS = frozenset(WRAPPERS)
+_COLUMNS, _LINES = ("columns", "headers", "header", "fields"), ("rows", "data", "values", "records", "results")
+_ANSWER = frozenset({"data", "errors", "extensions"})
+DEPTH = 6  # in which an answer of GraphQL has its list
 # Of days beside ISO 8601. Those with slashes are read where their table shows what comes first.
-ORDERS = ("%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d.%m.%y")
+ORDERS = (
+    *("%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d.%m.%y"),
+    *("%d/%b/%Y", "%d-%b-%y", "%b %d %Y", "%a, %d %b %Y", "%a %b %d %Y", "%A, %B %d, %Y", "%A, %d %B %Y"),
+)
 _TIME = re.compile(r"[ T]+\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AP]M)?(?: ?(?:UTC|GMT|Z|\+00:?00))?$", re.IGNORECASE)
 _UNIX = re.compile(r"1\d{9}(?:\d{3})?")
 _EASTERN = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]?")
-_SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?=\D|$)")
+_SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d{2}$)(?=\D|$)")
 
 
 def rows(document: Document) -> Iterator[Node]:
@@ -56,8 +63,10 @@ def rows(document: Document) -> Iterator[Node]:
     waiting, first_is = list(reversed(document.roots)), _slashed(document) if document.format == "csv" else ""
     while waiting:
         node = waiting.pop()
-        if items := node.items:
-            wrapped = None if _WRAPPERS.isdisjoint(items) else _wrapped(items)
+        if table := _table(node):
+            yield from (_dated(row, first_is) if first_is else row for row in table)
+        elif items := node.items:
+            wrapped = (None if _WRAPPERS.isdisjoint(items) else _wrapped(items)) or _edges(items)
             if wrapped:
                 waiting.append(wrapped)
             else:
@@ -66,10 +75,108 @@ def rows(document: Document) -> Iterator[Node]:
             waiting += reversed(node.list)
 
 
+def _table(node: Node) -> tuple[Node, ...]:
+    """Return the rows of a table whose columns are named once: beside its rows, or as the first of them."""
+    columns = next((node.at(name).list for name in _COLUMNS if node.at(name).list), ())
+    if columns:
+        lines = next((node.at(name).list for name in _LINES if node.at(name).list), ())
+    elif len(node.list) > 1 and len(node.list[0].list) > 1:
+        columns, lines = node.list[0].list, node.list[1:]
+    else:
+        return ()
+    names = [one.text or first(one.items, "name", "label", "title", "field").text for one in columns]
+    if not lines or not all(names) or any(len(one.list) != len(names) for one in lines[:20]):
+        return ()
+    return tuple(Node(dict(zip(names, one.list, strict=False)), one.line) for one in lines)
+
+
+def _edges(items: Mapping[str, Node]) -> Node | None:
+    """Return what a connection of GraphQL holds, however deep an answer has it; None where there is none."""
+    if "edges" in items:
+        return Node([one.at("node") for one in items["edges"].list if one.at("node").items], items["edges"].line)
+    if _is_rows(items.get("nodes", NOTHING)):
+        return items["nodes"]
+    inner = items.get("data", NOTHING) if items.keys() <= _ANSWER else NOTHING
+    for _ in range(DEPTH):
+        if "edges" in inner.items or "nodes" in inner.items:
+            return _edges(inner.items)
+        inner = next((one for one in inner.items.values() if one.items), NOTHING)
+    return None
+
+
+def named(answer: Node) -> Sequence[Node]:
+    """Return the entries of a mapping from names: what is called so is a member of each, as whatever it is.
+
+    None where the entries are not alike, or are no more than one.
+    """
+    entries = answer.items
+    if len(entries) < 2 or not all(one.items for one in entries.values()):
+        return ()
+    members = [set(one.items) for one in entries.values()]
+    if len(set.intersection(*members)) < 2 and any(one != members[0] for one in members):
+        return ()
+    return tuple(
+        Node({"email" if "@" in name else "name": Node(name, one.line), **one.items}, one.line)
+        for name, one in entries.items()
+    )
+
+
 def inside(answer: Node) -> Sequence[Node]:
-    """Return the entries of an answer's only list, whatever it is called; none where more than texts stands beside."""
+    """Return the entries of an answer's only list, whatever it is called; none where more than texts stands beside.
+
+    Entries may have names instead of places, and there may be a single one.
+    """
     nested = [one for one in answer.items.values() if one.items or one.list]
-    return nested[0].list if len(nested) == 1 and _is_rows(nested[0]) else ()
+    if len(nested) != 1:
+        return named(answer)
+    if nested[0].items:
+        return named(nested[0]) or (nested[0],)
+    return nested[0].list if _is_rows(nested[0]) else ()
+
+
+_SPELLED = """
+displayName appId passwordCredentials keyCredentials startDateTime endDateTime userPrincipalName implicitGrantSettings
+enableAccessTokenIssuance eventTime eventName userIdentity sourceIPAddress userAgent userName accessKeyId accountId
+sessionContext sessionIssuer validAfterTime validBeforeTime keyType protoPayload authenticationInfo principalEmail
+requestMetadata callerIp callerSuppliedUserAgent app_slug repository_selection suspended_at
+"""
+SPELLED: Mapping[str, str] = {plain(name): name for name in _SPELLED.split()}
+
+
+def respelled(row: Node, depth: int = 0) -> Node:
+    """Return an entry as its API writes the names of members, however they are written here (end_date_time)."""
+    if depth > DEPTH:
+        return row
+    if row.items:
+        spelled = {
+            SPELLED.get(plain(name), name): respelled(one, depth + 1) if one.items or one.list else one
+            for name, one in row.items.items()
+        }
+        return Node(spelled, row.line)
+    return Node([respelled(one, depth + 1) for one in row.list], row.line) if row.list else row
+
+
+def resource(row: Node, beside: Mapping[tuple[str, str], Node]) -> Node:
+    """Return an entry of JSON:API as others write theirs: its attributes are its members, and who made it has a name.
+
+    `beside`: what its answer includes, by type and id. NOTHING where it is none.
+    Source: jsonapi.org, "Resource Objects".
+    """
+    attributes = row.at("attributes")
+    if not (attributes.items and row.at("type").text and row.at("id").text):
+        return NOTHING
+    members = {**attributes.items, "id": row.at("id")}
+    for name, one in row.at("relationships").items.items():
+        who = beside.get((one.at("data", "type").text, one.at("data", "id").text), NOTHING)
+        if mail := first(who.at("attributes").items, "email", "handle", "name"):
+            members[name] = Node(mail.text, one.line)
+    return Node(members, row.line)
+
+
+def included(document: Document) -> Mapping[tuple[str, str], Node]:
+    """Return what an answer of JSON:API includes, by type and id."""
+    told = (one for root in document.roots for one in root.at("included").list)
+    return {(one.at("type").text, one.at("id").text): one for one in told}
 
 
 def _slashed(document: Document) -> str:
@@ -95,7 +202,8 @@ def _dated(row: Node, first_is: str) -> Node:
         if not found:
             return node
         day, month = (found[1], found[2]) if first_is == "day" else (found[2], found[1])
-        return Node(f"{found[3]}-{month:0>2}-{day:0>2}{node.text[found.end() :]}", node.line, node.last)
+        year = found[3] if len(found[3]) == 4 else f"20{found[3]}"
+        return Node(f"{year}-{month:0>2}-{day:0>2}{node.text[found.end() :]}", node.line, node.last)
 
     return Node({name: iso(node) for name, node in row.items.items()}, row.line)
 
@@ -184,6 +292,11 @@ def words(node: Node) -> tuple[Node, ...]:
         return tuple(one for one in node.list if one.text)
     parts = (word.strip("'\"[]{}") for word in re.split(r"[\s,;|]+", node.text))
     return tuple(Node(word, node.line) for word in parts if word)
+
+
+def rights(node: Node) -> tuple[Node, ...]:
+    """Return what a member lets do: a text of several words is one right, too, as people write it ("Full access")."""
+    return (*words(node), *((node,) if " " in node.text.strip() else ()))
 
 
 def elsewhere(path: str, place: Place, *nodes: Node) -> tuple[Place, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from taskbound.posture.cases import CRITICAL, HIGH
+from taskbound.posture.exports.columns import plain
 from taskbound.posture.facts import at, moment, text, texts
 from taskbound.posture.inventory import Inventory
 from taskbound.posture.rules.draft import Draft, label, listed, places_of
@@ -12,12 +13,16 @@ from taskbound.posture.sighting import Credential, Holder, Place, Principal
 
 # Tokens that the issuer itself wants to have an end; deploy keys and access keys have none by their nature.
 ENDING = frozenset({"github-token", "gitlab-token", "api-token"})
-ROTATED = frozenset({"aws-access-key", "gcp-service-account-key"})
+ROTATED = frozenset({"aws-access-key", "gcp-service-account-key", "account-password"})
+WORDS = {"entra-client-secret": "secret", "account-password": "password"}  # what is called otherwise than a key
 # Scopes that administer or delete, whatever else a token is for.
 WIDE_SCOPES = frozenset(
     {"admin:org", "admin:enterprise", "manage_billing:enterprise", "delete_repo", "delete:packages", "site_admin"}
     | {"admin:org_hook", "admin:repo_hook", "admin:public_key", "admin:gpg_key", "admin:ssh_signing_key", "write:org"}
     | {"sudo", "admin_mode", "api"}
+    # As policies, roles and people call it.
+    | {"root", "admin", "administrator", "superuser", "owner", "*", "fullaccess", "fullcontrol", "orgowner"}
+    | {"accountadmin", "accountowner", "organizationadmin", "organizationowner", "superadmin", "globaladmin"}
 )
 WIDE_PERMISSIONS = frozenset(
     {"administration:write", "organization_administration:write", "members:write", "secrets:write"}
@@ -111,7 +116,7 @@ def _span(days: int) -> str:
 def too_wide(inventory: Inventory) -> Iterator[Draft]:
     """Yield tokens that may administer or delete."""
     for key in _live(inventory):
-        scopes = tuple(scope for scope in texts(key, "scopes") if scope in WIDE_SCOPES)
+        scopes = tuple(scope for scope in texts(key, "scopes") if scope in WIDE_SCOPES or plain(scope) in WIDE_SCOPES)
         permissions = tuple(one for one in texts(key, "permissions") if one in WIDE_PERMISSIONS)
         if not scopes and not (permissions and text(key, "selection") in ("all", "")):
             continue
@@ -180,9 +185,11 @@ def _work(held: Sequence[Credential]) -> str:
 
 
 def _live(inventory: Inventory) -> Iterator[Principal]:
-    """Yield keys that work: not switched off, and not past their end."""
+    """Yield keys that work: not switched off, not past their end, and passwords of services alone."""
     for key in inventory.keys:
         expires = moment(key, "expires")
+        if key.kind == "account-password" and not inventory.is_service(text(key, "of").replace(":", "/")):
+            continue
         if key.facts.get("active", True) and not (expires and expires < inventory.now):
             yield key
 
@@ -190,7 +197,7 @@ def _live(inventory: Inventory) -> Iterator[Principal]:
 def _named(key: Principal, first: bool = False) -> str:
     """Say which key is meant: that of a user, or a token by its name; `first`: as a sentence begins."""
     if of := text(key, "of"):
-        return f"{'A' if first else 'a'} {'secret' if key.kind == 'entra-client-secret' else 'key'} of {of}"
+        return f"{'A' if first else 'a'} {WORDS.get(key.kind, 'key')} of {of}"
     kind = "key" if key.kind.endswith("key") else "token"
     named = text(key, "name") or key.id.partition(":")[2]
     return f"{kind.capitalize() if first else kind} {named}"

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from taskbound.posture.facts import at, moment, text, texts
+from taskbound.posture.facts import at, called, moment, text, texts
 from taskbound.posture.inventory import Inventory
 from taskbound.posture.rules.draft import Draft, labels, listed, places_of
 from taskbound.posture.rules.issued import WIDE_PERMISSIONS
@@ -12,7 +12,7 @@ from taskbound.posture.sighting import Credential, Place, Principal
 
 # Of these kinds a list says who owns them: a missing owner means that there is none.
 WRITING_PERMISSIONS = frozenset({"contents:write", "workflows:write", "actions:write", "environments:write"})
-OWNED = {"aws-iam-user": "of AWS", "entra-app": "in Entra ID"}
+OWNED = {"aws-iam-user": "of AWS", "entra-app": "in Entra ID", "service-account": "accounts of services"}
 
 
 # The case, the fact of an application, and what is said of it.
@@ -22,7 +22,8 @@ GRANTS = (("implicit-grant-enabled", "implicit", "is given access tokens in the 
 def of_leavers(inventory: Inventory) -> Iterator[Draft]:
     """Yield identities whose owner has left and which can still sign in."""
     for identity in _identities(inventory):
-        owners = texts(identity, "owners") or tuple(filter(None, (text(identity, "owner"),)))
+        said = text(identity, "owner") or inventory.said_owner(identity)
+        owners = texts(identity, "owners") or tuple(filter(None, (said,)))
         own = inventory.person(_name(identity.id))
         if own and inventory.has_left(own.id.removeprefix("person:")):
             owners = (own.id.removeprefix("person:"),)
@@ -39,10 +40,18 @@ def without_owner(inventory: Inventory) -> Iterator[Draft]:
     for kind, named in OWNED.items():
         lists = inventory.by_kind.get("owner-list", ())
         sources = [one.place for one in lists if one.id == f"owners:{kind}"]
+        # A list of names and owners is one of these if it has the name of any of them.
+        known = [
+            said
+            for one in _identities(inventory)
+            if one.kind == kind and (said := inventory.owners_of.get(called(one)))
+        ]
+        sources += [Place(said.place.path, 1) for said in known[:1] if not sources]
         without = [
             one
             for one in _identities(inventory)
             if one.kind == kind
+            and (kind != "service-account" or inventory.is_service(one.id.replace(":", "/")))
             and not inventory.owner(one.id)
             and (
                 "owners" in one.facts
@@ -148,7 +157,7 @@ def archived(inventory: Inventory) -> Iterator[Draft]:
 
 
 def _identities(inventory: Inventory) -> Iterator[Principal]:
-    for kind in ("aws-iam-user", "aws-root", "entra-app", "gcp-service-account"):
+    for kind in ("aws-iam-user", "aws-root", "entra-app", "gcp-service-account", "service-account"):
         yield from inventory.by_kind.get(kind, ())
 
 
