@@ -75,9 +75,7 @@ def _injected(notes: Notes, subject: str, job: Node, above: tuple[Node, ...], tr
             if found:
                 at = Node(None, script.line_of(script.text.count("\n", 0, found.start())))
                 trigger = next(iter(triggers))
-                says = (
-                    f"{subject} puts a text that anybody can write into a script of its ({trigger}), where it is code."
-                )
+                says = f"{subject} puts a text that anybody can write into one of its scripts ({trigger})."
                 notes.weakness("pipeline-takes-text-for-code", subject, at, says, triggers[trigger])
 
 
