@@ -60,6 +60,8 @@ def _kept(root: Node) -> Iterator[Keys]:
     That all of it is secret is said by its kind; users, hosts and settings are kept there too, so that it has to look
     like what a machine made: both cases and digits, in base64 or as it is (`data`, `stringData`).
     """
+    if not root.items:  # a line of a log: there are many
+        return
     objects = [((), root), *((("items", str(place)), one) for place, one in enumerate(root.at("items").list))]
     for keys, one in objects:
         if one.at("kind").text == "Secret" and one.at("apiVersion").text == "v1":

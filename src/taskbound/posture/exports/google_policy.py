@@ -27,6 +27,8 @@ def read_policy(document: Document) -> Iterator[Sighting]:
     """Read a policy: who has roles, people and programs."""
     for root in document.roots:
         for answer in root.list or (root,):
+            if not answer.items:  # a line of a log: there are many
+                continue
             policy = answer.at("policy") or answer
             if policy.at("bindings").list and ("etag" in policy.items or "version" in policy.items):
                 for binding in policy.at("bindings").list:
