@@ -40,7 +40,7 @@ from taskbound.posture.exports import (
     trail,
 )
 from taskbound.posture.exports.meaning import columns, flat, lists, read_meant
-from taskbound.posture.exports.rows import folded, included, inside, resource, respelled, rows
+from taskbound.posture.exports.rows import folded, included, inside, resource, respelled, rows, spelled
 from taskbound.posture.sighting import Mark, Place, Remark, Sighting
 
 Reader = Callable[[str, Node, Mark], Iterator[Sighting]]
@@ -172,10 +172,10 @@ def _spelling(row: Node) -> Reader | None:
 
     What has no parts is a line of a table.
     """
-    if not any(one.items or one.list for one in row.items.values()):
+    names = frozenset(map(spelled, row.items))
+    if names == row.items.keys() or not any(one.items or one.list for one in row.items.values()):
         return None
-    spelled = respelled(row)
-    if spelled.items.keys() == row.items.keys() or not (reader := _first(READERS, spelled.items.keys())):
+    if not (reader := _first(READERS, names)):
         return None
     return lambda path, one, mark: reader(path, respelled(one), mark)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from taskbound.posture.document import NOTHING, Document, Node
 from taskbound.posture.exports.columns import NAMES, NO, YES, plain
@@ -143,13 +144,19 @@ requestMetadata callerIp callerSuppliedUserAgent app_slug repository_selection s
 SPELLED: Mapping[str, str] = {plain(name): name for name in _SPELLED.split()}
 
 
+@lru_cache(maxsize=4096)
+def spelled(name: str) -> str:
+    """Return a member's name as its API writes it."""
+    return SPELLED.get(plain(name), name)
+
+
 def respelled(row: Node, depth: int = 0) -> Node:
     """Return an entry as its API writes the names of members, however they are written here (end_date_time)."""
     if depth > DEPTH:
         return row
     if row.items:
         spelled = {
-            SPELLED.get(plain(name), name): respelled(one, depth + 1) if one.items or one.list else one
+            spelled(name): respelled(one, depth + 1) if one.items or one.list else one
             for name, one in row.items.items()
         }
         return Node(spelled, row.line)
