@@ -2,6 +2,7 @@
 
 import pytest
 
+from taskbound.posture import harmless
 from taskbound.posture.detection import Detector
 from taskbound.posture.scan import scan
 from taskbound.posture.sighting import Credential
@@ -58,3 +59,11 @@ def test_what_is_sealed_for_a_cluster_or_a_service_is_no_leak():
     assert found(".travis.yml", f"env:\n  global:\n    - secure: {SEALED}\n") == []
     assert found("session.yaml", f"session:\n  secure:\n    token: {SEALED}\n") == [3]
     assert found("plain.yaml", f"spec:\n  data:\n    token: {SEALED}\n") == [3]
+
+
+@pytest.mark.parametrize("text", [b'"""\\', b"'''\\", b'"""\\"""x\\'])
+def test_a_text_that_never_ends_is_gone_over_once(text):
+    """What is not taken for a text of three quotes would be looked through to the end from each of its quotes."""
+    data = b"\n" + text * 1000
+    ends = [one.end() for one in harmless._TEXTS.finditer(data)]
+    assert ends[-1] == len(data) and len(ends) < 4

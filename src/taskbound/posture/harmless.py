@@ -34,13 +34,13 @@ MADE_UP = frozenset(
 )
 _EXAMPLES = re.compile(r"(?i)(?:x-)?examples?")  # members of OpenAPI, JSON Schema
 _SHOWN = (b">>> ", b"/// ", b"//! ")  # Python's prompt, Rust's and .NET's documentation
-# Remarks and texts of Python, in order: quotes within one of them open nothing.
+# Python up to the end of a text in three quotes: quotes within remarks and other texts open nothing.
 _TEXTS = re.compile(
-    rb"#[^\n]*+"
-    rb'|("""(?:[^"\\]++|\\.|"(?!""))*+(?:"""|\Z)'
-    rb"|'''(?:[^'\\]++|\\.|'(?!''))*+(?:'''|\Z))"
-    rb'|"(?:[^"\\\n]|\\.)*+"?'
-    rb"|'(?:[^'\\\n]|\\.)*+'?",
+    rb"(?:[^\"'#]++|#[^\n]*+"
+    rb'|"(?!"")(?:[^"\\\n]++|\\.)*+"?|""(?!")'
+    rb"|'(?!'')(?:[^'\\\n]++|\\.)*+'?|''(?!'))*+"
+    rb'("""(?:[^"\\]++|\\(?:.|\Z)|"(?!""))*+(?:"""|\Z)'
+    rb"|'''(?:[^'\\]++|\\(?:.|\Z)|'(?!''))*+(?:'''|\Z))?",
     re.S,
 )
 PROSE = frozenset(("markdown", "text"))
@@ -63,7 +63,7 @@ def is_docstring(data: bytes, at: int) -> bool:
 
 @lru_cache(maxsize=1)  # each place of a file is asked for
 def _docstrings(data: bytes) -> tuple[tuple[int, int], ...]:
-    texts = (one.span() for one in _TEXTS.finditer(data) if one.start(1) >= 0)
+    texts = (one.span(1) for one in _TEXTS.finditer(data) if one[1])
     return tuple(
         (start, end) for start, end in texts if not data[data.rfind(b"\n", 0, start) + 1 : start].strip(b" \trR")
     )
