@@ -61,3 +61,46 @@ def test_a_quote_that_does_not_end_is_told_and_swallows_nothing():
     document = parse("a.csv", b'a,b\n1,"x\n2,y\n')
     assert document.problem == "line 2: a quote does not end"
     assert [row.at("a").value for row in document.roots[0].list] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("above", "sign"),
+    [
+        ("Tokens of the shop (2 May 2031);;;\n", ";"),
+        ("Tokens of the shop\n", ";"),
+        ("Tokens of the shop\n\nfor the audit of May\n", ","),
+        ('"Tokens of the shop",,,\n,,,\n', ","),
+        ("sep=;\n", ";"),
+        ("SEP=\t\n", "\t"),
+        ('"sep=|"\n', "|"),
+    ],
+)
+def test_what_stands_above_the_header_is_no_row(above: str, sign: str) -> None:
+    rows = sign.join(("Name", "Owner", "Last used", "Note")), sign.join(("mirror", "rv", "2 May", "a, b"))
+    if sign == ",":
+        rows = rows[0], 'mirror,rv,2 May,"a, b"'
+    document = parse("a.csv", (above + "\n".join(rows) + "\n").encode())
+    [row] = document.roots[0].list
+    assert {name: one.text for name, one in row.items.items()} == {
+        "Name": "mirror",
+        "Owner": "rv",
+        "Last used": "2 May",
+        "Note": "a, b",
+    }
+    assert row.line == above.count("\n") + 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Last used,,\nmirror,rv,2031-05-02\n",  # a day is no column's name
+        "Token name\nmirror\nloader\n",  # one column
+        "Token name;Made by;Role\nmirror;a, b, c, d;x\n",  # commas of a text
+        "Token name\nmirror, as of May\n",  # two words of a remark
+        "token=a b\nx,y,z\n",
+        "name,,\nalpha,beta,gamma\n",  # one word is a name
+    ],
+)
+def test_a_header_that_looks_odd_stays_one(text: str) -> None:
+    names = list(parse("a.csv", text.encode()).roots[0].list[0].items)
+    assert names[0] in text.partition("\n")[0]

@@ -1,7 +1,8 @@
 """Comma-separated values (RFC 4180), also with semicolons or tabs: a sequence of mappings by the header.
 
 A cell's line is where it begins, also after cells with line ends within. Cells above the header's number, and
-columns without a name, are named "column 3".
+columns without a name, are named "column 3". What a program or a person writes above the header is no row: the title
+of a report, `sep=;`.
 """
 
 import re
@@ -11,16 +12,18 @@ from taskbound.posture.parsers.tree import Tree, put
 
 _QUOTED = re.compile(r' *"((?:[^"]|"")*+)"')
 _BY_DELIMITER = {sign: re.compile(rf"[^{sign}\n]*+") for sign in (",", ";", "\t", "|")}
+_MOST_ABOVE = 8  # lines in which a header is looked for
+_LEAST = 3  # of names that a header below a title has: fewer are a remark's words
+_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?[,;|\t]*', re.IGNORECASE)  # as Excel reads it
 _Cell = tuple[str, int, int]  # its text, and the first and the last line on which it stands
 
 
 def read_csv(text: str, tree: Tree) -> None:
     """Read rows until the end. Raises Unreadable."""
-    header = text.lstrip("\n").partition("\n")[0]
-    sign = max(_BY_DELIMITER, key=header.count)
+    at, line, sign = _header(text)
     names: list[str] | None = None
     tree.open_sequence(1)
-    at, line, quotes = 0, 1, True
+    quotes = True
     while at < len(text):
         begin, end = line, text.find("\n", at)
         row = text[at : end if end >= 0 else len(text)]
@@ -43,6 +46,39 @@ def read_csv(text: str, tree: Tree) -> None:
             name = names[place] if place < len(names) else f"column {place + 1}"
             put(members, name, Node(cell, first, last if last > first else 0))
     tree.close()
+
+
+def _header(text: str) -> tuple[int, int, str]:
+    """Return where the header begins, on which line, and what stands between its cells.
+
+    Above it stands a title where a line of one cell, of several words, is followed by one of nothing but names.
+    """
+    above, at, lines = list[str](), 0, text.split("\n", _MOST_ABOVE)[:_MOST_ABOVE]
+    first = next((one for one in lines if one), "")
+    usual = (0, 1, max(_BY_DELIMITER, key=first.count))
+    for number, row in enumerate(lines, 1):
+        sign = max(_BY_DELIMITER, key=row.count)
+        cells = _filled(row, sign)
+        if len(cells) > 1:
+            is_header = above and len(cells) >= _LEAST and all(map(_is_name, cells))
+            return (at, number, sign) if is_header and any(map(_is_title, above)) else usual
+        above += cells
+        at += len(row) + 1
+        if told := _SEPARATOR.fullmatch(row):
+            return (at, number + 1, told[1]) if at < len(text) else usual
+    return usual
+
+
+def _filled(row: str, sign: str) -> list[str]:
+    return [cell for one in row.split(sign) if (cell := one.strip(' "\r\ufeff'))]
+
+
+def _is_name(cell: str) -> bool:
+    return cell[0].isalpha() and len(cell) < 60 and "@" not in cell and "://" not in cell
+
+
+def _is_title(cell: str) -> bool:
+    return " " in cell and "=" not in cell
 
 
 def _quoted(text: str, at: int, line: int, plain: re.Pattern[str]) -> tuple[list[_Cell], int, int, bool]:
