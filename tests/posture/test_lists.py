@@ -918,3 +918,24 @@ WORKFLOW = (
 def test_outsiders_do_not_reach_what_is_private(columns: str, row: str, expected: bool) -> None:
     files = {"repos/web/.github/workflows/a.yml": WORKFLOW, "repositories.csv": f"{columns}\n{row}\n"}
     assert ("agent-workflow-open-to-outsiders" in cases(files)) is expected
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        ("Super Admin", True),
+        ("Super Administrator", True),
+        ("Organization Administrator", True),
+        ("Admin", True),
+        ("Viewer, Admin", True),
+        ("Read-only Admin", False),
+        ("Help Desk Admin", False),
+        ("Report Administrator", False),
+        ("Group Membership Administrator", False),
+        ("Viewer", False),
+    ],
+)
+def test_a_role_is_as_wide_as_all_of_its_name(role: str, expected: bool) -> None:
+    columns = "Token name,Created by,Role,Created,Last used,Expires"
+    table = f'{columns}\ncollector,rv,"{role}",2031-01-02,2031-04-30,2031-06-01\n'
+    assert ("token-scopes-too-wide" in cases({"tokens.csv": table})) is expected

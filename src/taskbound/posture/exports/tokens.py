@@ -146,7 +146,12 @@ def _is_dead(members: Mapping[str, Node]) -> bool:
 
 
 def _scopes(members: Mapping[str, Node]) -> tuple[Node, ...]:
-    return rights(next((members[one] for one in _SCOPES if one in members), NOTHING))
+    name = next((one for one in _SCOPES if one in members), "")
+    said = members.get(name, NOTHING)
+    if name not in _ROLES or said.list:
+        return rights(said)
+    # A role's name may have several words: a read-only admin and one of the help desk are no admins.
+    return tuple(Node(one.strip(), said.line) for one in re.split(r"[,;|]", said.text) if one.strip())
 
 
 def is_list_of_tokens(document: Document) -> bool:
@@ -178,6 +183,7 @@ def _says_end(token: Principal) -> bool:
 
 
 _SCOPES = ("scopes", "scope", "permissions", "permission", "policies", "role", "roles")
+_ROLES = ("role", "roles")
 _ENDED = ("revoked", "expired", "isrevoked", "invalidated", "hasexpired", "isexpired")
 TABLES = (
     (

@@ -23,6 +23,8 @@ WIDE_SCOPES = frozenset(
     # As policies, roles and people call it.
     | {"root", "admin", "administrator", "superuser", "owner", "*", "fullaccess", "fullcontrol", "orgowner"}
     | {"accountadmin", "accountowner", "organizationadmin", "organizationowner", "superadmin", "globaladmin"}
+    | {"superadministrator", "organizationadministrator", "orgadmin", "globaladministrator", "accountadministrator"}
+    | {"systemadmin", "systemadministrator", "sysadmin", "fulladmin", "fulladministrator", "tenantadmin"}
 )
 WIDE_PERMISSIONS = frozenset(
     {"administration:write", "organization_administration:write", "members:write", "secrets:write"}
