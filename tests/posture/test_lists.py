@@ -939,3 +939,47 @@ def test_a_role_is_as_wide_as_all_of_its_name(role: str, expected: bool) -> None
     columns = "Token name,Created by,Role,Created,Last used,Expires"
     table = f'{columns}\ncollector,rv,"{role}",2031-01-02,2031-04-30,2031-06-01\n'
     assert ("token-scopes-too-wide" in cases({"tokens.csv": table})) is expected
+
+
+ROSTER = (
+    "Sl No,Resource Name,Email ID,GitHub ID,Vendor,Status,LWD\n"
+    "1,Rosa Vidal,rosa.vidal@shop.example,stockhand,Northwind,Relieved,28-Feb-2031\n"
+)
+CREDENTIAL = rows(
+    {
+        "login": "stockhand",
+        "credential_id": 9,
+        "credential_type": "personal access token",
+        "token_last_eight": "aB3dE5gH",
+        "credential_authorized_at": "2030-01-02T03:04:05Z",
+        "credential_accessed_at": "2031-04-30T03:04:05Z",
+        "scopes": ["repo"],
+        "authorized_credential_expires_at": "2031-12-01T00:00:00Z",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        ROSTER,
+        ROSTER.replace(",LWD", ",Relieving Date"),
+        ROSTER.replace(",LWD", "").replace(",28-Feb-2031", "").replace("Vendor", "Department"),
+        "Nom;Courriel;Compte GitHub;Service;Date de sortie\nRosa;rosa.vidal@shop.example;stockhand;Stock;28/02/2031\n",
+        "Name;E-Mail;GitHub-Konto;Austritt\nRosa;rosa.vidal@shop.example;stockhand;28.02.2031\n",
+    ],
+)
+def test_a_token_of_who_has_left_is_known_by_their_name_at_the_forge(table: str) -> None:
+    assert "token-of-leaver-still-used" in cases({"people.csv": table, "list.json": CREDENTIAL})
+    for here in (table.replace("2031", "2033").replace("Relieved", "Active"), table.replace("stockhand", "otherhand")):
+        assert "token-of-leaver-still-used" not in cases({"people.csv": here, "list.json": CREDENTIAL})
+
+
+@pytest.mark.parametrize("column", ["GitHub team", "GitHub organisation", "Bitbucket URL", "GitHub access"])
+def test_what_a_forge_is_named_beside_is_not_always_a_login(column: str) -> None:
+    table = f"Email,{column},Last day\nrosa.vidal@shop.example,stockhand,2031-02-28\n"
+    assert "token-of-leaver-still-used" not in cases({"people.csv": table, "list.json": CREDENTIAL})
+    yes = "Email,GitHub account,Last day\nrosa.vidal@shop.example,yes,2031-02-28\n"
+    assert "token-of-leaver-still-used" not in cases(
+        {"people.csv": yes, "list.json": CREDENTIAL.replace("stockhand", "yes")}
+    )

@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 
 from taskbound.posture.document import NOTHING, Document, Node
-from taskbound.posture.exports.columns import GONE, plain
+from taskbound.posture.exports.columns import GONE, HERE, NAMES, NO, YES, plain
 from taskbound.posture.exports.rows import first, folded, moment, no, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Remark, Sighting
 
 MAIL = (
     *("email", "emailaddress", "workemail", "primaryemail", "userprincipalname", "mail", "emailprimarywork"),
     *("emailwork", "employeeemail", "empemail", "businessemail", "companyemail", "corporateemail", "officialemail"),
-    "workemailaddress",
+    *("workemailaddress", "emailid", "mailid", "officialemailid", "workemailid", "companyemailid"),
 )
 NOT_THEIRS = ("manager", "supervisor", "personal", "private", "hr")
 LEFT_ON = (
@@ -28,6 +28,7 @@ LEFT_ON = (
     *("termdate", "termdt", "terminationdt", "enddt", "exitdt", "leavedt", "dateofexit", "dateoftermination"),
     *("dateterminated", "terminationeffectivedate", "separatedon", "resignationdate", "offboarddate"),
     *("deprovisionedat", "lastemploymentdate"),
+    *("lwd", "relievingdate", "dateofrelieving", "relievedon"),  # last working day, as HR in India calls it
     *("contractend", "terminated", "offboarded", "offboardingdate", "deactivationdate", "employeeleavedate"),
 )
 # Since when somebody is gone, where a list only says when their standing changed.
@@ -68,6 +69,13 @@ LOGINS = (
     "mailnickname",
     "shortname",
 )
+FORGES = ("github", "gitlab", "bitbucket")
+# What stands beside a forge's name where a column is of logins.
+CALLED = frozenset(
+    {"", "id", "user", "userid", "username", "login", "loginid", "handle", "account", "accountname", "name", "profile"}
+    | {"compte", "cuenta", "conta", "konto", "kontoname", "usuariode", "nomdutilisateur", "alias", "nick"}
+)
+_LOGIN = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,62}\w)?")
 STATUS = (
     *("status", "employmentstatus", "state", "accountstatus", "userstatus", "workerstatus", "employeestatus"),
     *("lifecyclestatus", "hrstatus", "workstatus", "empstatus", "employmentstate", "personstatus", "associatestatus"),
@@ -110,6 +118,7 @@ def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     if left_on is None and is_gone:
         left_on = moment(first(members, *GONE_ON).text)
     logins = [members[name].text for name in LOGINS if name in members and members[name].text]
+    logins += [one.text for name, one in members.items() if _is_of_forge(name, one.text)]
     logins += _called(row, members)
     # Other lists name people by the directory's own id; a short one is a number that means something else elsewhere.
     logins += [members[name].text for name in IDS if name in members and len(members[name].text) > 15]
@@ -127,6 +136,15 @@ def read_person(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
             names = (mail.text.strip().lower(), name)
             yield Remark("right", f"account:{name}", Place(path, mail.line), {"names": names, "what": "a way in"})
     yield Principal(f"person:{mail.text.strip().lower()}", "person", Place(path, mail.line), facts)
+
+
+def _is_of_forge(name: str, text: str) -> bool:
+    """Tell whether a member says what somebody is called at a forge, in any language (`Compte GitHub`, `GitLab ID`)."""
+    forge = next((one for one in FORGES if one in name), "")
+    if not forge or plain(text) in YES | NO | GONE | HERE or not _LOGIN.fullmatch(text.strip()):
+        return False
+    rest = name.replace(forge, "")
+    return rest in CALLED or NAMES.get(rest) == "login"
 
 
 def read_leavers(document: Document) -> Iterator[Sighting]:
