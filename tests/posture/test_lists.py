@@ -3,9 +3,11 @@
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 
+from taskbound.posture.exports.rows import moment
 from tests.posture.whole import findings
 
 KEY = "user,access_key_id,status,created\nstock-sync,AKIAQQQQWWWWEEEERRRR,Active,2031-01-02\n"
@@ -983,3 +985,71 @@ def test_what_a_forge_is_named_beside_is_not_always_a_login(column: str) -> None
     assert "token-of-leaver-still-used" not in cases(
         {"people.csv": yes, "list.json": CREDENTIAL.replace("stockhand", "yes")}
     )
+
+
+ACCESS_KEYS = {
+    "French": "Utilisateur;Clé d'accès;État;Créée le;Dernière utilisation;Responsable\n{};Jamais;rv@shop.example\n",
+    "Spanish": "Usuario;Clave de acceso;Estado;Creada el;Último uso;Responsable\n{};Nunca;rv@shop.example\n",
+    "Italian": "Utente;Access key ID;Stato;Creata il;Ultimo utilizzo;Responsabile\n{};Mai;rv@shop.example\n",
+}
+
+
+@pytest.mark.parametrize("table", ACCESS_KEYS.values(), ids=ACCESS_KEYS.keys())
+def test_a_key_that_was_made_and_never_used_is_told_in_other_languages(table: str) -> None:
+    row = "stock-sync;AKIAQQQQWWWWEEEERRRR;Active;02/11/2030"
+    text = table.format(row).replace("Utente", "User")
+    assert "never-used-access-key" in cases({"keys.csv": text})
+    assert "never-used-access-key" not in cases({"keys.csv": text.replace("Active", "Inactive")})
+    assert "never-used-access-key" not in cases({"keys.csv": text.replace("2030", "2031")})
+
+
+INSTALLED = (
+    "Applications installées (relevé du 2 mai 2031);;;;;\n"
+    "Application;Éditeur;Dépôts accessibles;Autorisations;Installée le;Suspendue\n"
+    "weaver;Weaver Ltd;tous;administration:write, contents:write;14/01/2030;non\n"
+)
+
+
+def test_an_app_on_all_repositories_is_told_in_other_languages() -> None:
+    german = "App;Repository-Zugriff;Berechtigungen\nweaver;Alle Repositories;administration:write, contents:write\n"
+    case = "third-party-app-all-repositories-admin"
+    assert case in cases({"apps.csv": INSTALLED})
+    assert case in cases({"apps.csv": german})
+    for other in (("tous", "3 sélectionnés"), ("non", "oui"), ("administration:write", "administration:read")):
+        assert case not in cases({"apps.csv": INSTALLED.replace(*other)})
+    assert case not in cases({"apps.csv": german.replace("Alle", "2 ausgewählte")})
+
+
+ENTRA = {
+    "French": "Application;ID d'application (client);Nature;Créé le;Expire le\nloader;{};Secret;3 mai 2030;{}\n",
+    "German": "Anwendung;Anwendungs-ID (Client);Typ;Erstellt am;Ablaufdatum\nloader;{};Geheimnis;3. Mai 2030;{}\n",
+    "Spanish": "Aplicación;ID de aplicación;Tipo;Fecha de creación;Caduca\nloader;{};Secreto;3 de mayo de 2030;{}\n",
+    "English": "App name,Client ID,Type,Created,Expires\nloader,{},Client secret,3 May 2030,{}\n",
+}
+
+
+@pytest.mark.parametrize("table", ENTRA.values(), ids=ENTRA.keys())
+def test_a_secret_of_an_application_is_told_in_other_languages(table: str) -> None:
+    guid = "3f2b1c9e-7a44-4d0b-9a51-6f0f8e3d2c1b"
+    case = "client-secret-until-2099"
+    assert case in cases({"apps.csv": table.format(guid, "31.12.2099")})
+    assert case not in cases({"apps.csv": table.format(guid, "30.10.2030")})
+    licence = table.replace("Secreto", "Licencia").replace("Geheimnis", "Lizenz").replace("Client secret", "Licence")
+    assert case not in cases({"apps.csv": licence.replace("Secret;", "Licence;").format(guid, "31.12.2099")})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1er août 2031", "01 août 2031", "1. August 2031", "1 de agosto de 2031", "1º de agosto de 2031"),
+        *("1 agosto 2031", "1 aug. 2031", "01-août-31", "1 sierpnia 2031", "1 srpna 2031", "1 août 2031 14:05"),
+        *("1 Aug 2031", "01-Aug-2031", "August 1, 2031"),
+    ],
+)
+def test_a_day_with_its_month_in_words_is_read(text: str) -> None:
+    assert moment(text) == datetime(2031, 8, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["1 pommes 2031", "32 mai 2031", "12 mai", "1 2 2031", "v1 mai 2031", "mai 2031"])
+def test_what_is_no_month_is_no_day(text: str) -> None:
+    assert moment(text) is None

@@ -56,8 +56,8 @@ accesskeyid: schlusselid schluesselid zugriffsschlussel zugriffsschlusselid zugr
   idcledacces cledacces idclavedeacceso clavedeacceso idchavedeacesso chavedeacesso idchiavediaccesso toegangssleutel
   toegangssleutelid atkomstnyckel adgangsnogle tilgangsnokkel kluczdostepu identyfikatorklucza pristupovyklic
 owner: besitzer besitzerin inhaber inhaberin eigentuemer eigentumer verantwortlich verantwortlicher ansprechpartner
-  proprietaire titulaire propietario titular proprietario dono eigenaar agare ejer eier omistaja wlasciciel vlastnik
-  tulajdonos proprietar sahip sahibi
+  proprietaire titulaire responsable responsabile responsavel propietario titular proprietario dono eigenaar agare
+  ejer eier omistaja wlasciciel vlastnik tulajdonos proprietar sahip sahibi
 expires: ablaufdatum laeuftab lauftab gueltigbis gultigbis ablauf expiream dateexpiration datedexpiration expirele
   valableju valablejusquau fechadecaducidad caducidad caduca fechadeexpiracion fechadevencimiento vencimiento
   datadeexpiracao validade venceem datascadenza datadiscadenza scadenza vervaldatum verlooptop geldigtot giltigtill
@@ -68,17 +68,25 @@ lastused: zuletztverwendet zuletztgenutzt letztenutzung letzteverwendung dernier
   ostatnieuzycie naposledypouzito utoljarahasznalva utoljara ultimautilizare sonkullanim
 lastactivity: letzteaktivitat letzteaktivitaet letzteanderung derniereactivite ultimaactividad ultimaatividade
   ultimaattivita laatsteactiviteit senasteaktivitet sidsteaktivitet sisteaktivitet ostatniaaktywnosc posledniaktivita
-created: erstellt erstelltam angelegt angelegtam creele datedecreation datecreation fechadecreacion creadoel
-  datadecriacao criadoem datacreazione datadicreazione creatoil aangemaakt aanmaakdatum skapad oprettet opprettet
-  luotu utworzono datautworzenia vytvoreno letrehozva creatla olusturulma olusturulmatarihi
+created: erstellt erstelltam angelegt angelegtam creele creeele datedecreation datecreation fechadecreacion creadoel
+  creadael datadecriacao criadoem criadaem datacreazione datadicreazione creatoil creatail aangemaakt aanmaakdatum
+  skapad oprettet opprettet luotu utworzono datautworzenia vytvoreno letrehozva creatla olusturulma olusturulmatarihi
 visibility: sichtbarkeit visibilite visibilidad visibilidade visibilita zichtbaarheid synlighet synlighed nakyvyys
   widocznosc viditelnost lathatosag vizibilitate gorunurluk
 project: projekt projet proyecto projeto progetto projekti proiect proje
 repository: depot repositorio repozytorium repozitar
 archived: archiviert archivado arquivado archiviato gearchiveerd arkiverad arkiveret arkivert arkistoitu
   zarchiwizowane archivovano archivalt arhivat arsivlendi
-scopes: berechtigungen rechte portees permisos alcances permissoes escopos permessi ambiti rechten machtigingen
-  behorigheter rettigheder rettigheter oikeudet uprawnienia opravneni jogosultsagok permisiuni izinler
+application: anwendung anwendungsname aplicacion nombredelaaplicacion aplicativo applicazione nomeapplicazione
+  toepassing aplikacja nomdelapplication
+applicationid: iddapplication identifiantdapplication identifiantclient anwendungsid clientkennung iddeaplicacion
+  iddelaaplicacion iddeaplicativo idapplicazione toepassingsid idaplikacji
+repositoryaccess: depotsaccessibles accesauxdepots repositorioszugriff repositoryzugriff accesoarepositorios
+  repositoriosaccesibles acessoarepositorios repositoriosacessiveis accessoairepository toegangtotrepositories
+suspended: suspendu suspendue suspendido suspendida suspenso suspensa sospeso sospesa ausgesetzt opgeschort
+scopes: berechtigungen rechte portees autorisations droits permisos alcances permissoes escopos permessi ambiti
+  rechten machtigingen behorigheter rettigheder rettigheter oikeudet uprawnienia opravneni jogosultsagok permisiuni
+  izinler
 """
 # What tables say of whoever does not work here any more.
 _GONE_ARE = (
@@ -98,9 +106,26 @@ _HERE_ARE = (
     "active enabled aktiv actif active activo activa attivo attiva ativo ativa actief aktywny aktywna aktivni activ "
     "aktif aktiivinen valid gultig gueltig valide valido"
 )
+# What a table says of everything that there is.
+_ALL_ARE = "all tous toutes tout alle alles samtliche todos todas todo tutti tutte tutto wszystkie vsechny kaikki"
 _YES_ARE = "true yes y t 1 ja j oui o si s sim tak ano igen da evet kylla wahr vrai verdadero verdadeiro vero"
 _NO_ARE = "false no n f 0 nein non nao nie ne nem nu hayir ei nee nej nei falsch faux falso"
 
+# Months, whole and short, by number; a word is the same month in every language that has it here.
+_MONTHS = """
+1: january jan januar janner janvier janv enero ene janeiro gennaio gen januari januar tammikuuta stycznia ledna
+2: february feb februar fevrier fevr febrero fevereiro fev febbraio februari helmikuuta lutego unora
+3: march mar marz mars marzo marco maart maaliskuuta marca brezna
+4: april apr avril avr abril abr aprile huhtikuuta kwietnia dubna
+5: may mai mayo maio maggio mag mei maj toukokuuta maja kvetna
+6: june jun juni juin junio junho giugno giu kesakuuta czerwca cervna
+7: july jul juli juillet juil julio julho luglio lug heinakuuta lipca cervence
+8: august aug aout agosto ago augustus augusti elokuuta sierpnia srpna
+9: september sept sep septembre septiembre setembro settembre set syyskuuta wrzesnia zari
+10: october oct oktober okt octobre octubre outubro out ottobre ott lokakuuta pazdziernika rijna
+11: november nov novembre noviembre novembro marraskuuta listopada listopadu
+12: december dec dezember dez decembre diciembre dic dezembro dicembre desember des joulukuuta grudnia prosince
+"""
 _SPELLED = str.maketrans({"ß": "ss", "ł": "l", "ı": "i", "ø": "o", "æ": "ae", "đ": "d", "œ": "oe"})
 
 
@@ -117,6 +142,11 @@ def plain(text: str) -> str:
     return "".join(sign for sign in text if category(sign)[0] in "LN")
 
 
+def of_all(text: str) -> bool:
+    """Tell whether a cell says of how many it is: of all (`All repositories`, `tous les dépôts`)."""
+    return plain(re.split(r"[\W_]", text.strip(), maxsplit=1)[0]) in ALL or plain(text).startswith("all")
+
+
 def _named(tables: str) -> Mapping[str, str]:
     """Return English names by what others call them. Of a word that means several things the first line counts."""
     return {
@@ -128,6 +158,12 @@ def _named(tables: str) -> Mapping[str, str]:
 
 # Words that APIs have too (service, cargo) are left out.
 NAMES: Mapping[str, str] = {**_named(scripts.NAMES), **_named(_NAMES)}
+MONTHS: Mapping[str, int] = {
+    word: int(number)
+    for number, _, words in (line.partition(":") for line in _MONTHS.strip().split("\n"))
+    for word in words.split()
+}
+ALL = frozenset(_ALL_ARE.split())
 GONE, HERE, YES, NO = (
     frozenset(map(plain, one.split()))
     for one in (

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from taskbound.posture.document import Node
+from taskbound.posture.exports.columns import plain
 from taskbound.posture.exports.rows import below, first, folded, moment
 from taskbound.posture.sighting import Mark, Place, Principal, Sighting
 
@@ -56,12 +57,24 @@ def read_secret(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     yield Principal(identity, "entra-app", Place(path, name.line), told)
     if not expires:
         return
-    kind = "entra-certificate" if "cert" in first(members, *_KINDS_SAID).text.lower() else "entra-client-secret"
+    kind = (
+        "entra-certificate"
+        if "cert" in first(members, *_KINDS_SAID, *_KINDS_ELSEWHERE).text.lower()
+        else "entra-client-secret"
+    )
     secret = first(members, "secretname", "credentialname", "keyid", "secretid").text
     key: dict[str, object] = {"of": identity, "active": True, "name": secret, "expires": expires}
     if created := moment(first(members, *_BEGINS).text):
         key["created"] = created
     yield Principal(f"{kind}:{name.text}/{secret}", kind, Place(path, ends.line), key)
+
+
+def read_kind(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
+    """Read a line of a table whose cells alone say that it is of secrets: what an application has of another kind ends,
+    too (a licence, a contract).
+    """
+    if _SECRET.search(plain(first(folded(row), *_KINDS_SAID, *_KINDS_ELSEWHERE).text)):
+        yield from read_secret(path, row, mark)
 
 
 _NAMES = ("applicationname", "appname", "appdisplayname", "appregistration", "application", "displayname")
@@ -72,6 +85,8 @@ _ENDS = (
 _OWNERS = ("owner", "owners", "ownerupn", "owneremail")
 _BEGINS = ("secretstartdate", "certificatestartdate", "startdatetime", "startdate", "created", "createdon")
 _KINDS_SAID = ("type", "credentialtype", "keytype")
+_KINDS_ELSEWHERE = ("nature", "typ", "tipo", "art", "kind", "soort")
+_SECRET = re.compile(r"secret|cert|password|passwort|kennwort|geheim|motdepasse|contrasena|segreto|segredo|zertifikat")
 TABLES = (
     (
         (
@@ -81,6 +96,15 @@ TABLES = (
             frozenset(_ENDS),
         ),
         read_secret,
+    ),
+    (
+        (
+            frozenset(_NAMES),
+            frozenset({"applicationid", "appid", "clientid"}),
+            frozenset((*_KINDS_SAID, *_KINDS_ELSEWHERE)),
+            frozenset(_ENDS),
+        ),
+        read_kind,
     ),
 )
 READERS = ((((frozenset({"appId"}), frozenset(KINDS))), read_application),)

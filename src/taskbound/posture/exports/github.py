@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from taskbound.posture.document import NOTHING, Node
-from taskbound.posture.exports.columns import plain
+from taskbound.posture.exports.columns import of_all, plain
 from taskbound.posture.exports.rows import below, first, folded, moment, rights, words, yes
 from taskbound.posture.sighting import Mark, Place, Principal, Remark, Sighting
 
@@ -94,16 +94,17 @@ def read_app_line(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read a line of a table of installed apps, as people write it: `All repositories`, `Administration: write`."""
     members = folded(row)
     name, chosen = first(members, *_APPS), first(members, *_SELECTIONS)
-    said = next((members[one] for one in ("permissions", "permission") if one in members), NOTHING)
+    said = next((members[one] for one in _PERMISSIONS if one in members), NOTHING)
     told = [
         f"{plain(one)}:{level}" for one, level in re.findall(r"(\w[\w -]{0,40}?)\s*[:=]\s*(\w+)", said.text.lower())
     ]
     told += [permission for permission, _ in _permissions(Node({"permissions": said}, row.line)) if said.items]
     facts = {
-        "selection": "all" if plain(chosen.text).startswith("all") else "selected",
+        "selection": "all" if of_all(chosen.text) else "selected",
         "permissions": tuple(told),
         "account": first(members, "organization", "organisation", "org", "account").text,
-        "suspended": plain(first(members, "status", "state").text) in ("suspended", "removed", "uninstalled"),
+        "suspended": plain(first(members, "status", "state").text) in ("suspended", "removed", "uninstalled")
+        or yes(members.get("suspended", NOTHING)),
     }
     yield Principal(f"github-app:{name.text}", "github-app", Place(path, name.line), facts)
 
@@ -146,7 +147,8 @@ def read_deploy_key(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
 
 _APPS = ("app", "appname", "githubapp", "appslug", "application")
 _SELECTIONS = ("repositoryaccess", "repositoryselection", "repositories", "selection", "repoaccess")
-TABLES = ((((frozenset(_APPS), frozenset(_SELECTIONS), frozenset({"permissions", "permission"})), read_app_line)),)
+_PERMISSIONS = ("permissions", "permission", "scopes")  # what other languages call them is "scopes"
+TABLES = (((frozenset(_APPS), frozenset(_SELECTIONS), frozenset(_PERMISSIONS)), read_app_line),)
 READERS = (
     (
         (frozenset({"slug"}), frozenset({"owner"}), frozenset({"permissions"}), frozenset({"events", "external_url"})),

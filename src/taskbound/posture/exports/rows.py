@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from taskbound.posture.document import NOTHING, Document, Node
-from taskbound.posture.exports.columns import NAMES, NO, YES, plain
+from taskbound.posture.exports.columns import MONTHS, NAMES, NO, YES, plain
 from taskbound.posture.sighting import Place
 
 # Under these members an answer of an API keeps its list.
@@ -53,6 +53,11 @@ ORDERS = (
 _TIME = re.compile(r"[ T]+\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AP]M)?(?: ?(?:UTC|GMT|Z|\+00:?00))?$", re.IGNORECASE)
 _UNIX = re.compile(r"1\d{9}(?:\d{3})?")
 _EASTERN = re.compile(r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]?")
+# A day in words, as other languages write it: 12 mai 2024, 3. März 2024, 1er août 2024, 5 de marzo de 2024.
+_MONTH = re.compile(
+    r"(\d{1,2})(?:er|\.|º)?[ -](?:de |d['’])?([^\W\d_]{3,12})\.?[ -](?:de |del )?(\d{4}|\d\d)"
+    r"(?: (?:à|um|a las|alle|om))?"
+)
 _SLASHED = re.compile(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d{2}$)(?=\D|$)")
 
 
@@ -265,7 +270,11 @@ def _written(text: str) -> datetime | None:
         return found
     if eastern := _EASTERN.fullmatch(text):
         return _ordered("-".join(eastern.groups()), "%Y-%m-%d")
-    day = _TIME.sub("", text).rstrip(".").replace(". ", ".")
+    day = _TIME.sub("", text)
+    if spelled := _MONTH.fullmatch(day):
+        month = MONTHS.get(plain(spelled[2]), 0)
+        return _ordered(f"{spelled[1]}.{month}.{spelled[3]}", "%d.%m.%Y" if len(spelled[3]) == 4 else "%d.%m.%y")
+    day = day.rstrip(".").replace(". ", ".")
     return next((found for order in ORDERS if (found := _ordered(day, order))), None)
 
 
