@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from taskbound.posture.exports.rows import moment
+from taskbound.posture.sighting import Place
 from tests.posture.whole import findings
 
 KEY = "user,access_key_id,status,created\nstock-sync,AKIAQQQQWWWWEEEERRRR,Active,2031-01-02\n"
@@ -1001,6 +1002,23 @@ def test_a_key_that_was_made_and_never_used_is_told_in_other_languages(table: st
     assert "never-used-access-key" in cases({"keys.csv": text})
     assert "never-used-access-key" not in cases({"keys.csv": text.replace("Active", "Inactive")})
     assert "never-used-access-key" not in cases({"keys.csv": text.replace("2030", "2031")})
+
+
+@pytest.mark.parametrize(
+    "tag", ["Responsable", "responsabile", "Responsável", "Verantwortlich", "Propriétaire", "owner"]
+)
+def test_whose_a_user_is_is_told_in_other_languages(tag: str) -> None:
+    users = [
+        {"UserName": name, "UserId": name, "Arn": f"arn:aws:iam::1:user/{name}", "CreateDate": "2031-01-02", "Tags": of}
+        for name, of in (("stock-sync", [{"Key": tag, "Value": "rv@shop.example"}]), ("mirror", []))
+    ]
+    keys = KEY + KEY.splitlines()[1].replace("stock-sync", "mirror").replace("QQQQ", "ZZZZ") + "\n"
+    other = "iam_user,owner,team\nloader,rv@shop.example,x\n"
+    files = {"users.json": json.dumps({"UserDetailList": users}, indent=1), "keys.csv": keys, "z.csv": other}
+    [found] = (one for one in findings(files) if one.case == "no-owner")
+    assert found.subjects == ("aws:user/mirror",)
+    # Either list is where an owner may be missing.
+    assert {Place("users.json", 1), Place("z.csv", 1)} <= {*found.places}
 
 
 INSTALLED = (

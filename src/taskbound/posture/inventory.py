@@ -53,7 +53,7 @@ class Inventory:
         self.weaknesses: list[Weakness] = []
         self.uses: list[Use] = []
         remarks: list[Remark] = []
-        told: dict[tuple[str, str], list[Principal]] = defaultdict(list)
+        told: dict[tuple[str, str, str], list[Principal]] = defaultdict(list)
         code_owners: list[Principal] = []
         for one in sightings:
             if isinstance(one, Credential):
@@ -69,7 +69,8 @@ class Inventory:
             elif one.kind == "owner":
                 code_owners.append(one)
             else:
-                told[one.kind, one.id].append(one)
+                # Each list of owners is one of its own: what has none is to be written down in the one that knows it.
+                told[one.kind, one.id, one.place.path if one.kind == "owner-list" else ""].append(one)
         ended = frozenset(one.mark for one in credentials if has_ended(one, self.now))
         tried = made_up(credentials) - ended
         self.not_counted = {"ended": len(ended), "made_up": len(tried)}  # by why
@@ -80,7 +81,7 @@ class Inventory:
         remarks.sort(key=lambda one: (one.topic, one.of, one.place, repr(sorted(one.facts.items()))))
         self.remarks: Mapping[str, Sequence[Remark]] = grouped(remarks, lambda one: one.topic)
         principals = [
-            person_of(of) if kind == "person" and len(of) > 1 else joined(of) for (kind, _), of in sorted(told.items())
+            person_of(of) if kind == "person" and len(of) > 1 else joined(of) for (kind, *_), of in sorted(told.items())
         ]
         self.all_principals = principals
         self.principals = {one.id: one for one in principals}
