@@ -160,11 +160,11 @@ def respelled(row: Node, depth: int = 0) -> Node:
     if depth > DEPTH:
         return row
     if row.items:
-        spelled = {
+        members = {
             spelled(name): respelled(one, depth + 1) if one.items or one.list else one
             for name, one in row.items.items()
         }
-        return Node(spelled, row.line)
+        return Node(members, row.line)
     return Node([respelled(one, depth + 1) for one in row.list], row.line) if row.list else row
 
 
