@@ -248,6 +248,7 @@ _SIGNS: tuple[Sign, ...] = (
         r"\bAutoAddPolicy\(|\bMissingHostKeyPolicy\(\)|\bStrictHostKeyChecking[=: \t\"']{1,6}(?:no|off|false)\b"
         rf"|\bhost_key_checking{IS}(?:false|no|0)\b|\bhostVerifier\W{{1,6}}\(\)[ \t]*=>[ \t]*true",
         "takes any host key: whoever answers is taken for the machine",
+        none=r"@(?:localhost|127\.[\d.]+|\[?::1\]?)(?![\w.])",
         only=counts,
         anchor=(
             r"AutoAddPolicy\(|MissingHostKeyPolicy|StrictHostKeyChecking[=: \t\"']{1,6}(?:no|off|false)"

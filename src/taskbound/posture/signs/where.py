@@ -20,6 +20,7 @@ PIPELINE = re.compile(
     r"(?:^|/)(?:\.github/workflows/|\.gitea/|\.forgejo/|\.?[\w.-]*gitlab-ci|\.circleci/|azure-pipelines|bitbucket-pipelines"
     r"|\.travis|\.drone|\.woodpecker|\.buildkite/|cloudbuild|buildspec|\.?appveyor|\.semaphore/|Jenkinsfile|\.tekton/|codemagic)"
 )
+_OF_THIS_MACHINE = ("localhost", "host.docker.internal", "metadata.google.internal")
 _ASKED = re.compile(
     r"insecure|skip|verif|validat|cert_?reqs|check_?hostname|assert_?hostname|self_?signed|trust_?(?:all|any)|allow_?invalid"
     r"|ignore_?(?:ssl|tls|cert)|accept_?(?:any|invalid|all)|unsafe",
@@ -126,17 +127,18 @@ def _hosts(spot: Spot) -> list[str]:
 
 
 def _is_loopback(host: str) -> bool:
+    """Whether it is this machine, or what a cloud serves to this one alone, on an address that no router passes on."""
     address = hosts.ip(host)
     if address:
-        return address.is_loopback
-    return host.lower() in ("localhost", "host.docker.internal") or host.lower().endswith(".localhost")
+        return address.is_loopback or address.is_link_local
+    return host.lower() in _OF_THIS_MACHINE or host.lower().endswith(".localhost")
 
 
 def is_far(host: str) -> bool:
     """Whether it is a machine elsewhere: a name of one label is a container beside this one."""
     address = hosts.ip(host)
     if address:
-        return not (address.is_loopback or address.is_unspecified)
+        return not (_is_loopback(host) or address.is_unspecified)
     return "." in host.strip(".") and not _is_loopback(host)
 
 
