@@ -246,6 +246,31 @@ def test_a_list_that_nobody_understands_is_said_where_exports_are() -> None:
     assert [one.path for one in unlisted(seen, ("data",))] == ["data/odd.csv", "lists/odd.csv"]
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (
+            "lists/statements.json",
+            '{"Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"},'
+            ' {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "*"}]}',
+        ),
+        (
+            "lists/query.yaml",
+            "Shop-Token:\n  description: expires\n  in: header\n  required: true\n  type: string\n"
+            "token_id:\n  description: of the token\n  in: path\n  required: true\n  type: string\n",
+        ),
+    ],
+)
+def test_a_list_whose_entries_a_standard_names_is_of_no_accounts(path: str, text: str) -> None:
+    seen = [
+        one
+        for p, t in ((path, text), ("lists/p.csv", PEOPLE))
+        for one in scan(p, t.encode(), "", detector(), mark).sightings
+    ]
+    assert [one for one in unlisted(seen) if one.path == path] == []
+    assert principals(path, text) == {}
+
+
 def test_no_value_is_among_the_columns_that_are_named() -> None:
     token = "glpat-" + "Xk3v9QmZ7tLpW2sBnR4y"
     seen = scan("x/headless.csv", f"svc,{token},7\nx,y,8\n".encode(), "", detector(), mark).sightings

@@ -491,7 +491,18 @@ def columns(document: Document) -> tuple[str, ...]:
         return ()
     rows = next(lists(document), [])
     names = tuple(dict.fromkeys(name for one in rows[:SAMPLE] for row in flat(one) for name in row.items))
-    return names if len(rows) > 1 or document.format == "csv" else ()
+    return names if (len(rows) > 1 or document.format == "csv") and not _is_of_something_else(names) else ()
+
+
+# Lists whose entries a standard names, and which are of no accounts: statements of a policy, parameters of an API.
+_OF_SOMETHING_ELSE = tuple(
+    map(frozenset, (("Effect", "Action"), ("Effect", "NotAction"), ("in", "required", "type"), ("in", "schema")))
+)
+
+
+def _is_of_something_else(names: Sequence[str]) -> bool:
+    there = frozenset(names)
+    return any(one <= there for one in _OF_SOMETHING_ELSE)
 
 
 # --- what they are of -------------------------------------------------------------------------------------
@@ -532,7 +543,7 @@ def read_meant(document: Document, mark: Mark, *, certain: bool) -> Iterator[Sig
     for rows in lists(document):
         sample = [row for one in rows[:SAMPLE] for row in flat(one)]
         names = list(dict.fromkeys(name for row in sample for name in row.items))
-        if not 1 < len(names) <= COLUMNS:
+        if not 1 < len(names) <= COLUMNS or _is_of_something_else(names):
             continue
         cells = {name: [row.items[name] for row in sample if name in row.items] for name in names}
         for slot in _slots(names):
