@@ -67,3 +67,23 @@ def test_a_text_that_never_ends_is_gone_over_once(text):
     data = b"\n" + text * 1000
     ends = [one.end() for one in harmless._TEXTS.finditer(data)]
     assert ends[-1] == len(data) and len(ends) < 4
+
+
+def test_a_lock_file_holds_versions_and_digests_under_the_names_of_packages():
+    digest = "bnZ8kQ3vX5yLw2Rt9pJm4HsDc6FgAe1UoTiYqNxKzVrWjMlPbCdEfGh0S7aB9u8x3w2vQ5y4z1rTkLmNpOqRsA=="
+    lock = f'{{"packages": {{"js-tokens": ["js-tokens@9.0.1", "", {{}}, "sha512-{digest}"]}}}}\n'
+    assert found("web/bun.lock", lock) == []
+    assert found("web/notes.json", lock) == [1]
+    assert found("yarn.lock", f'resolved "https://x:{TOKEN}@npm.corp.example/a.tgz"\n') == [1]
+
+
+def test_a_secret_of_podman_is_named_and_not_held():
+    unit = "[Container]\nImage=shop\nSecret={},type=mount,uid=1000\n"
+    assert found("shop.container", unit.format("ledger-jwt-secret")) == []
+    assert found("shop.container", unit.format(TOKEN)) == [3]
+
+
+def test_an_attribute_of_one_of_several_resources_is_no_value():
+    resource = 'resource "aws_ssm_parameter" "web" {{\n  name  = "/web/token"\n  value = {}\n}}\n'
+    assert found("main.tf", resource.format("edge_node.gateway[count.index].gateway[0].token")) == []
+    assert found("main.tf", resource.format(f'"{TOKEN}"')) == [3]

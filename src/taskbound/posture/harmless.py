@@ -32,6 +32,12 @@ MADE_UP = frozenset(
         *("authorization-basic", "authorization-bearer"),
     )
 )
+# Files in which a tool keeps what it resolved: versions and digests, under the names of packages (`js-tokens`).
+_LOCKS = re.compile(
+    r"(?:^|/)(?:(?:package-lock|npm-shrinkwrap|packages\.lock)\.json|pnpm-lock\.yaml|(?:bun|deno|yarn|composer|Pipfile"
+    r"|poetry|uv|pdm|Cargo|Gemfile|mix|pubspec|flake|Podfile)\.lock)$"
+)
+_BY_NAME = frozenset(("password", "generic-api-key"))  # told by the name before it, not by a form of its own
 _EXAMPLES = re.compile(r"(?i)(?:x-)?examples?")  # members of OpenAPI, JSON Schema
 _SHOWN = (b">>> ", b"/// ", b"//! ")  # Python's prompt, Rust's and .NET's documentation
 # Python up to the end of a text in three quotes: quotes within remarks and other texts open nothing.
@@ -52,6 +58,11 @@ def is_sealed(keys: tuple[str, ...]) -> bool:
     """Whether a value stands where a format keeps what it has encrypted."""
     named = next((one for one in reversed(keys) if not one.isdigit()), "")
     return named in SEALED_ITSELF or not SEALED.isdisjoint(keys)
+
+
+def is_locked(path: str, kind: str) -> bool:
+    """Whether it is the version or the digest of a package; a token in an address of a registry is none."""
+    return kind in _BY_NAME and bool(_LOCKS.search(path))
 
 
 def is_docstring(data: bytes, at: int) -> bool:

@@ -12,7 +12,7 @@ from taskbound.posture.beside import beside
 from taskbound.posture.detection import Detector, Hit, Stopped
 from taskbound.posture.document import CODE, Document
 from taskbound.posture.exports import read_columns, read_export
-from taskbound.posture.harmless import MADE_UP, dead_lines, is_sealed, is_shown
+from taskbound.posture.harmless import MADE_UP, dead_lines, is_locked, is_sealed, is_shown
 from taskbound.posture.held import Holdings
 from taskbound.posture.located import located
 from taskbound.posture.parsers import asked_of, parse
@@ -93,6 +93,8 @@ def scan(
             if (value and is_sealed(value.keys)) or hit.line in dead:
                 continue
             one = _credential(hit, value, document, held_by, path, repository)
+            if is_locked(path, one.kind):
+                continue
             if one.kind in MADE_UP and is_shown(path, value.keys if value else (), data, hit.line):
                 one = replace(one, spot="example")
             held.append(_retold(one, told))

@@ -34,6 +34,8 @@ LOOKS_LIKE_ONE: tuple[tuple[str, str, str], ...] = (
     ("a label", "password: Användarlösenord", "password: Lösen!9xQ2w"),
     ("a label in letters without case", '"change_password": "รหัสผ่านถูกเปลื่ยนแล้ว."', f'"password": "{SECRET}"'),
     ("a sentence", "'reset_password' => '在下面输入您的Email地址，您将收到邮件。'", "'password' => '密码Kx9!z7Qw'"),
+    ("a text in Crowdin's marks", "'password' => 'crwdns4127:0crwdne4127:0',", f"password: 'crwdns4127:{SECRET}'"),
+    ("a file as a URL spells it", "[dep-token-x]: /docs/exchange-flow-2031-02-03-%231734.md", f"token: {SECRET}"),
     ("a rule for what is typed", "'password' => 'required|string|max:255',", "'password' => 'max|9Kq!zW7p',"),
     ("a label that code looks up", """<L for="password" :value="$t('Password')" />""", f'password="{SECRET}"'),
     ("filled in by Ruby", 'token = "gems_#{SecureRandom.hex(24)}"', f'token = "gems_{SECRET}"'),

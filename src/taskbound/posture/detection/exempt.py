@@ -38,7 +38,7 @@ _PATH = re.compile(
     r"^(?:~|\.{1,2})?/[\w.@+-]+(?:/[\w.@+-]*)+$|^[A-Za-z]:\\|^(?:\.{1,2}|~)/|^[\w.-]+/[\w./-]+\.\w{1,5}$"
 )
 _FILE = re.compile(
-    r"^[\w./\\@-]+\.(?:pem|key|crt|cer|pub|json|ya?ml|txt|env|cfg|conf|ini|toml|py|js|ts|go|rb|md|sh|jks|p12|pfx|log|xml|html?)$",
+    r"^[\w./\\@%-]+\.(?:pem|key|crt|cer|pub|json|ya?ml|txt|env|cfg|conf|ini|toml|py|js|ts|go|rb|md|sh|jks|p12|pfx|log|xml|html?)$",
     re.I,
 )
 _ADDRESS = re.compile(
@@ -53,7 +53,8 @@ _CODE = re.compile(
     r"^[*&!]?[A-Za-z_]+\d{0,2}(?:(?:\.|->|::)[A-Za-z_]+\d{0,2})+(?:\(.*)?$|^[A-Za-z_$][\w.]*\([^)]*\)?[;,]?$|^[A-Za-z_]+\["
     r"|^[A-Za-z_$][\w$]*(?:\.[\w$]+)+=[^=]"  # a.b=a.c=…: of code that was made small
     r"|^[a-z_]+(?::[\w,.]+)?(?:\|[a-z_]+(?::[\w,.]+)?)+$"  # required|string|max:255: a rule for what is typed
-    r"|^[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2}(?:\.[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2})+$"
+    r"|^[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2}(?:\.[a-z_]+(?:\d{1,2}_[a-z_]+)*\d{0,2}(?:\[(?:\d{1,3}|[a-z_.]+)\])?)+$"
+    r"|^[\w.-]+(?:,(?:type|uid|gid|mode|target)=[\w./-]+)+$"  # a secret of Podman, by name
     r"|^\$?\w+::\w|^(?:[a-z_]\w*\.)+[A-Z][A-Z\d]*(?:_[A-Z\d]+)+$"  # a package of Perl, a constant of a module
 )
 _UUID = re.compile(r"^\{?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\}?$", re.I)
@@ -105,6 +106,7 @@ _PLACEHOLDER = re.compile(
         | not[-_ ]?a?[-_ ]?(?:real|secret|valid) | this[-_ ]is[-_ ] | lorem
         | my[-_](?:secret|super|pass|token|api|key) | supersecret
         | abcdefghijkl | 1234567890?ab | 0123456789 | qwertyuiop | deadbeef | cafebabe | foobar | s3cr3t | changeit)
+    | ^crwdns\d+:\d.*crwdne\d+:\d+$  # Crowdin's marks around a text
     | ^[a-z]{3,12}[-_]me$ | ^<.*>$ | ^\[.*\]$ | ^[-=<>#~]{4,}.*[-=<>#~]{4,}$
     """,
     re.VERBOSE,
