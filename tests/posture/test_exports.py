@@ -113,6 +113,13 @@ def event(agent: str, name: str = "GetObject", **who: object) -> dict[str, objec
     }
 
 
+@pytest.mark.parametrize("agent", ["console.amazonaws.com", "signin.amazonaws.com"])
+def test_what_the_console_signs_with_is_no_key_that_somebody_holds(agent: str) -> None:
+    (use,) = read("log.jsonl", json.dumps(event(agent)))
+    assert isinstance(use, Use)
+    assert (use.by, use.principal, use.mark) == ("person", "aws:user/stock-svc", "")
+
+
 @pytest.mark.parametrize(
     ("agent", "by"),
     [

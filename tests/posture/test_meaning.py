@@ -271,6 +271,25 @@ def test_a_list_whose_entries_a_standard_names_is_of_no_accounts(path: str, text
     assert principals(path, text) == {}
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("Microsoft.Search/searchServices", 0), ("admin key", 1)])
+def test_a_resource_of_azure_is_no_token_whatever_its_properties_are_called(kind: str, expected: int) -> None:
+    rows = [
+        {
+            "name": f"find-{n}",
+            "type": kind,
+            "createdBy": ROSA,
+            "createdAt": "2030-01-01",
+            "expirationDate": None,
+            "scopes": "all",
+        }
+        for n in range(3)
+    ]
+    assert (
+        len([one for one in principals("a.json", json.dumps({"value": rows})) if one.startswith("api-token:")])
+        == 3 * expected
+    )
+
+
 def test_no_value_is_among_the_columns_that_are_named() -> None:
     token = "glpat-" + "Xk3v9QmZ7tLpW2sBnR4y"
     seen = scan("x/headless.csv", f"svc,{token},7\nx,y,8\n".encode(), "", detector(), mark).sightings

@@ -217,6 +217,9 @@ def _tagged(identity: str, tags: Mapping[str, Node], place: Place, *, listed: bo
     yield Principal(identity, kind, place, {"owner": owner} if owner else {})
 
 
+_CONSOLES = ("console.amazonaws.com", "signin.amazonaws.com")  # they sign with what a session gave them
+
+
 def read_event(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     """Read an event of CloudTrail. A key of a session is not told apart: it ends by itself."""
     who, at = row.at("userIdentity"), moment(row.at("eventTime").text)
@@ -225,7 +228,7 @@ def read_event(path: str, row: Node, mark: Mark) -> Iterator[Sighting]:
     key, address = who.at("accessKeyId").text, row.at("sourceIPAddress").text
     agent = row.at("userAgent").text
     by = next((kind for kind, told in AGENTS if told.search(agent)), "")
-    if row.at("eventName").text == "ConsoleLogin":
+    if row.at("eventName").text == "ConsoleLogin" or agent in _CONSOLES:
         key, by = "", "person"
     elif address.endswith(".amazonaws.com"):
         by = "workload"  # a service of AWS, on behalf of who is named

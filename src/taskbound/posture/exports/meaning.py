@@ -640,6 +640,10 @@ _FILLED = frozenset(
 _USED = ("lastused", "lastusedat", "lastauthenticated")
 
 
+# A type of Azure's resources, of which a token, a key or a secret is one only where it is called so.
+_RESOURCE = re.compile(r"Microsoft\.\w+/(?!.*(?:key|secret|token|credential))", re.I)
+
+
 def _read(path: str, kind: Kind, told: Mapping[str, str], rows: Sequence[Node], mark: Mark) -> Iterator[Sighting]:
     must = {part.asks for part in kind.parts if part.must} & _FILLED
     used = next((one for one in _USED if one in told), "")
@@ -648,6 +652,8 @@ def _read(path: str, kind: Kind, told: Mapping[str, str], rows: Sequence[Node], 
     for row in (row for one in rows for row in flat(one)):
         members = {asks: row.at(name) for asks, name in told.items() if name in row.items}
         if any(not (members.get(one, NOTHING).text or members.get(one, NOTHING).list) for one in must):
+            continue
+        if _RESOURCE.match(members.get("tokentype", NOTHING).text):
             continue
         if is_filled and not members.get(used, NOTHING).text:
             members[used] = Node("never", row.line)
