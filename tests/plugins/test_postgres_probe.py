@@ -154,8 +154,8 @@ async def test_the_receipt_of_a_real_login_says_what_the_server_said(world, at):
     probe = given["probe"]
     assert (probe["by"], probe["answer"], receipt["not_presented"]) == ("broker", "refused, SQLSTATE 28000", 0)
     assert receipt["ended_at"] <= given["cut_at"] <= probe["at"] <= given["clean_at"]
-    (line,) = refusals(at, lease.name)
-    assert "is not permitted to log in" in line
+    said = refusals(at, lease.name)  # more than one where the machine was slow: what takes too long is done again
+    assert said and all("is not permitted to log in" in line for line in said)
     assert not await at.exists(lease.name)
     assert credential.reveal() not in note
 
